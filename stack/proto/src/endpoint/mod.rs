@@ -1,0 +1,5 @@
+//! One core's protocol state.
+
+/// Placeholder.
+#[derive(Debug)]
+pub struct Endpoint;

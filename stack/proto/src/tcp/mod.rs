@@ -1,0 +1,4 @@
+//! One connection: values in, values out.
+
+pub mod segment;
+pub mod seq;
