@@ -71,7 +71,7 @@ stop_process() {
   wait "$pid" 2>/dev/null || true
 }
 
-# Whether $1 is a whole number from $2 to $3.
+# Whether $1 is a whole number, without leading zeros, from $2 to $3.
 is_number_within() {
-  [[ $1 =~ ^[0-9]{1,9}$ ]] && ((10#$1 >= $2 && 10#$1 <= $3))
+  [[ $1 =~ ^(0|[1-9][0-9]{0,8})$ ]] && (($1 >= $2 && $1 <= $3))
 }
