@@ -129,24 +129,31 @@ impl Options {
     pub const NONE: Self =
         Self { mss: None, window_scale: None, sack_permitted: false, timestamps: None, sack: SackBlocks::EMPTY };
 
-    /// How many bytes they take in a header, padded to a multiple of four; 40 at most as long as no more than three
-    /// SACK ranges go beside timestamps.
+    /// How many bytes they take in a header as the codec writes them, a multiple of four and never more than 40: each
+    /// is padded in front so that what follows stays aligned, SACK-permitted takes the place of the padding of timestamps,
+    /// and SACK ranges that do not fit beside the rest are left out.
     pub fn wire_len(&self) -> usize {
         let mut len = 0;
-        len += if self.mss.is_some() { 4 } else { 0 };
-        // On the way out each of these is padded so that what follows stays aligned, as Linux does: window scale is
-        // NOP + 3; SACK-permitted shares four bytes with timestamps' two NOPs when both are there.
-        len += match (self.sack_permitted, self.timestamps.is_some()) {
-            (true, false) => 4,
-            (_, true) => 12,
-            (false, false) => 0,
-        };
-        len += if self.window_scale.is_some() { 4 } else { 0 };
+        if self.mss.is_some() {
+            len += 4;
+        }
+        if self.timestamps.is_some() {
+            len += 12;
+        } else if self.sack_permitted {
+            len += 4;
+        }
+        if self.window_scale.is_some() {
+            len += 4;
+        }
         if !self.sack.is_empty() {
-            len += 4 + 8 * self.sack.as_slice().len();
+            let room = (Self::MAX_WIRE_LEN - 4 - len) / 8;
+            len += 4 + 8 * room.min(self.sack.as_slice().len());
         }
         len
     }
+
+    /// What the data offset leaves for options: 15 words less the five of the header (RFC 9293 3.1).
+    const MAX_WIRE_LEN: usize = 40;
 }
 
 /// A TCP segment without its ports, checksum and payload bytes.

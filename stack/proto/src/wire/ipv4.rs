@@ -1,0 +1,135 @@
+//! The IPv4 header (RFC 791 3.1).
+
+use super::ParseError;
+use super::checksum;
+use super::ip::{IpHeader, Quoted};
+use crate::addr::Addr;
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET_MASK: u16 = 0x1fff;
+
+/// A packet whose lengths and checksum have been checked; what a link put behind it has been cut off.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    header: &'a [u8; HEADER_LEN],
+    options: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// Checks the header at the start of `bytes`, and its checksum when `verify` says so.
+    ///
+    /// # Errors
+    /// [`ParseError::TruncatedIp`], [`BadIpVersion`](ParseError::BadIpVersion),
+    /// [`BadHeaderLength`](ParseError::BadHeaderLength), [`BadTotalLength`](ParseError::BadTotalLength),
+    /// [`BadIpChecksum`](ParseError::BadIpChecksum).
+    #[inline]
+    pub fn check(bytes: &'a [u8], verify: bool) -> Result<Self, ParseError> {
+        let header = bytes.first_chunk::<HEADER_LEN>().ok_or(ParseError::TruncatedIp)?;
+        let header_len = header_len(header)?;
+        let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        if total_len < header_len {
+            return Err(ParseError::BadTotalLength);
+        }
+        let packet = bytes.get(..total_len).ok_or(ParseError::TruncatedIp)?;
+        let (whole_header, payload) = packet.split_at_checked(header_len).ok_or(ParseError::BadTotalLength)?;
+        //= RFC 1122 3.2.1.2
+        // A host must verify the header checksum on every datagram and silently discard those that fail.
+        if verify && checksum::of(whole_header) != 0 {
+            return Err(ParseError::BadIpChecksum);
+        }
+        let options = whole_header.get(HEADER_LEN..).unwrap_or_default();
+        Ok(Self { header, options, payload })
+    }
+
+    /// The header as a value.
+    #[inline]
+    pub fn header(&self) -> IpHeader {
+        let [_, tos, _, _, i0, i1, _, _, ttl, _, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *self.header;
+        IpHeader {
+            src: Addr::v4([s0, s1, s2, s3]),
+            dst: Addr::v4([d0, d1, d2, d3]),
+            ttl,
+            tos,
+            ident: u16::from_be_bytes([i0, i1]),
+            flow_label: 0,
+        }
+    }
+
+    /// The payload's protocol number.
+    #[inline]
+    pub const fn protocol(&self) -> u8 {
+        self.header[9]
+    }
+
+    /// Whether this is a part of a datagram: more fragments follow, or it is not the first.
+    #[inline]
+    pub const fn is_fragment(&self) -> bool {
+        u16::from_be_bytes([self.header[6], self.header[7]]) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+    }
+
+    /// Whether routers may not split it.
+    pub const fn dont_fragment(&self) -> bool {
+        u16::from_be_bytes([self.header[6], self.header[7]]) & DONT_FRAGMENT != 0
+    }
+
+    /// Bytes of the header, options included: 20-60.
+    #[inline]
+    pub const fn header_len(&self) -> usize {
+        HEADER_LEN + self.options.len()
+    }
+
+    /// The header's options, not interpreted: this stack understands none, and ignores them (RFC 9293 3.9.2.1).
+    pub const fn options(&self) -> &'a [u8] {
+        self.options
+    }
+
+    /// The payload, as long as the total length says.
+    #[inline]
+    pub const fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+/// Reads the header of a packet that an ICMP error quotes; `None` when there is none or it has no ports.
+pub(super) fn quoted(bytes: &[u8]) -> Option<Quoted<'_>> {
+    let header = bytes.first_chunk::<HEADER_LEN>()?;
+    let payload = bytes.get(header_len(header).ok()?..)?;
+    // Only the first fragment has the ports.
+    if u16::from_be_bytes([header[6], header[7]]) & OFFSET_MASK != 0 {
+        return None;
+    }
+    let [_, _, _, _, _, _, _, _, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let (src, dst) = (Addr::v4([s0, s1, s2, s3]), Addr::v4([d0, d1, d2, d3]));
+    Some(Quoted { src, dst, protocol, payload })
+}
+
+/// The length that the first byte gives, when it is version 4 and at least five words.
+#[inline]
+fn header_len(header: &[u8; HEADER_LEN]) -> Result<usize, ParseError> {
+    if header[0] >> 4 != 4 {
+        return Err(ParseError::BadIpVersion);
+    }
+    let len = usize::from(header[0] & 0x0f) * 4;
+    if len < HEADER_LEN { Err(ParseError::BadHeaderLength) } else { Ok(len) }
+}
+
+/// Writes a header without options for `payload_len` bytes of `protocol`, with DF set; gives its 20 bytes, `None` when
+/// it does not fit, the packet would be longer than 65535 bytes, or an address is not IPv4.
+#[inline]
+pub fn emit(out: &mut [u8], ip: &IpHeader, protocol: u8, payload_len: u16) -> Option<usize> {
+    let out = out.first_chunk_mut::<HEADER_LEN>()?;
+    let [l0, l1] = payload_len.checked_add(HEADER_LEN as u16)?.to_be_bytes();
+    let [i0, i1] = ip.ident.to_be_bytes();
+    let [f0, f1] = DONT_FRAGMENT.to_be_bytes();
+    let [s0, s1, s2, s3] = ip.src.as_v4()?;
+    let [d0, d1, d2, d3] = ip.dst.as_v4()?;
+    *out = [0x45, ip.tos, l0, l1, i0, i1, f0, f1, ip.ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+    let [c0, c1] = checksum::of(out).to_be_bytes();
+    [out[10], out[11]] = [c0, c1];
+    Some(HEADER_LEN)
+}

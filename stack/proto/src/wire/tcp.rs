@@ -1,0 +1,118 @@
+//! The TCP header (RFC 9293 3.1).
+
+use super::ip::{self, protocol};
+use super::{ParseError, tcp_option};
+use crate::addr::Addr;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::Seq;
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Bytes of the longest header.
+pub const MAX_HEADER_LEN: usize = HEADER_LEN + tcp_option::MAX_LEN;
+
+/// A segment whose header is whole.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    bytes: &'a [u8],
+    header: &'a [u8; HEADER_LEN],
+    options: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// Checks the header at the start of `bytes`, which are the whole segment.
+    ///
+    /// # Errors
+    /// [`ParseError::TruncatedTcp`], [`BadTcpDataOffset`](ParseError::BadTcpDataOffset).
+    #[inline]
+    pub fn check(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        let header = bytes.first_chunk::<HEADER_LEN>().ok_or(ParseError::TruncatedTcp)?;
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if header_len < HEADER_LEN {
+            return Err(ParseError::BadTcpDataOffset);
+        }
+        let (whole_header, payload) = bytes.split_at_checked(header_len).ok_or(ParseError::TruncatedTcp)?;
+        let options = whole_header.get(HEADER_LEN..).unwrap_or_default();
+        Ok(Self { bytes, header, options, payload })
+    }
+
+    /// Whether the checksum is right for a segment between these addresses.
+    #[inline]
+    pub fn verify(&self, src: &Addr, dst: &Addr) -> bool {
+        //= RFC 9293 3.1
+        // MUST-3: the receiver MUST check it.
+        u16::try_from(self.bytes.len())
+            .is_ok_and(|len| ip::pseudo_header(src, dst, protocol::TCP, len).add_bytes(self.bytes).finish() == 0)
+    }
+
+    /// Source port.
+    #[inline]
+    pub const fn src_port(&self) -> u16 {
+        u16::from_be_bytes([self.header[0], self.header[1]])
+    }
+
+    /// Destination port.
+    #[inline]
+    pub const fn dst_port(&self) -> u16 {
+        u16::from_be_bytes([self.header[2], self.header[3]])
+    }
+
+    /// Bytes of the header, options included: 20-60.
+    #[inline]
+    pub const fn header_len(&self) -> usize {
+        HEADER_LEN + self.options.len()
+    }
+
+    /// The options, for [`tcp_option::options`].
+    #[inline]
+    pub const fn options(&self) -> &'a [u8] {
+        self.options
+    }
+
+    /// The payload.
+    #[inline]
+    pub const fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The segment as a value.
+    #[inline]
+    pub fn segment(&self) -> Segment {
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, _, _, u0, u1] = *self.header;
+        Segment {
+            seq: Seq(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack: Seq(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: Flags(flags),
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+            // A view is made of what an IP packet holds, so this never saturates.
+            len: u16::try_from(self.payload.len()).unwrap_or(u16::MAX),
+            options: tcp_option::parse(self.options),
+        }
+    }
+}
+
+/// Writes the header of `segment` in front of its `segment.len` bytes of payload, which are in place, and the checksum
+/// over all of it. Gives the header's and the payload's bytes together, `None` when `out` is too short for them or they
+/// are more than 65535.
+#[inline]
+pub fn emit(out: &mut [u8], src: &Addr, dst: &Addr, ports: (u16, u16), segment: &Segment) -> Option<usize> {
+    let header_len = HEADER_LEN + segment.options.wire_len();
+    let len = u16::try_from(header_len + usize::from(segment.len)).ok()?;
+    let out = out.get_mut(..usize::from(len))?;
+    let (header, rest) = out.split_first_chunk_mut::<HEADER_LEN>()?;
+    let ([p0, p1], [p2, p3]) = (ports.0.to_be_bytes(), ports.1.to_be_bytes());
+    let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (segment.seq.0.to_be_bytes(), segment.ack.0.to_be_bytes());
+    let ([w0, w1], [u0, u1]) = (segment.window.to_be_bytes(), segment.urgent.to_be_bytes());
+    // The data offset counts words; wire_len never gives more than 40 bytes, so it fits its four bits.
+    let offset = ((header_len / 4) as u8) << 4;
+    *header = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, offset, segment.flags.0, w0, w1, 0, 0, u0, u1];
+    tcp_option::emit(rest, &segment.options)?;
+    //= RFC 9293 3.1
+    // MUST-2: the sender MUST generate the checksum.
+    let sum = ip::pseudo_header(src, dst, protocol::TCP, len).add_bytes(out).finish();
+    out.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
+    Some(usize::from(len))
+}

@@ -1,0 +1,344 @@
+//! TCP options (RFC 9293 3.2 and the registry "TCP Option Kind Numbers"): reading any list, writing any option.
+
+use crate::tcp::segment::{Options, SackBlocks, Timestamps};
+use crate::tcp::seq::Seq;
+
+/// The most bytes of options that a header holds.
+pub const MAX_LEN: usize = 40;
+
+/// Option kinds (IANA "TCP Option Kind Numbers").
+pub mod kind {
+    /// End of option list (RFC 9293 3.2).
+    pub const END_OF_LIST: u8 = 0;
+    /// No operation (RFC 9293 3.2).
+    pub const NOP: u8 = 1;
+    /// Maximum segment size (RFC 9293 3.2).
+    pub const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+    /// Window scale (RFC 7323 2.2).
+    pub const WINDOW_SCALE: u8 = 3;
+    /// SACK permitted (RFC 2018 2).
+    pub const SACK_PERMITTED: u8 = 4;
+    /// SACK (RFC 2018 3).
+    pub const SACK: u8 = 5;
+    /// Timestamps (RFC 7323 3.2).
+    pub const TIMESTAMPS: u8 = 8;
+    /// MD5 signature (RFC 2385 3.0).
+    pub const MD5: u8 = 19;
+    /// User timeout (RFC 5482 3).
+    pub const USER_TIMEOUT: u8 = 28;
+    /// Authentication (RFC 5925 2.2).
+    pub const AO: u8 = 29;
+    /// Fast Open cookie (RFC 7413 4.1.1).
+    pub const FAST_OPEN: u8 = 34;
+    /// Experiment one (RFC 4727, shared by RFC 6994).
+    pub const EXPERIMENT_1: u8 = 253;
+    /// Experiment two (RFC 4727, shared by RFC 6994).
+    pub const EXPERIMENT_2: u8 = 254;
+}
+
+/// NOP NOP timestamps: the list that nearly every segment of a connection carries.
+const ALIGNED_TIMESTAMPS: [u8; 4] = [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10];
+
+/// One option of a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TcpOption<'a> {
+    /// Nothing follows.
+    EndOfList,
+    /// Padding.
+    Nop,
+    /// The longest segment that the sender takes, bytes.
+    MaximumSegmentSize(u16),
+    /// The shift of the sender's windows.
+    WindowScale(u8),
+    /// The sender understands SACK.
+    SackPermitted,
+    /// What the sender has received out of order; one to four ranges.
+    Sack(SackBlocks),
+    /// The sender's clock, and ours echoed.
+    Timestamps(Timestamps),
+    /// How long unacknowledged data is kept before the connection is given up.
+    UserTimeout {
+        /// Whether `value` is in minutes; in seconds otherwise.
+        minutes: bool,
+        /// 0-32767.
+        value: u16,
+    },
+    /// A Fast Open cookie of 4 to 16 bytes, or with no byte the request for one.
+    FastOpen(&'a [u8]),
+    /// An MD5 signature.
+    Md5(&'a [u8; 16]),
+    /// An authentication option.
+    Ao {
+        /// Which key made the MAC.
+        key_id: u8,
+        /// Which key the sender would like to receive with next.
+        rnext_key_id: u8,
+        /// The message authentication code.
+        mac: &'a [u8],
+    },
+    /// A shared experimental option.
+    Experimental {
+        /// [`kind::EXPERIMENT_1`] or [`kind::EXPERIMENT_2`].
+        kind: u8,
+        /// Whose experiment (RFC 6994 3); the first half, where the identifier has four bytes.
+        exid: u16,
+        /// What comes after those two bytes.
+        data: &'a [u8],
+    },
+    /// An option that this codec does not know, or whose length is not one that its kind can have.
+    Unknown {
+        /// The kind byte.
+        kind: u8,
+        /// What comes after the length.
+        data: &'a [u8],
+    },
+}
+
+/// Reads the options of a header one after the other; see [`options`].
+#[derive(Clone, Debug)]
+pub struct OptionIter<'a> {
+    rest: &'a [u8],
+    malformed: bool,
+}
+
+/// The options in `bytes`, in order. It ends after an end-of-list option, or where an option's length is illegal.
+#[inline]
+pub const fn options(bytes: &[u8]) -> OptionIter<'_> {
+    OptionIter { rest: bytes, malformed: false }
+}
+
+impl OptionIter<'_> {
+    /// Whether an illegal length ended the list: below two, or beyond the header.
+    pub const fn is_malformed(&self) -> bool {
+        self.malformed
+    }
+}
+
+impl<'a> Iterator for OptionIter<'a> {
+    type Item = TcpOption<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&kind, rest) = self.rest.split_first()?;
+        match kind {
+            kind::END_OF_LIST => {
+                self.rest = &[];
+                return Some(TcpOption::EndOfList);
+            }
+            kind::NOP => {
+                self.rest = rest;
+                return Some(TcpOption::Nop);
+            }
+            _ => {}
+        }
+        //= RFC 9293 3.2
+        // MUST-7: an illegal length must be survived. What stands behind it cannot be told apart any more and is
+        // ignored; the segment counts.
+        let len = rest.first().map_or(0, |&len| usize::from(len));
+        let Some((option, rest)) = self.rest.split_at_checked(len).filter(|_| len >= 2) else {
+            self.rest = &[];
+            self.malformed = true;
+            return None;
+        };
+        self.rest = rest;
+        Some(TcpOption::from_parts(kind, option.get(2..).unwrap_or_default()))
+    }
+}
+
+impl<'a> TcpOption<'a> {
+    fn from_parts(kind: u8, data: &'a [u8]) -> Self {
+        match (kind, data) {
+            (kind::MAXIMUM_SEGMENT_SIZE, &[a, b]) => Self::MaximumSegmentSize(u16::from_be_bytes([a, b])),
+            (kind::WINDOW_SCALE, &[shift]) => Self::WindowScale(shift),
+            (kind::SACK_PERMITTED, []) => Self::SackPermitted,
+            (kind::SACK, data) if matches!(data.len(), 8 | 16 | 24 | 32) => Self::Sack(read_sack(data)),
+            (kind::TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => Self::Timestamps(Timestamps {
+                value: u32::from_be_bytes([a, b, c, d]),
+                echo: u32::from_be_bytes([e, f, g, h]),
+            }),
+            (kind::USER_TIMEOUT, &[a, b]) => {
+                Self::UserTimeout { minutes: a & 0x80 != 0, value: u16::from_be_bytes([a & 0x7f, b]) }
+            }
+            (kind::FAST_OPEN, data) if is_cookie_len(data.len()) => Self::FastOpen(data),
+            (kind::AO, [key_id, rnext_key_id, mac @ ..]) => {
+                Self::Ao { key_id: *key_id, rnext_key_id: *rnext_key_id, mac }
+            }
+            (kind::EXPERIMENT_1 | kind::EXPERIMENT_2, [a, b, data @ ..]) => {
+                Self::Experimental { kind, exid: u16::from_be_bytes([*a, *b]), data }
+            }
+            (kind::MD5, data) => data.try_into().map_or(Self::Unknown { kind, data }, Self::Md5),
+            (kind, data) => Self::Unknown { kind, data },
+        }
+    }
+
+    /// Bytes that the option takes, kind and length included.
+    pub fn wire_len(&self) -> usize {
+        match self {
+            Self::EndOfList | Self::Nop => 1,
+            Self::SackPermitted => 2,
+            Self::WindowScale(_) => 3,
+            Self::MaximumSegmentSize(_) | Self::UserTimeout { .. } => 4,
+            Self::Timestamps(_) => 10,
+            Self::Md5(_) => 18,
+            Self::Sack(blocks) => 2 + 8 * blocks.as_slice().len(),
+            Self::Ao { mac, .. } => 4 + mac.len(),
+            Self::Experimental { data, .. } => 4 + data.len(),
+            Self::FastOpen(data) | Self::Unknown { data, .. } => 2 + data.len(),
+        }
+    }
+
+    /// Writes the option; gives how many bytes it took, `None` when it does not fit into `out` or, being longer than
+    /// [`MAX_LEN`], into any header, or when it is a Fast Open cookie of a length that RFC 7413 does not allow.
+    pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
+        let len = self.wire_len();
+        let out = out.get_mut(..len).filter(|_| len <= MAX_LEN)?;
+        let kind = match *self {
+            Self::EndOfList | Self::Nop => {
+                *out.first_mut()? = if *self == Self::Nop { kind::NOP } else { kind::END_OF_LIST };
+                return Some(len);
+            }
+            Self::MaximumSegmentSize(_) => kind::MAXIMUM_SEGMENT_SIZE,
+            Self::WindowScale(_) => kind::WINDOW_SCALE,
+            Self::SackPermitted => kind::SACK_PERMITTED,
+            Self::Sack(_) => kind::SACK,
+            Self::Timestamps(_) => kind::TIMESTAMPS,
+            Self::UserTimeout { .. } => kind::USER_TIMEOUT,
+            Self::FastOpen(_) => kind::FAST_OPEN,
+            Self::Md5(_) => kind::MD5,
+            Self::Ao { .. } => kind::AO,
+            Self::Experimental { kind, .. } | Self::Unknown { kind, .. } => kind,
+        };
+        let ([kind_out, len_out], data) = out.split_first_chunk_mut::<2>()?;
+        (*kind_out, *len_out) = (kind, u8::try_from(len).ok()?);
+        self.emit_data(data)?;
+        Some(len)
+    }
+
+    fn emit_data(&self, out: &mut [u8]) -> Option<()> {
+        match *self {
+            Self::EndOfList | Self::Nop | Self::SackPermitted => {}
+            Self::MaximumSegmentSize(size) => out.copy_from_slice(&size.to_be_bytes()),
+            Self::WindowScale(shift) => out.copy_from_slice(&[shift]),
+            Self::Sack(ref blocks) => write_sack(out, blocks.as_slice()),
+            Self::Timestamps(timestamps) => out.copy_from_slice(&timestamps_bytes(timestamps)),
+            Self::UserTimeout { minutes, value } => {
+                let granularity = if minutes { 0x8000 } else { 0 };
+                out.copy_from_slice(&(granularity | value & 0x7fff).to_be_bytes());
+            }
+            Self::FastOpen(cookie) => {
+                if !is_cookie_len(cookie.len()) {
+                    return None;
+                }
+                out.copy_from_slice(cookie);
+            }
+            Self::Md5(digest) => out.copy_from_slice(digest),
+            Self::Ao { key_id, rnext_key_id, mac } => {
+                let (ids, rest) = out.split_first_chunk_mut::<2>()?;
+                *ids = [key_id, rnext_key_id];
+                rest.copy_from_slice(mac);
+            }
+            Self::Experimental { exid, data, .. } => {
+                let (id, rest) = out.split_first_chunk_mut::<2>()?;
+                *id = exid.to_be_bytes();
+                rest.copy_from_slice(data);
+            }
+            Self::Unknown { data, .. } => out.copy_from_slice(data),
+        }
+        Some(())
+    }
+}
+
+/// RFC 7413 4.1.1: a cookie has 4 to 16 bytes, an even number of them; without any it is a request.
+const fn is_cookie_len(len: usize) -> bool {
+    matches!(len, 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16)
+}
+
+/// Reads `bytes` into the options that a segment has. Of several of a kind the last counts.
+///
+/// It does not judge: whether an option may stand in this segment at all (MSS, window scale and SACK-permitted are for
+/// SYNs only) is for TCP to say.
+#[inline]
+pub fn parse(bytes: &[u8]) -> Options {
+    let mut found = Options::NONE;
+    if let Some((head, clocks)) = bytes.split_first_chunk::<4>()
+        && *head == ALIGNED_TIMESTAMPS
+        && let Ok(&[a, b, c, d, e, f, g, h]) = <&[u8; 8]>::try_from(clocks)
+    {
+        let (value, echo) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        found.timestamps = Some(Timestamps { value, echo });
+    } else if !bytes.is_empty() {
+        parse_each(bytes, &mut found);
+    }
+    found
+}
+
+fn parse_each(bytes: &[u8], found: &mut Options) {
+    for option in options(bytes) {
+        match option {
+            TcpOption::MaximumSegmentSize(size) => found.mss = Some(size),
+            TcpOption::WindowScale(shift) => found.window_scale = Some(shift),
+            TcpOption::SackPermitted => found.sack_permitted = true,
+            TcpOption::Sack(blocks) => found.sack = blocks,
+            TcpOption::Timestamps(timestamps) => found.timestamps = Some(timestamps),
+            //= RFC 9293 3.1
+            // MUST-6: an option that is not implemented is ignored without error.
+            _ => {}
+        }
+    }
+}
+
+/// Writes a segment's options, each padded with NOPs so that what follows stays aligned, in Linux's order: MSS,
+/// SACK-permitted, timestamps, window scale, SACK with as many ranges as fit. Gives [`Options::wire_len`], `None` when
+/// `out` is shorter than that.
+#[inline]
+pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
+    let len = options.wire_len();
+    let mut rest = out.get_mut(..len)?;
+    if let Some(mss) = options.mss {
+        let [a, b] = mss.to_be_bytes();
+        rest = put(rest, [kind::MAXIMUM_SEGMENT_SIZE, 4, a, b])?;
+    }
+    // SACK-permitted takes the place of the two NOPs in front of timestamps.
+    let padding = if options.sack_permitted { [kind::SACK_PERMITTED, 2] } else { [kind::NOP; 2] };
+    if let Some(timestamps) = options.timestamps {
+        let [a, b] = padding;
+        let [c, d, e, f, g, h, i, j] = timestamps_bytes(timestamps);
+        rest = put(rest, [a, b, kind::TIMESTAMPS, 10, c, d, e, f, g, h, i, j])?;
+    } else if options.sack_permitted {
+        rest = put(rest, [kind::NOP, kind::NOP, kind::SACK_PERMITTED, 2])?;
+    }
+    if let Some(shift) = options.window_scale {
+        rest = put(rest, [kind::NOP, kind::WINDOW_SCALE, 3, shift])?;
+    }
+    // What wire_len left is exactly NOP NOP SACK with the ranges that fit.
+    if let Some((head, ranges)) = rest.split_first_chunk_mut::<4>() {
+        *head = [kind::NOP, kind::NOP, kind::SACK, u8::try_from(2 + ranges.len()).ok()?];
+        write_sack(ranges, options.sack.as_slice());
+    }
+    Some(len)
+}
+
+#[inline]
+fn put<const N: usize>(out: &mut [u8], bytes: [u8; N]) -> Option<&mut [u8]> {
+    let (head, rest) = out.split_first_chunk_mut::<N>()?;
+    *head = bytes;
+    Some(rest)
+}
+
+#[inline]
+const fn timestamps_bytes(timestamps: Timestamps) -> [u8; 8] {
+    ((timestamps.value as u64) << 32 | timestamps.echo as u64).to_be_bytes()
+}
+
+fn read_sack(data: &[u8]) -> SackBlocks {
+    let mut blocks = SackBlocks::EMPTY;
+    for &[a, b, c, d, e, f, g, h] in data.as_chunks::<8>().0 {
+        blocks.push(Seq(u32::from_be_bytes([a, b, c, d])), Seq(u32::from_be_bytes([e, f, g, h])));
+    }
+    blocks
+}
+
+fn write_sack(out: &mut [u8], ranges: &[(Seq, Seq)]) {
+    for (bytes, (left, right)) in out.as_chunks_mut::<8>().0.iter_mut().zip(ranges) {
+        *bytes = (u64::from(left.0) << 32 | u64::from(right.0)).to_be_bytes();
+    }
+}
