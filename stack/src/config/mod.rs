@@ -1,0 +1,291 @@
+//! The configuration: TOML or flags, checked once, then private fields with getters.
+//!
+//! Every setting stands in one line of `sections.rs`, with its documentation, default and bounds; reading, checking
+//! and showing walk over that list.
+
+mod cidr;
+mod error;
+mod reader;
+mod rules;
+mod section;
+mod sections;
+mod setting;
+
+pub use cidr::Cidr;
+pub use error::{ConfigError, Place};
+pub use sections::{Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Strategy, Tcp, Waiting};
+pub use setting::Rule;
+
+use reader::{Places, each_field};
+use setting::Field;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Everything that can be set. [`Config::load`] and [`Config::builder`] are the ways to one, and check the same rules.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Config {
+    interface: Interface,
+    cores: Cores,
+    waiting: Waiting,
+    memory: Memory,
+    limits: Limits,
+    tcp: Tcp,
+    impair: Impair,
+    impair_rx: Impairment,
+    impair_tx: Impairment,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Builder::from_file(path)?.build()
+    }
+
+    /// Reads and checks TOML.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Builder::from_toml(text)?.build()
+    }
+
+    /// A configuration made in code, or from flags; all defaults to begin with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// This configuration, to be changed and checked again.
+    pub fn into_builder(self) -> Builder {
+        Builder { config: self, places: Places::new(), file: None, wrong: None }
+    }
+
+    /// Which interface and queues, and who the stack is there.
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Which cores the workers run on.
+    pub const fn cores(&self) -> &Cores {
+        &self.cores
+    }
+
+    /// What a worker does when there is nothing to do.
+    pub const fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// Frames and rings.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The bounds of one worker.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// TCP.
+    pub const fn tcp(&self) -> &Tcp {
+        &self.tcp
+    }
+
+    /// What the two impairments share.
+    pub const fn impair(&self) -> &Impair {
+        &self.impair
+    }
+
+    /// Impairment of received frames.
+    pub const fn impair_rx(&self) -> &Impairment {
+        &self.impair_rx
+    }
+
+    /// Impairment of sent frames.
+    pub const fn impair_tx(&self) -> &Impairment {
+        &self.impair_tx
+    }
+
+    /// The configuration as TOML, every setting in it, each under its documentation and bounds. Reading it gives the
+    /// same configuration.
+    pub fn to_commented_toml(&self) -> String {
+        let mut out = String::new();
+        let mut section = "";
+        each_field(&mut self.clone(), |field| {
+            // Writing to a String cannot fail.
+            let _ = show_field(&mut out, &mut section, &field);
+        });
+        out
+    }
+
+    /// The configuration as a table of tables; settings that are not set are not in it.
+    pub fn to_table(&self) -> toml::Table {
+        let mut root = toml::Table::new();
+        each_field(&mut self.clone(), |field| {
+            let mut table = &mut root;
+            for name in field.section.split('.') {
+                let inner = table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                let toml::Value::Table(inner) = inner else { return };
+                table = inner;
+            }
+            if let Some(value) = field.value.show() {
+                table.insert(field.key.into(), value);
+            }
+        });
+        root
+    }
+
+    /// Shows each field to `visit`, in the order in which they are listed, until it fails.
+    fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
+        let Self { interface, cores, waiting, memory, limits, tcp, impair, impair_rx, impair_tx } = self;
+        interface.walk("interface", visit)?;
+        cores.walk("cores", visit)?;
+        waiting.walk("waiting", visit)?;
+        memory.walk("memory", visit)?;
+        limits.walk("limits", visit)?;
+        tcp.walk("tcp", visit)?;
+        impair.walk("impair", visit)?;
+        impair_rx.walk("impair.rx", visit)?;
+        impair_tx.walk("impair.tx", visit)
+    }
+}
+
+impl serde::Serialize for Config {
+    /// The same as [`to_table`](Self::to_table).
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_table().serialize(serializer)
+    }
+}
+
+/// One setting of [`Config::to_commented_toml`].
+fn show_field(out: &mut String, section: &mut &'static str, field: &Field<'_>) -> std::fmt::Result {
+    if *section != field.section {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        writeln!(out, "{gap}[{}]", field.section)?;
+        *section = field.section;
+    }
+    for line in field.doc {
+        writeln!(out, "#{line}")?;
+    }
+    let words = field.rule.words();
+    let bounds = if words.is_empty() { field.kind.clone() } else { format!("{}, {words}", field.kind) };
+    match field.value.show() {
+        Some(value) => writeln!(out, "# ({bounds})\n{} = {value}", field.key),
+        None => writeln!(out, "# ({bounds}; not set)\n# {} =", field.key),
+    }
+}
+
+/// Makes a [`Config`] step by step. What is wrong is told by [`build`](Self::build), the first error first.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    config: Config,
+    places: Places,
+    file: Option<std::path::PathBuf>,
+    wrong: Option<ConfigError>,
+}
+
+impl Builder {
+    /// Starts from the file at `path`, so that flags can be laid over it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::of_file(path, format!("the file cannot be read ({error}): give the path of a TOML file"))
+        })?;
+        let builder = Self::from_toml(&text).map_err(|error| error.in_file(path))?;
+        Ok(Self { file: Some(path.into()), ..builder })
+    }
+
+    /// Starts from TOML.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let (config, places) = reader::read(text)?;
+        Ok(Self { config, places, file: None, wrong: None })
+    }
+
+    /// Sets one setting by its dotted name, as in `set("tcp.rto_min_ms", 10)` or `set("interface.queues", vec![0, 1])`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
+        if let Err(error) = reader::assign(&mut self.config, key, &value.into()) {
+            self.wrong.get_or_insert(error);
+        }
+        // What is set here has no place in the file any more.
+        self.places.remove(key);
+        self
+    }
+
+    /// Sets one setting from text such as `tcp.rto_min_ms=10`, the way a flag gives it. A value that is not TOML is
+    /// taken as a string, so that strings need no quotes.
+    #[must_use]
+    pub fn set_text(mut self, assignment: &str) -> Self {
+        let Some((key, text)) = assignment.split_once('=') else {
+            let message = format!("\"{assignment}\" has no \"=\": write it as KEY=VALUE");
+            self.wrong.get_or_insert(ConfigError::of_syntax(None, message));
+            return self;
+        };
+        let parsed = format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
+        self.set(key.trim(), parsed.unwrap_or_else(|| toml::Value::String(text.trim().into())))
+    }
+
+    /// The interface.
+    #[must_use]
+    pub fn interface(self, name: &str) -> Self {
+        self.set("interface.name", name)
+    }
+
+    /// One more own address, such as `10.0.0.2/24`.
+    #[must_use]
+    pub fn address(mut self, cidr: &str) -> Self {
+        let mut all = self.config.interface.address().iter().map(ToString::to_string).collect::<Vec<_>>();
+        all.push(cidr.into());
+        self = self.set("interface.address", all);
+        self
+    }
+
+    /// Whether any own address is set.
+    pub fn has_address(&self) -> bool {
+        !self.config.interface.address().is_empty()
+    }
+
+    /// The queues to serve.
+    #[must_use]
+    pub fn queues(self, queues: &[u32]) -> Self {
+        self.set("interface.queues", queues.iter().map(|queue| i64::from(*queue)).collect::<Vec<_>>())
+    }
+
+    /// The cores to run on.
+    #[must_use]
+    pub fn cores(self, cores: &[usize]) -> Self {
+        let list = cores.iter().map(|core| i64::try_from(*core).unwrap_or(i64::MAX)).collect::<Vec<_>>();
+        self.set("cores.list", list)
+    }
+
+    /// How the sockets and the program are attached.
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        self.set("interface.mode", mode.to_string())
+    }
+
+    /// What the workers do when there is nothing to do.
+    #[must_use]
+    pub fn waiting(self, strategy: Strategy) -> Self {
+        self.set("waiting.strategy", strategy.to_string())
+    }
+
+    /// Checks the settings together.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self { mut config, places, file, wrong } = self;
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        let bounds = config.walk(&mut |field| {
+            let key = format!("{}.{}", field.section, field.key);
+            field.value.verify(field.rule).map_err(|wrong| ConfigError::of_key(key, wrong))
+        });
+        bounds.and_then(|()| rules::check(&config)).map_err(|error| {
+            let place = error.key().and_then(|key| places.get(key)).copied();
+            match (&file, place) {
+                (Some(file), Some(place)) => error.at(Some(place)).in_file(file),
+                (None, Some(place)) => error.at(Some(place)),
+                (_, None) => error,
+            }
+        })?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

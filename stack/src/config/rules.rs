@@ -1,0 +1,140 @@
+//! Rules that bind several settings together.
+
+use super::{Config, ConfigError};
+use std::collections::HashSet;
+
+/// Bytes that the kernel keeps at the start of each AF_XDP frame (XDP_PACKET_HEADROOM).
+pub(crate) const FRAME_HEADROOM: u32 = 256;
+
+/// Bytes of an Ethernet header with one VLAN tag.
+pub(crate) const LINK_HEADER: u32 = 18;
+
+/// The longest IP packet that a frame of `frame_size` bytes holds.
+pub(crate) const fn largest_mtu(frame_size: u32) -> u32 {
+    frame_size - FRAME_HEADROOM - LINK_HEADER
+}
+
+/// The first rule that the settings break together; each setting alone has been checked.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    interface(config)?;
+    cores(config)?;
+    memory(config)?;
+    limits(config)?;
+    tcp(config)
+}
+
+fn wrong(key: &str, message: impl Into<String>) -> Result<(), ConfigError> {
+    Err(ConfigError::of_key(key, message))
+}
+
+fn interface(config: &Config) -> Result<(), ConfigError> {
+    let interface = config.interface();
+    // IFNAMSIZ, and the characters that the kernel refuses (dev_valid_name).
+    let name = interface.name();
+    if name.len() > 15 || name == "." || name == ".." || name.contains(['/', ':', ' ', '\t', '\n', '\0']) {
+        return wrong("interface.name", format!("{name:?} cannot be an interface: give a name that `ip link` shows"));
+    }
+    if let Some(queue) = repeated(interface.queues()) {
+        return wrong("interface.queues", format!("queue {queue} is there twice: one worker serves a queue"));
+    }
+    let addresses: Vec<_> = interface.address().iter().map(super::Cidr::addr).collect();
+    if let Some(addr) = repeated(&addresses) {
+        return wrong("interface.address", format!("{addr} is there twice: leave one out"));
+    }
+    let gateways = interface.gateway();
+    if gateways.iter().filter(|gateway| gateway.is_v4()).count().max(gateways.iter().filter(|g| !g.is_v4()).count()) > 1
+    {
+        return wrong("interface.gateway", "there are two of one family: give one for each family at most");
+    }
+    for &gateway in gateways {
+        if addresses.contains(&gateway) {
+            return wrong("interface.gateway", format!("{gateway} is the stack's own: give the router's address"));
+        }
+        if !interface.address().iter().any(|cidr| cidr.contains(gateway)) {
+            let message = format!("{gateway} is in no prefix of interface.address: give a router on the same network");
+            return wrong("interface.gateway", message);
+        }
+    }
+    if let Some(mtu) = interface.mtu() {
+        let largest = largest_mtu(config.memory().frame_size());
+        if u32::from(mtu) > largest {
+            let message = format!("{mtu} does not fit the frames, which hold {largest}: {}", mtu_remedy(largest));
+            return wrong("interface.mtu", message);
+        }
+    }
+    Ok(())
+}
+
+/// What to do about an MTU above `largest`.
+pub(crate) fn mtu_remedy(largest: u32) -> String {
+    if largest < largest_mtu(4096) {
+        format!("set memory.frame_size = 4096, or an MTU of at most {largest}")
+    } else {
+        format!("set an MTU of at most {largest}")
+    }
+}
+
+fn cores(config: &Config) -> Result<(), ConfigError> {
+    let (cores, queues) = (config.cores().list(), config.interface().queues());
+    if let Some(core) = repeated(cores) {
+        return wrong("cores.list", format!("core {core} is there twice: each worker needs its own"));
+    }
+    if !cores.is_empty() && cores.len() != queues.len() {
+        let message = format!(
+            "{} cores for {} queues: name one core for each of interface.queues, or none",
+            cores.len(),
+            queues.len()
+        );
+        return wrong("cores.list", message);
+    }
+    Ok(())
+}
+
+fn memory(config: &Config) -> Result<(), ConfigError> {
+    let memory = config.memory();
+    let needed = memory.fill_ring() + memory.tx_ring();
+    if memory.frame_count() < needed {
+        let message = format!(
+            "{} frames are fewer than the fill and transmit rings hold together: give at least {}",
+            memory.frame_count(),
+            needed.next_power_of_two()
+        );
+        return wrong("memory.frame_count", message);
+    }
+    if memory.low_water_frames() > memory.frame_count() / 4 {
+        let message = format!("it is more than a quarter of the frames: give at most {}", memory.frame_count() / 4);
+        return wrong("memory.low_water_frames", message);
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Result<(), ConfigError> {
+    let limits = config.limits();
+    if limits.first_port() > limits.last_port() {
+        return wrong("limits.first_port", "it is above limits.last_port: give a smaller one");
+    }
+    Ok(())
+}
+
+fn tcp(config: &Config) -> Result<(), ConfigError> {
+    let tcp = config.tcp();
+    if tcp.rto_min_ms() > tcp.rto_max_ms() {
+        return wrong("tcp.rto_min_ms", "it is above tcp.rto_max_ms: give a smaller one");
+    }
+    if tcp.delayed_ack_ms() > tcp.rto_min_ms() {
+        let message = "it is above tcp.rto_min_ms, so that a peer like us would send again before our ACK comes: give a smaller one";
+        return wrong("tcp.delayed_ack_ms", message);
+    }
+    let mtu = config.interface().mtu().map_or_else(|| largest_mtu(config.memory().frame_size()), u32::from);
+    if let Some(mss) = tcp.mss_bytes()
+        && u32::from(mss) + 40 > mtu
+    {
+        return wrong("tcp.mss_bytes", format!("{mss} is more than an MTU of {mtu} holds: give at most {}", mtu - 40));
+    }
+    Ok(())
+}
+
+fn repeated<T: std::hash::Hash + Eq>(list: &[T]) -> Option<&T> {
+    let mut seen = HashSet::new();
+    list.iter().find(|element| !seen.insert(*element))
+}

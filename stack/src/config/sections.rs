@@ -1,0 +1,296 @@
+//! The sections of the configuration, a table each: every setting with its default, its bounds and what it costs.
+
+use super::Cidr;
+use super::section::section;
+use super::setting::{FromText, Rule, Setting, in_a_string};
+use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
+use corelane_proto::{Addr, Mac};
+use std::fmt;
+use std::time::Duration;
+use toml::Value;
+
+const KIB: u64 = 1024;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// An enumeration that stands as one of a few words.
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        $name:ident { $($(#[$doc:meta])+ $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$doc])+ $variant,)+
+        }
+
+        impl $name {
+            /// Every word with its variant.
+            pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+
+        impl FromText for $name {
+            fn from_text(text: &str) -> Option<Self> {
+                Self::ALL.iter().find(|(word, _)| *word == text).map(|(_, variant)| *variant)
+            }
+        }
+
+        in_a_string!($name, {
+            let words: Vec<String> = Self::ALL.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            format!("one of {}", words.join(", "))
+        });
+    };
+}
+
+words! {
+    /// How the sockets and the program are attached.
+    Mode {
+        /// Native program and zero-copy sockets, or an error.
+        RequireZerocopy = "require-zerocopy",
+        /// Native program; zero-copy sockets where the driver has them, copying ones else.
+        PreferZerocopy = "prefer-zerocopy",
+        /// Native program and copying sockets.
+        Copy = "copy",
+        /// Generic program and copying sockets: every driver has it, none is slower.
+        Skb = "skb",
+    }
+}
+
+words! {
+    /// What a worker does when there is nothing to do.
+    Strategy {
+        /// Turns without pause: the least latency, a whole core always.
+        Spin = "spin",
+        /// Turns for `spin_us`, then sleeps until a frame or a timer.
+        Adaptive = "adaptive",
+        /// Sleeps at once until a frame or a timer: an idle core, some microseconds more a wake-up.
+        Sleep = "sleep",
+    }
+}
+
+section! {
+    /// `[interface]`: which interface and queues, and who the stack is there.
+    Interface {
+        /// Name of the network interface. It has to be given, here or on the command line.
+        name: String, lend = String::new(), Rule::Any;
+        /// Queues of the interface to serve, one worker each. Frames of other queues stay with the kernel.
+        queues: Vec<u32>, lend = vec![0], Rule::NotEmpty;
+        /// "require-zerocopy", "prefer-zerocopy", "copy" or "skb". The mode in force is read back and reported.
+        mode: Mode, copy = Mode::PreferZerocopy, Rule::Any;
+        /// The stack's own addresses, each with its prefix length. The kernel must not have them: the stack answers
+        /// ARP and ICMP echo for them itself.
+        address: Vec<Cidr>, lend = Vec::new(), Rule::Any;
+        /// Routers for everything outside the prefixes of `address`, one for each family at most. Without one, only
+        /// neighbours can be reached.
+        gateway: Vec<Addr>, lend = Vec::new(), Rule::Any;
+        /// Ethernet address of the stack. Default: the interface's own.
+        mac: Option<Mac>, copy = None, Rule::Any;
+        /// Largest IP packet, bytes. Default: the interface's own; never more than that.
+        mtu: Option<u16>, copy = None, Rule::Range(576, 3822);
+        /// Whether IPv4 header checksums of what comes in are verified. Off only where the device has done it.
+        verify_ip_checksum: bool, copy = true, Rule::Any;
+        /// Whether TCP and ICMP checksums of what comes in are verified. Off only where the device has done it.
+        verify_tcp_checksum: bool, copy = true, Rule::Any;
+    }
+}
+
+section! {
+    /// `[cores]`: which cores the workers run on.
+    Cores {
+        /// Core of each worker, in the order of `interface.queues`. Empty: the first cores that the process may use.
+        list: Vec<usize>, lend = Vec::new(), Rule::Range(0, 1023);
+        /// Whether each worker is pinned to its core. Off, the scheduler may move it: for tests and crowded machines.
+        pin: bool, copy = true, Rule::Any;
+    }
+}
+
+section! {
+    /// `[waiting]`: what a worker does when there is nothing to do.
+    Waiting {
+        /// "spin" (a whole core, least latency), "adaptive" (spins for `spin_us`, then sleeps) or "sleep".
+        strategy: Strategy, copy = Strategy::Adaptive, Rule::Any;
+        /// How long "adaptive" turns without work before it sleeps, microseconds.
+        spin_us: u32, copy = 50, Rule::Range(0, 1_000_000);
+        /// Longest sleep, milliseconds: how late a worker may see that it has to stop.
+        sleep_max_ms: u32, copy = 100, Rule::Range(1, 500);
+    }
+}
+
+section! {
+    /// `[memory]`: frames and rings, for each queue.
+    Memory {
+        /// Frames of a queue's UMEM. With 2048 bytes each, 8192 frames are 16 MiB of locked memory.
+        frame_count: u32, copy = 8192, Rule::PowerOfTwo(64, 1 << 20);
+        /// Bytes of a frame, 256 of which the kernel keeps. 4096 takes MTUs above 1774.
+        frame_size: u32, copy = 2048, Rule::PowerOfTwo(2048, 4096);
+        /// Entries of the fill ring: frames that wait for the NIC. Too few lose frames in a burst.
+        fill_ring: u32, copy = 4096, Rule::PowerOfTwo(32, 1 << 16);
+        /// Entries of the completion ring.
+        completion_ring: u32, copy = 2048, Rule::PowerOfTwo(32, 1 << 16);
+        /// Entries of the receive ring.
+        rx_ring: u32, copy = 2048, Rule::PowerOfTwo(32, 1 << 16);
+        /// Entries of the transmit ring.
+        tx_ring: u32, copy = 2048, Rule::PowerOfTwo(32, 1 << 16);
+        /// Free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
+        low_water_frames: u32, copy = 256, Rule::Range(0, 1 << 20);
+        /// Whether the UMEM lies in huge pages (reserve them first: vm.nr_hugepages). Fewer TLB misses.
+        huge_pages: bool, copy = false, Rule::Any;
+    }
+}
+
+section! {
+    /// `[limits]`: the bounds of one worker. All is allocated at start; what exceeds a bound is refused and counted.
+    Limits {
+        /// Connections, those of TIME-WAIT not counted.
+        connections: u32, copy = 16_384, Rule::Range(1, 4_000_000);
+        /// Half-open connections: SYNs answered and not yet acknowledged.
+        syn_queue: u32, copy = 4096, Rule::Range(1, 1_000_000);
+        /// Connections of a listener that are open and that the application has not been told of.
+        accept_queue: u32, copy = 1024, Rule::Range(1, 1_000_000);
+        /// Connections in TIME-WAIT; the oldest gives way.
+        time_wait: u32, copy = 65_536, Rule::Range(1, 4_000_000);
+        /// Neighbours whose Ethernet address is known or asked for.
+        neighbours: u16, copy = 1024, Rule::Range(1, 16_384);
+        /// First port of outgoing connections (RFC 6056).
+        first_port: u16, copy = 32_768, Rule::Range(1024, 65_535);
+        /// Last port of outgoing connections.
+        last_port: u16, copy = 60_999, Rule::Range(1024, 65_535);
+        /// Stateless replies (RST, ICMP) a second; more are dropped and counted.
+        replies_per_second: u32, copy = 10_000, Rule::Range(0, 10_000_000);
+        /// Events given to the application in one turn; the rest waits for the next turn.
+        events_per_turn: u32, copy = 1024, Rule::Range(1, 1_000_000);
+    }
+}
+
+section! {
+    /// `[tcp]`: TCP as every connection has it.
+    Tcp {
+        /// Most bytes received and not yet read by the application. A slow application holds that much in frames.
+        recv_buffer_bytes: u32, copy = 256 * 1024, Rule::Range(4 * KIB, GIB);
+        /// Most bytes taken from the application and not yet acknowledged.
+        send_buffer_bytes: u32, copy = 256 * 1024, Rule::Range(4 * KIB, GIB);
+        /// Largest segment, bytes. Default: what the MTU allows.
+        mss_bytes: Option<u16>, copy = None, Rule::Range(536, 3782);
+        /// Offer window scaling (RFC 7323). Without it no window exceeds 65,535 bytes.
+        window_scaling: bool, copy = true, Rule::Any;
+        /// Offer timestamps (RFC 7323): 12 bytes a segment.
+        timestamps: bool, copy = true, Rule::Any;
+        /// Offer selective acknowledgment (RFC 2018).
+        sack: bool, copy = true, Rule::Any;
+        /// Send small segments at once, that is, Nagle's algorithm off.
+        nodelay: bool, copy = true, Rule::Any;
+        /// Initial window, segments (RFC 6928).
+        initial_window_segments: u8, copy = 10, Rule::Range(1, 64);
+        /// How long an ACK may wait for company, milliseconds; under 500 (RFC 9293 3.8.6.3). 0: the end of the turn.
+        delayed_ack_ms: u32, copy = 40, Rule::Range(0, 499);
+        /// Retransmission time-out before the first sample, milliseconds (RFC 6298 2.1).
+        rto_initial_ms: u32, copy = 1000, Rule::Range(1, 60_000);
+        /// Least retransmission time-out, milliseconds. RFC 6298 2.4 says 1000; data centres can't wait.
+        rto_min_ms: u32, copy = 200, Rule::Range(1, 60_000);
+        /// Greatest retransmission time-out, milliseconds; 60,000 or more by RFC 6298 2.5.
+        rto_max_ms: u32, copy = 120_000, Rule::Range(60_000, 600_000);
+        /// How often a SYN is sent again before the attempt fails (RFC 9293 3.8.3).
+        syn_retries: u8, copy = 7, Rule::Range(0, 20);
+        /// How long data may stay unacknowledged before the connection is given up, seconds (RFC 9293 3.8.3).
+        give_up_after_s: u32, copy = 900, Rule::Range(1, 86_400);
+        /// Maximum segment lifetime, milliseconds; TIME-WAIT lasts twice as long (RFC 9293 3.4.2).
+        msl_ms: u32, copy = 30_000, Rule::Range(1, 120_000);
+        /// How long a connection closed by us waits for the peer's FIN, milliseconds.
+        fin_wait_2_ms: u32, copy = 60_000, Rule::Range(1, 3_600_000);
+        /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2).
+        duplicate_ack_threshold: u8, copy = 3, Rule::Range(1, 100);
+        /// Ask an idle peer whether it is still there (RFC 9293 3.8.4).
+        keepalive: bool, copy = false, Rule::Any;
+        /// Idle time before the first such question, seconds.
+        keepalive_idle_s: u32, copy = 7200, Rule::Range(1, 1_000_000);
+        /// Time between such questions, seconds.
+        keepalive_interval_s: u32, copy = 75, Rule::Range(1, 86_400);
+        /// Unanswered questions after which the connection is given up.
+        keepalive_probes: u8, copy = 10, Rule::Range(1, 100);
+    }
+}
+
+section! {
+    /// `[impair]`: what the two impairments share. For tests only.
+    Impair {
+        /// Seed of the impairments' random numbers: the same seed, the same losses.
+        seed: u64, copy = 1, Rule::Range(0, 1 << 62);
+    }
+}
+
+section! {
+    /// `[impair.rx]` and `[impair.tx]`: a bad network on purpose, for frames received or sent. For tests only.
+    Impairment {
+        /// Probability that a frame is lost.
+        loss: f64, copy = 0.0, Rule::Fraction;
+        /// Probability that a frame is overtaken by those after it.
+        reorder: f64, copy = 0.0, Rule::Fraction;
+        /// Probability that a frame comes twice.
+        duplicate: f64, copy = 0.0, Rule::Fraction;
+        /// Probability that a bit of a frame is flipped.
+        corrupt: f64, copy = 0.0, Rule::Fraction;
+        /// How long each frame is held back, microseconds.
+        delay_us: u32, copy = 0, Rule::Range(0, 10_000_000);
+    }
+}
+
+impl Impairment {
+    /// Whether anything is impaired at all.
+    pub fn is_active(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Tcp {
+    /// The settings as the protocol takes them.
+    pub fn to_proto(&self) -> TcpConfig {
+        let millis = |ms: u32| Duration::from_millis(ms.into());
+        let seconds = |s: u32| Duration::from_secs(s.into());
+        TcpConfig {
+            recv_buffer: self.recv_buffer_bytes,
+            send_buffer: self.send_buffer_bytes,
+            mss: self.mss_bytes,
+            window_scaling: self.window_scaling,
+            timestamps: self.timestamps,
+            sack: self.sack,
+            nodelay: self.nodelay,
+            initial_window_segments: self.initial_window_segments,
+            delayed_ack: millis(self.delayed_ack_ms),
+            rto_initial: millis(self.rto_initial_ms),
+            rto_min: millis(self.rto_min_ms),
+            rto_max: millis(self.rto_max_ms),
+            syn_retries: self.syn_retries,
+            give_up_after: seconds(self.give_up_after_s),
+            msl: millis(self.msl_ms),
+            fin_wait_2: millis(self.fin_wait_2_ms),
+            duplicate_ack_threshold: self.duplicate_ack_threshold,
+            keepalive: self.keepalive.then(|| KeepaliveConfig {
+                idle: seconds(self.keepalive_idle_s),
+                interval: seconds(self.keepalive_interval_s),
+                probes: self.keepalive_probes,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcp_defaults_are_those_of_the_protocol() {
+        assert_eq!(Tcp::default().to_proto(), TcpConfig::default());
+    }
+
+    #[test]
+    fn keepalive_is_one_switch_and_three_settings() {
+        let tcp = Tcp { keepalive: true, ..Tcp::default() };
+        assert_eq!(tcp.to_proto().keepalive, Some(KeepaliveConfig::default()));
+    }
+}

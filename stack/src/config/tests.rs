@@ -1,0 +1,169 @@
+//! Every key wrong in turn, and the rules that bind several keys.
+
+use super::*;
+
+/// One wrong type, and one value out of range where the key has a range, for each kind of setting.
+fn wrong_values(field: &Field<'_>) -> Vec<&'static str> {
+    let mut wrong = match field.kind.as_str() {
+        "a whole number" => vec!["\"text\"", "1.5", "-1", "true", "[]", "99999999999999999999"],
+        "true or false" => vec!["1", "\"true\""],
+        "a number" => vec!["\"text\"", "2.0", "-0.1", "nan", "7"],
+        "a string" => vec!["1", "[]"],
+        kind if kind.starts_with("a list") => vec!["1", "{ a = 1 }", "[true]", "[-1]", "[[]]"],
+        _ => vec!["1", "\"nonsense\"", "\"\""],
+    };
+    match field.rule {
+        Rule::Range(low, _) if low > 0 && !field.kind.starts_with("a list") => wrong.push("0"),
+        Rule::PowerOfTwo(..) => wrong.extend(["0", "2047", "4294967295"]),
+        Rule::NotEmpty => wrong.push("[]"),
+        _ => {}
+    }
+    wrong
+}
+
+/// The section, key, kind, rule and wrong values of every setting.
+fn table() -> Vec<(String, String, Vec<&'static str>)> {
+    let mut all = Vec::new();
+    each_field(&mut Config::default(), |field| {
+        all.push((field.section.to_owned(), field.key.to_owned(), wrong_values(&field)));
+    });
+    all
+}
+
+#[test]
+fn every_key_wrong_in_turn_is_named_with_its_line_and_a_remedy() {
+    let table = table();
+    assert!(table.len() >= 50, "the walk finds only {} settings", table.len());
+    for (section, key, values) in &table {
+        for value in values {
+            let text = format!("# a comment\n\n[{section}]\n  {key} = {value}\n");
+            let Err(error) = Config::from_toml(&text) else { panic!("accepted: {text}") };
+            assert_eq!(error.key(), Some(format!("{section}.{key}").as_str()), "{error}");
+            assert_eq!(error.place(), Some(Place { line: 4, column: 3 }), "{error}");
+            let shown = error.to_string();
+            assert!(shown.contains("give") && shown.lines().count() == 1, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_neighbour_of_every_key_is_answered_with_that_key() {
+    for (section, key, _) in &table() {
+        let text = format!("[{section}]\n{key}x = 1\n");
+        let error = Config::from_toml(&text).unwrap_err();
+        assert_eq!(error.key(), Some(format!("{section}.{key}x").as_str()));
+        assert_eq!(error.place(), Some(Place { line: 2, column: 1 }));
+        assert!(error.to_string().contains(&format!("the nearest one is {section}.{key} ")), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_table_is_answered_with_the_right_one() {
+    let error = Config::from_toml("[interfaces]\nname = \"a\"\n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 1, column 2: interfaces: there is no such setting: the nearest one is interface \
+         (`corelane config show` lists all)"
+    );
+    let error = Config::from_toml("interface = 1\n").unwrap_err();
+    assert!(error.to_string().contains("write [interface]"), "{error}");
+    // A right key in the wrong table.
+    let error = Config::from_toml("[interface]\nrto_min_ms = 5\n").unwrap_err();
+    assert!(error.to_string().contains("tcp.rto_min_ms"), "{error}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_place() {
+    let error = Config::from_toml("[tcp]\nrto_min_ms = \n").unwrap_err();
+    assert_eq!(error.place().map(|place| place.line), Some(2), "{error}");
+    assert!(error.to_string().contains("not TOML") && error.to_string().lines().count() == 1, "{error}");
+    let twice = Config::from_toml("[tcp]\nsack = true\nsack = true\n").unwrap_err();
+    assert_eq!(twice.place().map(|place| place.line), Some(3), "{twice}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_name_a_key_and_its_line() {
+    let cases = [
+        ("[interface]\nqueues = [1, 1]\n", "interface.queues"),
+        ("[interface]\nname = \"a/b\"\n", "interface.name"),
+        ("[interface]\nmtu = 3000\n", "interface.mtu"),
+        ("[interface]\ngateway = [\"10.0.0.1\"]\n", "interface.gateway"),
+        ("[interface]\ngateway = [\"10.0.0.1\"]\naddress = [\"10.0.0.1/24\"]\n", "interface.gateway"),
+        ("[interface]\naddress = [\"10.0.0.1/24\", \"10.0.0.1/8\"]\n", "interface.address"),
+        ("[cores]\nlist = [0, 1]\n", "cores.list"),
+        ("[cores]\nlist = [1, 1]\n", "cores.list"),
+        ("[memory]\nframe_count = 4096\n", "memory.frame_count"),
+        ("[memory]\nlow_water_frames = 4096\n", "memory.low_water_frames"),
+        ("[limits]\nfirst_port = 61000\n", "limits.first_port"),
+        ("[interface]\ngateway = [\"10.0.0.1\", \"10.0.0.2\"]\n", "interface.gateway"),
+        ("[tcp]\ndelayed_ack_ms = 300\n", "tcp.delayed_ack_ms"),
+        ("[tcp]\nmss_bytes = 3000\n", "tcp.mss_bytes"),
+    ];
+    for (text, key) in cases {
+        let error = Config::from_toml(text).unwrap_err();
+        assert_eq!(error.key(), Some(key), "{error}");
+        assert_eq!(error.place().map(|place| place.line), Some(2), "{error}");
+    }
+}
+
+#[test]
+fn code_and_flags_obey_the_same_rules() {
+    let config = Config::builder()
+        .interface("eth0")
+        .address("10.0.0.2/24")
+        .address("10.0.1.2/24")
+        .queues(&[3, 4])
+        .cores(&[1, 0])
+        .mode(Mode::Copy)
+        .waiting(Strategy::Spin)
+        .set_text("tcp.rto_min_ms = 10")
+        .set("tcp.delayed_ack_ms", 5)
+        .set_text("interface.gateway=[\"10.0.0.1\"]")
+        .build()
+        .unwrap();
+    assert_eq!(config.interface().name(), "eth0");
+    assert_eq!(config.interface().address().len(), 2);
+    assert_eq!(config.interface().queues(), [3, 4]);
+    assert_eq!(config.cores().list(), [1, 0]);
+    assert_eq!(config.interface().mode(), Mode::Copy);
+    assert_eq!(config.waiting().strategy(), Strategy::Spin);
+    assert_eq!(config.tcp().to_proto().rto_min, std::time::Duration::from_millis(10));
+    assert_eq!(config.interface().gateway(), [corelane_proto::Addr::v4([10, 0, 0, 1])]);
+
+    let wrong = Config::builder().address("10.0.0.2").build().unwrap_err();
+    assert_eq!(
+        wrong.to_string(),
+        "interface.address: the string \"10.0.0.2\" will not do: give a unicast address with its prefix length such as \
+         \"10.0.0.2/24\""
+    );
+    let wrong = Config::builder().set_text("tcp.rto_min_ms").build().unwrap_err();
+    assert!(wrong.to_string().contains("KEY=VALUE"), "{wrong}");
+    let wrong = Config::builder().set("tcp.nagle", true).build().unwrap_err();
+    assert_eq!(wrong.key(), Some("tcp.nagle"));
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    let config = Config::builder()
+        .interface("eth0")
+        .address("2001:db8::2/64")
+        .set("interface.mac", "02:00:00:00:00:09")
+        .set("interface.mtu", 1500)
+        .set("impair.rx.loss", 0.02)
+        .build()
+        .unwrap();
+    let text = config.to_commented_toml();
+    assert_eq!(Config::from_toml(&text).unwrap(), config);
+    assert_eq!(Config::from_toml(&toml::to_string(&config).unwrap()).unwrap(), config);
+    assert!(
+        text.contains("# Probability that a frame is lost.\n# (a number, a fraction from 0.0 to 1.0)\nloss = 0.02\n")
+    );
+    assert_eq!(Config::from_toml("").unwrap(), Config::default());
+    assert_eq!(Config::from_toml(&Config::default().to_commented_toml()).unwrap(), Config::default());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load("no/such/file.toml").unwrap_err();
+    assert!(error.to_string().starts_with("no/such/file.toml: the file cannot be read"), "{error}");
+}
