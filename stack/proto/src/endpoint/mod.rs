@@ -1,5 +1,10 @@
 //! One core's protocol state.
 
+pub(crate) mod flow_hash;
+pub(crate) mod list;
+pub(crate) mod table;
+pub(crate) mod wheel;
+
 /// Placeholder.
 #[derive(Debug)]
 pub struct Endpoint;
