@@ -1,0 +1,88 @@
+//! One owned frame.
+
+use std::fmt;
+use std::rc::Rc;
+use std::slice;
+
+use crate::pool::{Shared, State};
+
+/// One frame of a pool, owned: whoever has it may read and write its bytes, and nobody else may.
+///
+/// Dropping it returns it to its [`Pool`](crate::Pool). It keeps the pool's memory alive, and it stays on its core
+/// (it is neither `Send` nor `Sync`). The bytes are what the last holder left there.
+pub struct Frame {
+    pool: Rc<Shared>,
+    index: u32,
+    len: u32,
+}
+
+impl Frame {
+    /// The frame `index` of `pool`, whose state the caller has just set to [`State::Held`] from another. That happens
+    /// once until the state leaves `Held` again, so that two frames never name the same bytes.
+    pub(crate) fn held(pool: Rc<Shared>, index: u32, len: u32) -> Self {
+        debug_assert_eq!(pool.state(index), State::Held, "frame {index}");
+        debug_assert!(len as usize <= pool.region().frame_len(), "{len} bytes in frame {index}");
+        Self { pool, index, len }
+    }
+
+    /// The frame's number in its pool, from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The packet's length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a frame without a packet is not what `is_empty` would ask about")]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Says how long the packet is. A length beyond the frame is cut to [`Frame::capacity`].
+    pub fn set_len(&mut self, len: usize) {
+        debug_assert!(len <= self.capacity(), "{len} bytes in a frame of {}", self.capacity());
+        // A frame holds less than 64 KiB in every kind of region, so the length fits.
+        self.len = u32::try_from(len.min(self.capacity())).unwrap_or(0);
+    }
+
+    /// How many bytes fit.
+    pub fn capacity(&self) -> usize {
+        self.pool.region().frame_len()
+    }
+
+    /// The packet: the first [`Frame::len`] bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer()[..self.len()]
+    }
+
+    /// The whole data area.
+    pub fn buffer(&self) -> &[u8] {
+        // SAFETY: the region has `frame_len` initialised bytes there (zeroed at the start, and nothing un-initialises
+        // them), and `self.pool` keeps it alive for as long as `self` is borrowed. This frame is the only one with
+        // this index, since frames are made only on the way into `State::Held`; so nobody writes while `&self` is
+        // borrowed. The kernel writes only to frames in the fill ring, which are not `Held`.
+        unsafe { slice::from_raw_parts(self.pool.region().frame(self.index), self.capacity()) }
+    }
+
+    /// The whole data area, to write to.
+    pub fn buffer_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `buffer`; `&mut self` makes it the only reference that this frame gave out, and the kernel
+        // neither reads nor writes a frame that is `Held`.
+        unsafe { slice::from_raw_parts_mut(self.pool.region().frame(self.index), self.capacity()) }
+    }
+
+    /// Whether the frame comes from the pool that `shared` is.
+    pub(crate) fn is_of(&self, shared: &Rc<Shared>) -> bool {
+        Rc::ptr_eq(&self.pool, shared)
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.pool.drop_frame(self.index);
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").field("index", &self.index).field("len", &self.len).finish_non_exhaustive()
+    }
+}
