@@ -1,0 +1,340 @@
+//! The program on an interface, for as long as the value lives.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+use libbpf_rs::{Object, ProgramInput, ProgramMut};
+
+use crate::error::{AttachError, MapError};
+use crate::info::{Mode, interface_name, mtu, os_error, program_on};
+use crate::link;
+use crate::map::Maps;
+use crate::object::{self, lacks};
+use crate::shared::{Config, Counters, MAX_SOCKETS};
+
+/// The mode that is demanded; another is never taken instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver. Zero copy needs it.
+    Native,
+    /// In the kernel's core, with any driver; each packet costs a socket buffer and a copy.
+    Generic,
+}
+
+impl AttachMode {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Native => XDP_FLAGS_DRV_MODE,
+            Self::Generic => XDP_FLAGS_SKB_MODE,
+        }
+    }
+}
+
+impl From<AttachMode> for Mode {
+    fn from(mode: AttachMode) -> Self {
+        match mode {
+            AttachMode::Native => Self::Native,
+            AttachMode::Generic => Self::Generic,
+        }
+    }
+}
+
+/// Which queues of the interface have sockets, and how many each: it decides the key of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The first of the interface's queues that has sockets.
+    pub base_queue: u32,
+    /// Sockets per queue, 1 to [`MAX_SOCKETS`]. The program uses the first one.
+    pub sockets_per_queue: u32,
+}
+
+impl Default for Layout {
+    /// From queue 0, one socket per queue.
+    fn default() -> Self {
+        Self { base_queue: 0, sockets_per_queue: 1 }
+    }
+}
+
+impl Layout {
+    const fn queues(self) -> u32 {
+        MAX_SOCKETS / self.sockets_per_queue
+    }
+
+    /// The same as `socket_key` in `steer.bpf.c`.
+    fn key(self, queue: u32) -> Result<u32, MapError> {
+        match queue.checked_sub(self.base_queue) {
+            Some(place) if place < self.queues() => Ok(place * self.sockets_per_queue),
+            _ => Err(MapError::Queue { queue, base_queue: self.base_queue, queues: self.queues() }),
+        }
+    }
+}
+
+/// The steering program attached to one interface; dropping it, or the end of the process in whatever way, detaches.
+///
+/// Until something is registered, every packet passes to the kernel. Detach before closing the sockets, so that the
+/// kernel gets the packets in between: drop this first. All methods take effect with the next packet.
+pub struct Steering {
+    // In this order: off the interface first, then out of the kernel.
+    _link: OwnedFd,
+    object: Object,
+    maps: Maps,
+    layout: Layout,
+    ifindex: u32,
+    program_id: u32,
+    mode: Mode,
+}
+
+impl Steering {
+    /// Loads the program and attaches it to the interface with this index, with the default [`Layout`].
+    ///
+    /// # Errors
+    /// As [`attach_with`](Self::attach_with).
+    pub fn attach(ifindex: u32, mode: AttachMode) -> Result<Self, AttachError> {
+        Self::attach_with(ifindex, mode, Layout::default())
+    }
+
+    /// Loads the program and attaches it to the interface with this index, of this thread's network namespace.
+    ///
+    /// # Errors
+    /// Says what is missing: the interface, a capability, the mode in the driver, a smaller MTU; or that somebody
+    /// else's program is there, which is left alone.
+    pub fn attach_with(ifindex: u32, mode: AttachMode, layout: Layout) -> Result<Self, AttachError> {
+        if layout.sockets_per_queue == 0 || layout.sockets_per_queue > MAX_SOCKETS {
+            return Err(AttachError::Layout { sockets_per_queue: layout.sockets_per_queue });
+        }
+        let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
+        refuse_foreign(ifindex, &interface)?;
+        let object = object::load()?;
+        let maps = Maps::of(&object)?;
+        let Layout { base_queue, sockets_per_queue } = layout;
+        maps.set_config(Config { base_queue, sockets_per_queue }).map_err(|source| AttachError::System {
+            what: "configure XDP",
+            interface: interface.clone(),
+            source,
+        })?;
+        let link = attach_link(program(&object)?.as_fd(), ifindex, mode, &interface)?;
+        let (in_force, program_id) = read_back(ifindex, &interface)?;
+        if in_force != Mode::from(mode) {
+            return Err(AttachError::OtherMode { interface, demanded: mode.into(), in_force });
+        }
+        Ok(Self { _link: link, object, maps, layout, ifindex, program_id, mode: in_force })
+    }
+
+    /// The index of the interface.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// The mode in force, read back from the kernel after attaching.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The kernel's number for the program, as `bpftool prog` shows it.
+    pub fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    /// Gives packets of ours that arrive on `queue` to this `AF_XDP` socket, which must be bound to that queue.
+    ///
+    /// The kernel forgets the socket by itself when it is closed. A second socket for the queue replaces the first.
+    ///
+    /// # Errors
+    /// [`MapError::Queue`] or [`MapError::NotASocket`].
+    pub fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        self.maps.set_socket(self.layout.key(queue)?, queue, socket)
+    }
+
+    /// Lets the packets of `queue` pass to the kernel again; whether there was a socket.
+    ///
+    /// # Errors
+    /// [`MapError::Queue`].
+    pub fn unregister_socket(&self, queue: u32) -> Result<bool, MapError> {
+        self.maps.clear_socket(self.layout.key(queue)?)
+    }
+
+    /// Takes TCP to this address and port from the kernel: a listener's, or the local end of outgoing connections.
+    /// Once more is no error, and counts once.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] after 65,536; [`MapError::Wildcard`] for port 0 and for what is not one host's address.
+    pub fn add_listener(&self, address: IpAddr, port: u16) -> Result<(), MapError> {
+        self.maps.add_listener(address, port)
+    }
+
+    /// Gives it back to the kernel; whether it was registered.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn remove_listener(&self, address: IpAddr, port: u16) -> Result<bool, MapError> {
+        self.maps.remove_listener(address, port)
+    }
+
+    /// Takes ARP for this address, and all ICMP and TCP to it: the stack answers for it and the kernel must not have it.
+    /// Once more is no error, and counts once.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] after 256; [`MapError::Wildcard`] for what is not one host's address.
+    pub fn add_own_address(&self, address: IpAddr) -> Result<(), MapError> {
+        self.maps.add_own_address(address)
+    }
+
+    /// Stops answering for it; whether it was registered.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn remove_own_address(&self, address: IpAddr) -> Result<bool, MapError> {
+        self.maps.remove_own_address(address)
+    }
+
+    /// What became of the packets so far.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        self.maps.counters()
+    }
+
+    /// Runs the program on a packet through the kernel's `BPF_PROG_TEST_RUN`, as if it came in on `queue`, `repeat`
+    /// times. It counts, but nothing is delivered. For tests and measurements.
+    ///
+    /// # Errors
+    /// EINVAL if the packet is shorter than an Ethernet header, or the interface has no such queue.
+    pub fn run(&self, packet: &[u8], queue: u32, repeat: u32) -> io::Result<Run> {
+        let length = u32::try_from(packet.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let mut context = [0, length, 0, self.ifindex, queue, 0].map(u32::to_ne_bytes);
+        let input = ProgramInput {
+            context_in: Some(context.as_flattened_mut()),
+            data_in: Some(packet),
+            repeat,
+            ..Default::default()
+        };
+        let program = program(&self.object).map_err(io::Error::other)?;
+        let output = program.test_run(input).map_err(|error| os_error(&error))?;
+        Ok(Run { verdict: Verdict::from(output.return_value), duration: output.duration })
+    }
+}
+
+impl fmt::Debug for Steering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { _link: _, object: _, maps: _, layout, ifindex, program_id, mode } = self;
+        f.debug_struct("Steering")
+            .field("ifindex", ifindex)
+            .field("program_id", program_id)
+            .field("mode", mode)
+            .field("layout", layout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the program answered to a packet in [`Steering::run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// `XDP_PASS`: to the kernel.
+    Pass,
+    /// `XDP_REDIRECT`: to the socket.
+    Redirect,
+    /// Anything else, which this program never answers.
+    Other(u32),
+}
+
+impl From<u32> for Verdict {
+    fn from(action: u32) -> Self {
+        match action {
+            2 => Self::Pass,
+            4 => Self::Redirect,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// The outcome of [`Steering::run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The answer to the last repetition.
+    pub verdict: Verdict,
+    /// How long one repetition took on average, in whole nanoseconds.
+    pub duration: Duration,
+}
+
+fn program(object: &Object) -> Result<ProgramMut<'_>, AttachError> {
+    object.progs_mut().find(|program| program.name() == object::PROGRAM).ok_or_else(|| lacks(object::PROGRAM))
+}
+
+fn refuse_foreign(ifindex: u32, interface: &str) -> Result<(), AttachError> {
+    match program_on(ifindex) {
+        Ok(None) => Ok(()),
+        Ok(Some(program)) => Err(AttachError::Foreign { interface: interface.to_owned(), program }),
+        Err(source) => {
+            Err(AttachError::System { what: "look for XDP programs", interface: interface.to_owned(), source })
+        }
+    }
+}
+
+fn attach_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    mode: AttachMode,
+    interface: &str,
+) -> Result<OwnedFd, AttachError> {
+    let index = i32::try_from(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
+    link::attach(program, index, mode.flags()).map_err(|source| {
+        let interface = interface.to_owned();
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => AttachError::Permission { what: "attach" },
+            Some(libc::ENODEV) => AttachError::NoInterface { ifindex },
+            Some(libc::EOPNOTSUPP) => AttachError::Unsupported { interface, mode: mode.into() },
+            // It came between the question and the attachment; name it if it is still there.
+            Some(libc::EBUSY | libc::EEXIST) => {
+                refuse_foreign(ifindex, &interface).err().unwrap_or(AttachError::Busy { interface })
+            }
+            Some(libc::ERANGE | libc::EINVAL) => AttachError::Refused { interface, mtu: mtu(ifindex), source },
+            _ => AttachError::System { what: "attach XDP", interface, source },
+        }
+    })
+}
+
+fn read_back(ifindex: u32, interface: &str) -> Result<(Mode, u32), AttachError> {
+    let interface = interface.to_owned();
+    match program_on(ifindex) {
+        Ok(Some(program)) => Ok((program.mode, program.id)),
+        Ok(None) => Err(AttachError::Busy { interface }),
+        Err(source) => Err(AttachError::System { what: "read the mode of XDP back", interface, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_counts_queues_from_the_base() {
+        let layout = Layout { base_queue: 4, sockets_per_queue: 2 };
+        assert_eq!(layout.key(4).unwrap(), 0);
+        assert_eq!(layout.key(7).unwrap(), 6);
+        assert!(matches!(layout.key(3), Err(MapError::Queue { queue: 3, base_queue: 4, queues: 512 })));
+        assert!(layout.key(4 + 511).is_ok());
+        assert!(layout.key(4 + 512).is_err());
+        assert!(Layout::default().key(MAX_SOCKETS).is_err());
+    }
+
+    #[test]
+    fn an_absurd_layout_is_refused_before_anything_is_loaded() {
+        for sockets_per_queue in [0, MAX_SOCKETS + 1] {
+            let layout = Layout { base_queue: 0, sockets_per_queue };
+            let error = Steering::attach_with(1, AttachMode::Generic, layout).unwrap_err();
+            assert!(matches!(error, AttachError::Layout { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named() {
+        let error = Steering::attach(0x7fff_0000, AttachMode::Native).unwrap_err();
+        assert!(matches!(error, AttachError::NoInterface { ifindex: 0x7fff_0000 }), "{error}");
+    }
+}
