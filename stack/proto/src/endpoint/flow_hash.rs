@@ -53,6 +53,11 @@ impl PublicHash {
         let (bytes, len) = encode(flow);
         self.0.hash(&bytes[..len])
     }
+
+    /// The hash of other bytes.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
+        self.0.hash(bytes)
+    }
 }
 
 /// The flow as bytes: 12 for IPv4, 36 for IPv6, so that no two flows have the same.

@@ -1,7 +1,11 @@
 //! One core's protocol state.
 
 pub(crate) mod flow_hash;
+pub(crate) mod isn;
+pub(crate) mod limiter;
 pub(crate) mod list;
+pub(crate) mod ports;
+pub(crate) mod ready;
 pub(crate) mod table;
 pub(crate) mod wheel;
 
