@@ -10,7 +10,7 @@ use xsk_rs::config::XDP_UMEM_MIN_CHUNK_SIZE;
 use crate::interface::{Interface, InterfaceError};
 
 /// Ethernet's header and one VLAN tag: what a frame has to hold beside the MTU.
-const LINK_HEADER: u32 = 18;
+pub(crate) const LINK_HEADER: u32 = 18;
 
 /// What the kernel keeps free before the packet in each chunk (`XDP_PACKET_HEADROOM`).
 pub(crate) const XDP_HEADROOM: u32 = 256;

@@ -15,6 +15,9 @@ use crate::umem::Region;
 /// How many packets one `sendto` sends, as in the kernel's copy mode (`TX_BATCH_SIZE`).
 pub(crate) const KERNEL_BATCH: usize = 32;
 
+/// The longest packet that the fake interface sends.
+pub(crate) const MAX_LEN: usize = 200;
+
 /// The kernel's side.
 #[derive(Default)]
 pub(crate) struct Kernel {
@@ -104,7 +107,7 @@ impl FakeRings {
         };
         let kernel = Rc::new(RefCell::new(kernel));
         let rings = Self { kernel: Rc::clone(&kernel), pool: pool.clone() };
-        (Queue::over(rings, pool, ModeInForce::Copy), kernel)
+        (Queue::over(rings, pool, ModeInForce::Copy, MAX_LEN), kernel)
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Counters {
     pub tx_frames: u64,
     /// Bytes of these.
     pub tx_bytes: u64,
-    /// Refused by [`Queue::tx_burst`] and freed: without a byte, or from another pool.
+    /// Refused by [`Queue::tx_burst`]: without a byte, longer than the interface sends, or from another pool.
     pub tx_refused: u64,
     /// Sent and given back by the kernel.
     pub completions: u64,
@@ -67,7 +67,10 @@ pub struct Queue<R: Rings = Xsk> {
     pub(crate) rings: R,
     pool: Pool,
     mode: ModeInForce,
+    max_len: usize,
     counters: Counters,
+    /// Frames that were refused, for the next [`Queue::reclaim`].
+    refused: Vec<Frame>,
     rx_scratch: [RxDescriptor; BATCH],
     tx_scratch: Vec<TxDescriptor>,
     fill_scratch: Vec<u32>,
@@ -75,13 +78,16 @@ pub struct Queue<R: Rings = Xsk> {
 }
 
 impl<R: Rings> Queue<R> {
-    /// A queue over `rings`, whose addresses are those of `pool`'s region. The fill ring is filled at once.
-    pub(crate) fn over(rings: R, pool: Pool, mode: ModeInForce) -> Self {
+    /// A queue over `rings`, whose addresses are those of `pool`'s region, for packets of up to `max_len` bytes. The
+    /// fill ring is filled at once.
+    pub(crate) fn over(rings: R, pool: Pool, mode: ModeInForce, max_len: usize) -> Self {
         let mut queue = Self {
             rings,
             pool,
             mode,
+            max_len,
             counters: Counters::default(),
+            refused: Vec::with_capacity(BATCH),
             rx_scratch: [RxDescriptor::default(); BATCH],
             tx_scratch: Vec::with_capacity(BATCH),
             fill_scratch: Vec::with_capacity(BATCH),
@@ -133,7 +139,8 @@ impl<R: Rings> Queue<R> {
     }
 
     /// Puts frames from the front of `frames` into the TX ring, as many as fit; says how many went in. Frames that can
-    /// never be sent (without a byte, or from another pool) are freed and counted as refused.
+    /// never be sent (without a byte, or longer than the interface sends) are counted as refused and come back with the
+    /// next [`Queue::reclaim`]; one from another pool returns there at once.
     ///
     /// The kernel may need a [`Queue::kick`] to send them.
     pub fn tx_burst(&mut self, frames: &mut VecDeque<Frame>) -> usize {
@@ -146,7 +153,7 @@ impl<R: Rings> Queue<R> {
             self.tx_scratch.clear();
             while self.tx_scratch.len() < room {
                 let Some(frame) = frames.pop_front() else { break };
-                self.hand_over(&frame);
+                self.hand_over(frame);
             }
             self.rings.transmit(&self.tx_scratch);
             sent += self.tx_scratch.len();
@@ -155,13 +162,17 @@ impl<R: Rings> Queue<R> {
         sent
     }
 
-    /// Moves one frame to the kernel's side and notes its descriptor. The frame that the caller then drops stays there,
-    /// unless it was refused.
-    fn hand_over(&mut self, frame: &Frame) {
+    /// Moves one frame to the kernel's side and notes its descriptor. The frame is dropped here and stays with the
+    /// kernel, unless it is refused.
+    fn hand_over(&mut self, frame: Frame) {
         let shared = self.pool.shared();
-        let sendable = frame.len() > 0 && frame.is_of(shared);
-        if !sendable || !shared.shift(frame.index(), State::Held, State::Tx) {
+        if !frame.is_of(shared) {
             self.counters.tx_refused += 1;
+            return;
+        }
+        if frame.len() == 0 || frame.len() > self.max_len || !shared.shift(frame.index(), State::Held, State::Tx) {
+            self.counters.tx_refused += 1;
+            self.refused.push(frame);
             return;
         }
         self.counters.tx_frames += 1;
@@ -171,10 +182,11 @@ impl<R: Rings> Queue<R> {
         self.tx_scratch.push(TxDescriptor { index: frame.index(), len });
     }
 
-    /// Appends the frames that the kernel has sent to `out`, with the bytes that were in them and length 0; says how
-    /// many.
+    /// Appends the frames that the kernel has sent to `out`, with the bytes that were in them and length 0, after those
+    /// that were refused; says how many. Each frame that [`Queue::tx_burst`] took comes back once.
     pub fn reclaim(&mut self, out: &mut Vec<Frame>) -> usize {
-        let mut reclaimed = 0;
+        let mut reclaimed = self.refused.len();
+        out.append(&mut self.refused);
         loop {
             let got = self.rings.completed(&mut self.address_scratch);
             for i in 0..got {
@@ -289,6 +301,11 @@ impl<R: Rings> Queue<R> {
     /// The mode in force, read back from the kernel after binding.
     pub fn mode(&self) -> ModeInForce {
         self.mode
+    }
+
+    /// The longest packet that can be sent, in bytes.
+    pub fn max_len(&self) -> usize {
+        self.max_len
     }
 
     /// The pool whose frames this queue receives into and sends.

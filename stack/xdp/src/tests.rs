@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::fake::{FakeRings, KERNEL_BATCH, Kernel};
+use crate::fake::{FakeRings, KERNEL_BATCH, Kernel, MAX_LEN};
 use crate::pool::{Census, Pool};
 use crate::queue::Queue;
 use crate::rings::RxDescriptor;
@@ -89,17 +89,22 @@ fn a_full_tx_ring_leaves_the_rest_with_the_caller() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_and_freed() {
+fn what_cannot_be_sent_is_refused_and_comes_back() {
     let mut fake = FakeRings::queue(32, 8, 0);
     let other = Pool::heap(4, 256).unwrap();
-    let mut queued =
-        VecDeque::from([fake.0.pool().alloc().unwrap(), frame(&other, &[1; 60]), frame(fake.0.pool(), &[2; 60])]);
+    let pool = fake.0.pool();
+    let (empty, long, good) = (pool.alloc().unwrap(), frame(pool, &[3; MAX_LEN + 1]), frame(pool, &[2; MAX_LEN]));
+    let refused = [empty.index(), long.index()];
+    let mut queued = VecDeque::from([empty, frame(&other, &[1; 60]), long, good]);
     assert_eq!(fake.0.tx_burst(&mut queued), 1);
-    assert_eq!(fake.0.counters().tx_refused, 2);
+    assert_eq!(fake.0.counters().tx_refused, 3);
     assert_eq!(other.census().free, 4);
-    assert_eq!(fake.0.pool().census(), Census { total: 32, free: 23, held: 0, fill: 8, tx: 1 });
+    assert_eq!(fake.0.pool().census(), Census { total: 32, free: 21, held: 2, fill: 8, tx: 1 });
+    let mut out = Vec::new();
+    assert_eq!(fake.0.reclaim(&mut out), 2);
+    assert_eq!(out.iter().map(Frame::index).collect::<Vec<_>>(), refused);
     send_all(&fake);
-    assert_eq!(fake.1.borrow().wire, [vec![2; 60]]);
+    assert_eq!(fake.1.borrow().wire, [vec![2; MAX_LEN]]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use xsk_rs::socket::{RxQueue, Socket, TxQueue};
 use xsk_rs::umem::{CompQueue, FillQueue, Umem};
 use xsk_rs::{FrameDesc, config};
 
-use crate::bind::{Mode, ModeInForce, OpenError, QueueConfig, Step, XDP_HEADROOM};
+use crate::bind::{LINK_HEADER, Mode, ModeInForce, OpenError, QueueConfig, Step, XDP_HEADROOM};
 use crate::interface::Interface;
 use crate::pool::Pool;
 use crate::queue::Queue;
@@ -74,7 +74,8 @@ impl Queue<Xsk> {
         if config.mode == Mode::RequireZerocopy && mode != ModeInForce::Zerocopy {
             return Err(OpenError::ModeUnsupported { interface, queue, mode: config.mode });
         }
-        Ok(Self::over(xsk, pool, mode))
+        let max_len = (found.mtu + LINK_HEADER) as usize;
+        Ok(Self::over(xsk, pool, mode, max_len))
     }
 
     /// The socket, for the XSKMAP.
