@@ -86,6 +86,8 @@ impl SackBlocks {
     /// Leaves only the first `n` ranges.
     pub fn truncate(&mut self, n: usize) {
         self.len = self.len.min(u8::try_from(n).unwrap_or(u8::MAX));
+        // Equality looks at all four: those that are not in use are zero.
+        self.blocks[usize::from(self.len)..].fill((Seq(0), Seq(0)));
     }
 
     /// Whether there is none.
@@ -213,5 +215,9 @@ mod tests {
         }
         assert!(!sack.push(Seq(9), Seq(10)));
         assert_eq!(sack.as_slice().len(), 4);
+        sack.truncate(1);
+        let mut one = SackBlocks::EMPTY;
+        assert!(one.push(Seq(0), Seq(1)));
+        assert_eq!(sack, one, "what was cut off does not count");
     }
 }

@@ -1,9 +1,9 @@
 //! ICMP echo and errors (RFC 792, RFC 1122 3.2.2), and what they share with ICMPv6.
 
 use super::checksum;
-use super::ethernet::EthernetHeader;
+use super::ethernet::{self, EthernetHeader, ether_type};
 use super::ip::{self, IpHeader, Quoted, protocol};
-use super::{ParseError, icmpv6, ipv4, range};
+use super::{ParseError, icmpv6, ipv4, ipv6, range};
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::seq::Seq;
 use core::ops::Range;
@@ -17,6 +17,7 @@ const MAX_ERROR_LEN: usize = 576;
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
 const SOURCE_QUENCH: u8 = 4;
+const REDIRECT: u8 = 5;
 const ECHO_REQUEST: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
@@ -248,6 +249,32 @@ pub fn emit_echo_request(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, 
     emit_echo(frame, eth, ip, kind, echo).unwrap_or(0)
 }
 
+/// Whether an ICMP error may be sent about `frame`, one that [`parse`](super::parse) refused or that found no connection.
+pub fn may_report(frame: &[u8]) -> bool {
+    //= RFC 1122 3.2.2
+    // No error about an error, about a frame or packet to many, about a later fragment, or to a source that is not one
+    // host. RFC 4443 2.4 (e) says the same for ICMPv6.
+    let Ok(view) = ethernet::View::check(frame) else { return false };
+    let quoted = match view.ether_type() {
+        ether_type::IPV4 => ipv4::quoted(view.payload()),
+        ether_type::IPV6 => ipv6::quoted(view.payload()),
+        _ => None,
+    };
+    let Some(quoted) = quoted else { return false };
+    let is_error = match (quoted.protocol, quoted.payload.first()) {
+        (protocol::ICMP, Some(&kind)) => {
+            matches!(kind, UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
+        }
+        (protocol::ICMPV6, Some(&kind)) => icmpv6::is_error(kind),
+        (protocol::ICMP | protocol::ICMPV6, None) => true,
+        _ => false,
+    };
+    !is_error
+        && !view.header().dst.is_group()
+        && ip::check_source(&quoted.src, &quoted.dst).is_ok()
+        && ip::check_destination(&quoted.dst).is_ok()
+}
+
 fn emit_echo(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, kind: u8, echo: &Echo) -> Option<usize> {
     let (start, end) = (usize::from(echo.data.start), usize::from(echo.data.end));
     let data_at = eth.len() + ip.wire_len() + HEADER_LEN;
@@ -262,6 +289,8 @@ fn emit_echo(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, kind: u8, ec
 /// Writes an error of `kind`, of the family of `ip`, which quotes as much of `offending` (a packet from its IP header on)
 /// as belongs in it: 576 bytes in all for IPv4, 1280 for IPv6. `mtu` is used with [`IcmpErrorKind::PacketTooBig`]
 /// only. Gives the frame's length, 0 when it does not fit or the family has no such error.
+///
+/// Whether an error may be sent at all is [`may_report`]'s to say; how often, the caller's (RFC 1812 4.3.2.8).
 pub fn emit_error(
     frame: &mut [u8],
     eth: &EthernetHeader,
@@ -317,4 +346,145 @@ fn emit_message(
     let sum = pseudo.add_bytes(message).finish();
     message.get_mut(2..4)?.copy_from_slice(&sum.to_be_bytes());
     Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Mac;
+    use crate::tcp::segment::{Flags, Segment};
+    use crate::wire::{Body, Checksums, emit_tcp, parse};
+
+    const ETH: EthernetHeader =
+        EthernetHeader { dst: Mac([2, 0, 0, 0, 0, 1]), src: Mac([2, 0, 0, 0, 0, 2]), vlan: None };
+    const KINDS: [IcmpErrorKind; 11] = [
+        IcmpErrorKind::NetUnreachable,
+        IcmpErrorKind::HostUnreachable,
+        IcmpErrorKind::ProtocolUnreachable,
+        IcmpErrorKind::PortUnreachable,
+        IcmpErrorKind::PacketTooBig,
+        IcmpErrorKind::SourceRouteFailed,
+        IcmpErrorKind::Prohibited,
+        IcmpErrorKind::TimeExceeded,
+        IcmpErrorKind::ReassemblyTimeExceeded,
+        IcmpErrorKind::ParameterProblem,
+        IcmpErrorKind::SourceQuench,
+    ];
+
+    fn addr(v4: bool, last: u8) -> Addr {
+        if v4 { Addr::v4([10, 0, 0, last]) } else { Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]) }
+    }
+
+    /// A segment from host 1 to host 2.
+    fn offending(v4: bool, out: &mut [u8]) -> usize {
+        let ip = IpHeader::new(addr(v4, 1), addr(v4, 2));
+        let segment = Segment { seq: Seq(77), flags: Flags::ACK, len: 1300, ..Segment::default() };
+        emit_tcp(out, &ETH, &ip, (1000, 80), &segment)
+    }
+
+    #[test]
+    fn every_kind_comes_back_with_the_flow_it_is_about() {
+        for (v4, kind) in [true, false].into_iter().flat_map(|v4| KINDS.map(|kind| (v4, kind))) {
+            let mut sent = [0; 1514];
+            let sent_len = offending(v4, &mut sent);
+            let mut frame = [0; 1514];
+            let ip = IpHeader::new(addr(v4, 9), addr(v4, 1));
+            let len = emit_error(&mut frame, &ETH, &ip, kind, Some(1400), &sent[ETH.len()..sent_len]);
+            if !v4 && matches!(kind, IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::SourceQuench) {
+                assert_eq!(len, 0, "ICMPv6 has no {kind:?}");
+                continue;
+            }
+            assert_eq!(len - ETH.len(), if v4 { 576 } else { 1280 });
+            let packet = parse(&frame[..len], Checksums::VERIFY).expect("valid");
+            let (Body::Icmp(icmp) | Body::Icmpv6(icmp)) = packet.body else { panic!("{packet:?}") };
+            let flow = Flow { local: SocketAddr::new(addr(v4, 1), 1000), remote: SocketAddr::new(addr(v4, 2), 80) };
+            let mtu = (kind == IcmpErrorKind::PacketTooBig).then_some(1400);
+            assert_eq!(icmp.message, IcmpMessage::Error(IcmpError { kind, flow, seq: Seq(77), mtu }));
+            assert!(!may_report(&frame[..len]), "no error about an error");
+        }
+    }
+
+    #[test]
+    fn an_error_needs_the_first_eight_bytes_and_tcp() {
+        let mut sent = [0; 1514];
+        offending(true, &mut sent);
+        let ip = IpHeader::new(addr(true, 9), addr(true, 1));
+        let kind = IcmpErrorKind::HostUnreachable;
+        let mut frame = [0; 1514];
+        let outcome = |frame: &mut [u8], quote: &[u8]| {
+            let len = emit_error(frame, &ETH, &ip, kind, None, quote);
+            parse(&frame[..len], Checksums::VERIFY)
+        };
+        for cut in 0..28 {
+            let quote = &sent[ETH.len()..ETH.len() + cut];
+            assert_eq!(outcome(&mut frame, quote), Err(ParseError::BadIcmpQuote), "{cut}");
+        }
+        assert!(outcome(&mut frame, &sent[ETH.len()..ETH.len() + 28]).is_ok());
+        let mut udp = sent;
+        udp[ETH.len() + 9] = 17;
+        let packet = outcome(&mut frame, &udp[ETH.len()..ETH.len() + 28]).expect("valid");
+        let Body::Icmp(icmp) = packet.body else { panic!("{packet:?}") };
+        assert_eq!(icmp.message, IcmpMessage::Other { kind: 3, code: 1 });
+    }
+
+    #[test]
+    fn an_echo_is_answered_in_its_own_frame() {
+        for v4 in [true, false] {
+            let mut frame = [0; 200];
+            frame[150..156].copy_from_slice(b"corela");
+            let request = Echo { ident: 7, sequence: 9, data: 150..156 };
+            let ip = IpHeader::new(addr(v4, 1), addr(v4, 2));
+            let len = emit_echo_request(&mut frame, &ETH, &ip, &request);
+            let packet = parse(&frame[..len], Checksums::VERIFY).expect("valid");
+            let (Body::Icmp(icmp) | Body::Icmpv6(icmp)) = packet.body else { panic!("{packet:?}") };
+            let IcmpMessage::EchoRequest(echo) = icmp.message else { panic!("{:?}", icmp.message) };
+            assert_eq!((echo.ident, echo.sequence), (7, 9));
+
+            // The reply goes out tagged, so that the data has to move.
+            let eth = EthernetHeader { vlan: Some(4), ..ETH };
+            let back = IpHeader::new(addr(v4, 2), addr(v4, 1));
+            let reply_len = emit_echo_reply(&mut frame, &eth, &back, &echo);
+            assert_eq!(reply_len, len + 4);
+            let packet = parse(&frame[..reply_len], Checksums::VERIFY).expect("valid");
+            let (Body::Icmp(icmp) | Body::Icmpv6(icmp)) = packet.body else { panic!("{packet:?}") };
+            let IcmpMessage::EchoReply(echo) = icmp.message else { panic!("{:?}", icmp.message) };
+            assert_eq!(&frame[usize::from(echo.data.start)..usize::from(echo.data.end)], b"corela");
+            assert_eq!(emit_echo_reply(&mut frame[..reply_len - 1], &eth, &back, &echo), 0);
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_or_a_short_header_is_refused() {
+        let mut frame = [0; 64];
+        for v4 in [true, false] {
+            let ip = IpHeader::new(addr(v4, 1), addr(v4, 2));
+            let len = emit_echo_request(&mut frame, &ETH, &ip, &Echo::default());
+            frame[len - 1] ^= 1;
+            assert_eq!(parse(&frame[..len], Checksums::TRUST), Err(ParseError::BadIcmpChecksum));
+            for short in 0..HEADER_LEN {
+                assert_eq!(View::check(&frame[..short]).err(), Some(ParseError::TruncatedIcmp));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_reported_to_or_about_many() {
+        let mut frame = [0; 1514];
+        let report = |src: Addr, dst: Addr, mac: Mac, frame: &mut [u8]| {
+            let eth = EthernetHeader { dst: mac, ..ETH };
+            let len = emit_tcp(frame, &eth, &IpHeader::new(src, dst), (1, 2), &Segment::default());
+            assert!(len > 0);
+            may_report(&frame[..len])
+        };
+        let (a, b) = (addr(true, 1), addr(true, 2));
+        assert!(report(a, b, ETH.dst, &mut frame));
+        assert!(report(addr(false, 1), addr(false, 2), ETH.dst, &mut frame));
+        assert!(!report(a, b, Mac::BROADCAST, &mut frame));
+        assert!(!report(a, Addr::v4([224, 0, 0, 1]), ETH.dst, &mut frame));
+        assert!(!report(Addr::v4([0; 4]), b, ETH.dst, &mut frame));
+        assert!(report(a, b, ETH.dst, &mut frame));
+        frame[ETH.len() + 7] = 1;
+        assert!(!may_report(&frame), "a later fragment");
+        assert!(!may_report(&frame[..20]));
+    }
 }

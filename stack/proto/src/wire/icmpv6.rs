@@ -14,6 +14,7 @@ const UNREACHABLE: u8 = 1;
 const PACKET_TOO_BIG: u8 = 2;
 const TIME_EXCEEDED: u8 = 3;
 const PARAMETER_PROBLEM: u8 = 4;
+const REDIRECT: u8 = 137;
 
 /// Reads an ICMPv6 message that begins at byte `at` of its frame.
 pub(super) fn parse(ip: &IpHeader, bytes: &[u8], at: usize) -> Result<IcmpMessage, ParseError> {
@@ -37,6 +38,11 @@ pub(super) fn parse(ip: &IpHeader, bytes: &[u8], at: usize) -> Result<IcmpMessag
             None => IcmpMessage::Other { kind, code },
         },
     })
+}
+
+/// Whether an ICMPv6 type is an error, or a redirect, which is answered by no error either.
+pub(super) const fn is_error(kind: u8) -> bool {
+    kind < 128 || kind == REDIRECT
 }
 
 /// The kind of an ICMPv6 type and code; `None` when they are no error that is known.
@@ -69,4 +75,20 @@ pub(super) const fn error_to_wire(kind: IcmpErrorKind) -> Option<(u8, u8)> {
         IcmpErrorKind::ParameterProblem => (PARAMETER_PROBLEM, 0),
         IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::SourceQuench => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_can_be_sent_is_read_back() {
+        for (kind, code) in (0..=255).flat_map(|kind| (0..=7).map(move |code| (kind, code))) {
+            let Some(error) = error_from_wire(kind, code) else { continue };
+            let wire = error_to_wire(error).expect("ICMPv6 has what it sends");
+            assert_eq!(error_from_wire(wire.0, wire.1), Some(error));
+            assert!(is_error(kind));
+        }
+        assert!(!is_error(ECHO_REQUEST) && is_error(REDIRECT));
+    }
 }

@@ -133,3 +133,87 @@ pub fn emit(out: &mut [u8], ip: &IpHeader, protocol: u8, payload_len: u16) -> Op
     [out[10], out[11]] = [c0, c1];
     Some(HEADER_LEN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP: IpHeader = IpHeader {
+        src: Addr::v4([10, 1, 2, 3]),
+        dst: Addr::v4([10, 4, 5, 6]),
+        ttl: 63,
+        tos: 0xb9,
+        ident: 0x1234,
+        flow_label: 0,
+    };
+
+    /// A packet of 8 bytes of payload behind 4 bytes of options and in front of 6 bytes of padding.
+    fn packet_with_options() -> [u8; 38] {
+        let mut plain = [0; 38];
+        assert_eq!(emit(&mut plain, &IP, 6, 12), Some(HEADER_LEN));
+        plain[0] = 0x46;
+        plain[20..24].copy_from_slice(&[1, 1, 1, 0]);
+        plain[24..32].copy_from_slice(b"12345678");
+        seal(&mut plain, 24);
+        plain
+    }
+
+    fn seal(packet: &mut [u8], header_len: usize) {
+        packet[10..12].fill(0);
+        let sum = checksum::of(&packet[..header_len]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    #[test]
+    fn round_trip_with_df_and_no_padding() {
+        let mut packet = [0; 60];
+        assert_eq!(emit(&mut packet, &IP, 6, 30), Some(20));
+        let view = View::check(&packet, true).expect("valid");
+        assert_eq!(view.header(), IP);
+        assert_eq!((view.protocol(), view.header_len(), view.payload().len()), (6, 20, 30));
+        assert!(view.dont_fragment() && !view.is_fragment() && view.options().is_empty());
+    }
+
+    #[test]
+    fn options_are_stepped_over() {
+        let packet = packet_with_options();
+        let view = View::check(&packet, true).expect("valid");
+        assert_eq!((view.options(), view.payload()), (&[1u8, 1, 1, 0][..], &b"12345678"[..]));
+    }
+
+    #[test]
+    fn each_wrong_field_has_its_reason() {
+        let refuse = |change: &dyn Fn(&mut [u8])| {
+            let mut packet = packet_with_options();
+            change(&mut packet);
+            View::check(&packet, true).err()
+        };
+        assert_eq!(refuse(&|p| p[0] = 0x66), Some(ParseError::BadIpVersion));
+        assert_eq!(refuse(&|p| p[0] = 0x44), Some(ParseError::BadHeaderLength));
+        assert_eq!(refuse(&|p| p[3] = 23), Some(ParseError::BadTotalLength));
+        assert_eq!(refuse(&|p| p[3] = 39), Some(ParseError::TruncatedIp));
+        assert_eq!(refuse(&|p| p[8] ^= 1), Some(ParseError::BadIpChecksum));
+        assert_eq!(refuse(&|p| p[21] ^= 1), Some(ParseError::BadIpChecksum), "options are summed too");
+        let mut unsealed = packet_with_options();
+        unsealed[8] ^= 1;
+        assert!(View::check(&unsealed, false).is_ok());
+    }
+
+    #[test]
+    fn fragments_are_seen() {
+        for (flags, fragment) in [(0x4000u16, false), (0, false), (0x8000, false), (0x2000, true), (0x0001, true)] {
+            let mut packet = packet_with_options();
+            packet[6..8].copy_from_slice(&flags.to_be_bytes());
+            seal(&mut packet, 24);
+            assert_eq!(View::check(&packet, true).expect("valid").is_fragment(), fragment, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let mut out = [0; 20];
+        assert_eq!(emit(&mut out[..19], &IP, 6, 0), None);
+        assert_eq!(emit(&mut out, &IP, 6, u16::MAX - 19), None);
+        assert_eq!(emit(&mut out, &IpHeader { src: Addr::v6([1; 16]), ..IP }, 6, 0), None);
+    }
+}

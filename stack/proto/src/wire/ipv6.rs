@@ -198,3 +198,89 @@ pub fn emit(out: &mut [u8], ip: &IpHeader, protocol: u8, payload_len: u16) -> Op
     out[24..40].copy_from_slice(&ip.dst.octets());
     Some(HEADER_LEN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const IP: IpHeader = IpHeader {
+        src: Addr::v6([0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        dst: Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        ttl: 63,
+        tos: 0xb9,
+        ident: 0,
+        flow_label: 0xa_bcde,
+    };
+
+    /// A packet with `extensions`, the first of them of kind `next`, then 4 bytes of payload and 3 of padding.
+    fn packet(next: u8, extensions: &[&[u8]]) -> Vec<u8> {
+        let body = extensions.concat();
+        let mut packet = std::vec![0; HEADER_LEN];
+        emit(&mut packet, &IP, next, u16::try_from(body.len() + 4).expect("short")).expect("fits");
+        packet.extend_from_slice(&body);
+        packet.extend_from_slice(b"data");
+        packet.extend_from_slice(&[0; 3]);
+        packet
+    }
+
+    #[test]
+    fn round_trip() {
+        let packet = packet(6, &[]);
+        let view = View::check(&packet).expect("valid");
+        assert_eq!(view.header(), IP);
+        assert_eq!((view.protocol(), view.header_len(), view.payload()), (6, 40, &b"data"[..]));
+        for short in 0..44 {
+            assert_eq!(View::check(&packet[..short]).err(), Some(ParseError::TruncatedIp), "{short}");
+        }
+    }
+
+    #[test]
+    fn harmless_extensions_are_stepped_over() {
+        let hop = [DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0];
+        let destination = [ROUTING, 1, 0x05, 2, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0];
+        let routing = [FRAGMENT, 0, 4, 0, 0, 0, 0, 0];
+        let atomic = [6, 0, 0, 0, 1, 2, 3, 4];
+        let packet = packet(HOP_BY_HOP, &[&hop, &destination, &routing, &atomic]);
+        let view = View::check(&packet).expect("valid");
+        assert_eq!((view.protocol(), view.header_len(), view.payload()), (6, 80, &b"data"[..]));
+    }
+
+    #[test]
+    fn the_others_are_refused() {
+        let nop = [DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0];
+        let last = [6, 0, 1, 4, 0, 0, 0, 0];
+        let cases: [(u8, &[&[u8]]); 9] = [
+            (DESTINATION_OPTIONS, &[&[6, 9, 1, 4, 0, 0, 0, 0]]),
+            (DESTINATION_OPTIONS, &[&[6, 0, 1, 5, 0, 0, 0, 0]]),
+            (DESTINATION_OPTIONS, &[&[6, 0, 1, 3, 0, 0, 0, 1]]),
+            (DESTINATION_OPTIONS, &[&[6, 0, 0x45, 4, 0, 0, 0, 0]]),
+            (DESTINATION_OPTIONS, &[&[6, 0, 0xc2, 4, 0, 0, 0, 0]]),
+            (DESTINATION_OPTIONS, &[&[HOP_BY_HOP, 0, 1, 4, 0, 0, 0, 0], &last]),
+            (DESTINATION_OPTIONS, &[&nop, &nop, &nop, &nop, &last]),
+            (ROUTING, &[&[6, 0, 4, 1, 0, 0, 0, 0]]),
+            (HOP_BY_HOP, &[]),
+        ];
+        for (next, extensions) in cases {
+            let packet = packet(next, extensions);
+            assert_eq!(View::check(&packet).err(), Some(ParseError::BadExtensionHeader), "{extensions:?}");
+        }
+        for flags in [[0, 1], [0, 8], [1, 0]] {
+            let packet = packet(FRAGMENT, &[&[6, 0, flags[0], flags[1], 0, 0, 0, 0]]);
+            assert_eq!(View::check(&packet).err(), Some(ParseError::Fragment), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_never_comes_from_the_wire() {
+        for at in [8, 24] {
+            let mut packet = packet(6, &[]);
+            packet[at..at + 16].copy_from_slice(&Addr::v4([10, 0, 0, 1]).octets());
+            assert_eq!(View::check(&packet).err(), Some(ParseError::MappedAddress));
+            assert!(quoted(&packet).is_none());
+        }
+        let mut out = [0; 40];
+        assert_eq!(emit(&mut out, &IpHeader { src: Addr::v4([10, 0, 0, 1]), ..IP }, 6, 0), None);
+        assert_eq!(emit(&mut out[..39], &IP, 6, 0), None);
+    }
+}

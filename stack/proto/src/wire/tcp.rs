@@ -116,3 +116,70 @@ pub fn emit(out: &mut [u8], src: &Addr, dst: &Addr, ports: (u16, u16), segment: 
     out.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
     Some(usize::from(len))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::segment::Options;
+
+    const SRC: Addr = Addr::v4([10, 0, 0, 1]);
+    const DST: Addr = Addr::v4([10, 0, 0, 2]);
+
+    fn segment() -> Segment {
+        Segment {
+            seq: Seq(0x0102_0304),
+            ack: Seq(0x0506_0708),
+            flags: Flags(0xff),
+            window: 0x090a,
+            urgent: 0x0b0c,
+            len: 3,
+            options: Options { mss: Some(1460), ..Options::NONE },
+        }
+    }
+
+    #[test]
+    fn fields_stand_where_the_rfc_draws_them() {
+        let mut out = [0; 27];
+        out[24..].copy_from_slice(b"abc");
+        assert_eq!(emit(&mut out, &SRC, &DST, (0x1112, 0x1314), &segment()), Some(27));
+        let expected = [0x11, 0x12, 0x13, 0x14, 1, 2, 3, 4, 5, 6, 7, 8, 0x60, 0xff, 9, 10];
+        assert_eq!((&out[..16], &out[18..24]), (&expected[..], &[0x0b, 0x0c, 2, 4, 5, 0xb4][..]));
+        let view = View::check(&out).expect("valid");
+        assert!(view.verify(&SRC, &DST) && !view.verify(&SRC, &Addr::v4([10, 0, 0, 3])));
+        assert_eq!((view.src_port(), view.dst_port()), (0x1112, 0x1314));
+        assert_eq!((view.segment(), view.payload()), (segment(), &b"abc"[..]));
+    }
+
+    #[test]
+    fn the_data_offset_is_bounded_on_both_sides() {
+        let mut out = [0; 27];
+        emit(&mut out, &SRC, &DST, (1, 2), &segment()).expect("fits");
+        for words in 0..16u8 {
+            out[12] = words << 4;
+            let expected = match words {
+                0..5 => Some(ParseError::BadTcpDataOffset),
+                5 | 6 => None,
+                _ => Some(ParseError::TruncatedTcp),
+            };
+            assert_eq!(View::check(&out).err(), expected, "{words}");
+        }
+        assert_eq!(View::check(&out[..19]).err(), Some(ParseError::TruncatedTcp));
+    }
+
+    #[test]
+    fn reserved_bits_are_ignored() {
+        let mut out = [0; 27];
+        emit(&mut out, &SRC, &DST, (1, 2), &segment()).expect("fits");
+        let before = View::check(&out).expect("valid").segment();
+        out[12] |= 0x0f;
+        assert_eq!(View::check(&out).expect("valid").segment(), before);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written() {
+        let mut out = [0; 26];
+        assert_eq!(emit(&mut out, &SRC, &DST, (1, 2), &segment()), None);
+        let long = Segment { len: u16::MAX - 22, ..segment() };
+        assert_eq!(emit(&mut std::vec![0; 70_000], &SRC, &DST, (1, 2), &long), None);
+    }
+}

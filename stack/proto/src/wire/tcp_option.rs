@@ -342,3 +342,147 @@ fn write_sack(out: &mut [u8], ranges: &[(Seq, Seq)]) {
         *bytes = (u64::from(left.0) << 32 | u64::from(right.0)).to_be_bytes();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const CLOCKS: Timestamps = Timestamps { value: 0x0102_0304, echo: 0x0506_0708 };
+
+    fn sack(n: u32) -> SackBlocks {
+        let mut blocks = SackBlocks::EMPTY;
+        for i in 0..n {
+            blocks.push(Seq(i * 100), Seq(i * 100 + 50));
+        }
+        blocks
+    }
+
+    fn emitted(options: &Options) -> Vec<u8> {
+        let mut out = [0xee; MAX_LEN];
+        let len = emit(&mut out, options).expect("fits");
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn a_syn_has_linux_order() {
+        let syn = Options {
+            mss: Some(1460),
+            window_scale: Some(7),
+            sack_permitted: true,
+            timestamps: Some(CLOCKS),
+            sack: SackBlocks::EMPTY,
+        };
+        assert_eq!(emitted(&syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
+        let no_clock = Options { timestamps: None, ..syn };
+        assert_eq!(emitted(&no_clock), [2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7]);
+    }
+
+    #[test]
+    fn an_ack_has_clocks_then_as_many_ranges_as_fit() {
+        let ack = Options { timestamps: Some(CLOCKS), ..Options::NONE };
+        assert_eq!(emitted(&ack), [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let full = emitted(&Options { sack: sack(4), ..ack });
+        assert_eq!((full.len(), &full[12..16]), (40, &[1, 1, 5, 26][..]));
+        assert_eq!(parse(&full), Options { sack: sack(3), ..ack });
+        let alone = emitted(&Options { sack: sack(4), ..Options::NONE });
+        assert_eq!((alone.len(), &alone[..4]), (36, &[1, 1, 5, 34][..]));
+    }
+
+    #[test]
+    fn every_combination_comes_back() {
+        for bits in 0..16u8 {
+            for ranges in 0..=4 {
+                let options = Options {
+                    mss: (bits & 1 != 0).then_some(536),
+                    window_scale: (bits & 2 != 0).then_some(255),
+                    sack_permitted: bits & 4 != 0,
+                    timestamps: (bits & 8 != 0).then_some(CLOCKS),
+                    sack: sack(ranges),
+                };
+                let bytes = emitted(&options);
+                assert_eq!(bytes.len(), options.wire_len());
+                assert!(bytes.len() <= MAX_LEN && bytes.len().is_multiple_of(4), "{options:?}");
+                let mut expected = options;
+                let others = Options { sack: SackBlocks::EMPTY, ..options }.wire_len();
+                expected.sack.truncate((MAX_LEN - 4 - others) / 8);
+                assert_eq!(parse(&bytes), expected);
+                for short in 0..bytes.len() {
+                    assert_eq!(emit(&mut [0; MAX_LEN][..short], &options), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_illegal_length_ends_the_list_but_not_what_came_before() {
+        let mss = [2, 4, 5, 0xb4];
+        for tail in [&[3, 0, 7, 0][..], &[3, 1, 7, 0], &[3, 5, 7, 0], &[254, 255, 0, 0], &[1, 1, 1, 3]] {
+            let bytes = [&mss, tail].concat();
+            assert_eq!(parse(&bytes), Options { mss: Some(1460), ..Options::NONE }, "{tail:?}");
+            let mut each = options(&bytes);
+            assert!(each.by_ref().count() >= 1);
+            assert!(each.is_malformed(), "{tail:?}");
+        }
+        let mut ended = options(&[1, 0, 3, 0]);
+        assert_eq!(ended.by_ref().collect::<Vec<_>>(), [TcpOption::Nop, TcpOption::EndOfList]);
+        assert!(!ended.is_malformed());
+    }
+
+    #[test]
+    fn a_length_that_the_kind_cannot_have_makes_it_unknown_and_the_rest_counts() {
+        for bytes in [
+            &[2, 3, 9, 3, 3, 7][..],
+            &[4, 3, 0, 3, 3, 7],
+            &[8, 6, 0, 0, 0, 0, 3, 3, 7],
+            &[5, 10, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 7],
+            &[5, 2, 3, 3, 7],
+            &[19, 4, 0, 0, 3, 3, 7],
+            &[28, 3, 0, 3, 3, 7],
+            &[34, 5, 1, 2, 3, 3, 3, 7],
+            &[29, 3, 1, 3, 3, 7],
+            &[253, 3, 1, 3, 3, 7],
+        ] {
+            let expect_sack = bytes[..2] == [5, 10];
+            let first = options(bytes).next();
+            assert_eq!(matches!(first, Some(TcpOption::Unknown { .. })), !expect_sack, "{first:?}");
+            assert_eq!(parse(bytes).window_scale, Some(7), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_option_comes_back_from_its_bytes() {
+        let digest = [9; 16];
+        let all = [
+            TcpOption::Nop,
+            TcpOption::MaximumSegmentSize(65_535),
+            TcpOption::WindowScale(14),
+            TcpOption::SackPermitted,
+            TcpOption::Sack(sack(4)),
+            TcpOption::Timestamps(CLOCKS),
+            TcpOption::UserTimeout { minutes: true, value: 0x7fff },
+            TcpOption::UserTimeout { minutes: false, value: 30 },
+            TcpOption::FastOpen(&[]),
+            TcpOption::FastOpen(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            TcpOption::Md5(&digest),
+            TcpOption::Ao { key_id: 1, rnext_key_id: 2, mac: &digest[..12] },
+            TcpOption::Experimental { kind: kind::EXPERIMENT_2, exid: 0xf989, data: &digest[..4] },
+            TcpOption::Unknown { kind: 200, data: &digest },
+            TcpOption::EndOfList,
+        ];
+        for option in all {
+            let mut out = [0xee; MAX_LEN];
+            let len = option.emit(&mut out).expect("fits");
+            assert_eq!(len, option.wire_len());
+            assert_eq!(options(&out[..len]).collect::<Vec<_>>(), [option]);
+            assert_eq!(option.emit(&mut out[..len - 1]), None, "{option:?}");
+        }
+        assert_eq!(TcpOption::FastOpen(&[0; 3]).emit(&mut [0; 40]), None);
+        assert_eq!(TcpOption::Unknown { kind: 200, data: &[0; 39] }.emit(&mut [0; 64]), None);
+    }
+
+    #[test]
+    fn the_last_of_several_counts() {
+        assert_eq!(parse(&[2, 4, 0, 1, 2, 4, 0, 2]).mss, Some(2));
+    }
+}
