@@ -1,0 +1,423 @@
+//! Half-open connections: a SYN has come, our SYN-ACK has gone, and the ACK is awaited.
+
+use core::time::Duration;
+
+use super::chains::Chains;
+use super::flow_hash::TableHash;
+use super::list::Lists;
+use super::table::InsertError;
+use super::ticks::Ticks;
+use crate::tcp::seq::Seq;
+use crate::{Addr, Flow, Instant, SocketAddr};
+
+/// A SYN-ACK is sent again at most this many times: the last wait is then 128 s.
+pub(crate) const MAX_RETRIES: u8 = 7;
+
+/// The time-out before the first retransmission (RFC 6298 2.1); it doubles each time (5.5).
+const INITIAL_RTO: Duration = Duration::from_secs(1);
+
+/// The lists of entries after so many retransmissions are `0..=MAX_RETRIES`. Each is in the order of deadlines, because
+/// all in it wait equally long.
+const FREE: u32 = MAX_RETRIES as u32 + 1;
+const LISTS: u32 = FREE + 1;
+
+/// Ticks of 1.05 ms, which mean the right time if the queue is polled at least once in 26 days.
+type Clock = Ticks<20>;
+
+/// What a half-open connection has to know: what its SYN said, and what our SYN-ACK did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct HalfOpen {
+    /// Both ends.
+    pub(crate) flow: Flow,
+    /// IRS: the peer's initial sequence number.
+    pub(crate) irs: Seq,
+    /// ISS: ours.
+    pub(crate) iss: Seq,
+    /// The peer's MSS option in bytes, or the default where it sent none.
+    pub(crate) peer_mss: u16,
+    /// The peer's window scale, 0 to 14; `None` where it sent none. More than 14 is kept as 14 (RFC 7323 2.3).
+    pub(crate) peer_wscale: Option<u8>,
+    /// The window scale that we sent, 0 to 14.
+    pub(crate) our_wscale: Option<u8>,
+    /// Whether both ends may send SACK.
+    pub(crate) sack: bool,
+    /// Whether both ends send timestamps.
+    pub(crate) timestamps: bool,
+    /// Whether both ends use ECN.
+    pub(crate) ecn: bool,
+    /// TSval of the SYN: the first TS.Recent. Meaningless without timestamps.
+    pub(crate) peer_tsval: u32,
+}
+
+/// No window scale, where a scale is 0 to 14.
+const NO_SCALE: u8 = 15;
+
+/// A half-open connection as it is stored.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    flow: Flow,
+    irs: Seq,
+    iss: Seq,
+    peer_tsval: u32,
+    deadline: u32,
+    peer_mss: u16,
+    /// The peer's scale in the low four bits, ours in the high.
+    scales: u8,
+    /// Retransmissions in the low four bits; then SACK, timestamps and ECN.
+    flags: u8,
+}
+
+impl Entry {
+    const SACK: u8 = 0x10;
+    const TIMESTAMPS: u8 = 0x20;
+    const ECN: u8 = 0x40;
+    const RETRANSMITS: u8 = 0x0f;
+
+    fn pack(half_open: &HalfOpen) -> Self {
+        let HalfOpen { flow, irs, iss, peer_mss, peer_wscale, our_wscale, sack, timestamps, ecn, peer_tsval } =
+            *half_open;
+        let scale = |scale: Option<u8>| scale.map_or(NO_SCALE, |scale| scale.min(14));
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        Self {
+            flow,
+            irs,
+            iss,
+            peer_tsval,
+            deadline: 0,
+            peer_mss,
+            scales: scale(peer_wscale) | scale(our_wscale) << 4,
+            flags: flag(sack, Self::SACK) | flag(timestamps, Self::TIMESTAMPS) | flag(ecn, Self::ECN),
+        }
+    }
+
+    fn unpack(&self) -> HalfOpen {
+        let scale = |scale: u8| (scale != NO_SCALE).then_some(scale);
+        HalfOpen {
+            flow: self.flow,
+            irs: self.irs,
+            iss: self.iss,
+            peer_mss: self.peer_mss,
+            peer_wscale: scale(self.scales & 0x0f),
+            our_wscale: scale(self.scales >> 4),
+            sack: self.flags & Self::SACK != 0,
+            timestamps: self.flags & Self::TIMESTAMPS != 0,
+            ecn: self.flags & Self::ECN != 0,
+            peer_tsval: self.peer_tsval,
+        }
+    }
+
+    fn retransmits(&self) -> u8 {
+        self.flags & Self::RETRANSMITS
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        let end = SocketAddr::new(Addr::v4([0; 4]), 0);
+        Self {
+            flow: Flow { local: end, remote: end },
+            irs: Seq(0),
+            iss: Seq(0),
+            peer_tsval: 0,
+            deadline: 0,
+            peer_mss: 0,
+            scales: 0,
+            flags: 0,
+        }
+    }
+}
+
+/// One listener's half-open connections, found by flow, and when to send which SYN-ACK again.
+///
+/// It holds values and keeps time; what a segment means for an entry is its caller's business.
+#[derive(Debug)]
+pub(crate) struct SynQueue {
+    entries: Lists<Entry>,
+    index: Chains,
+    hash: TableHash,
+    clock: Clock,
+    retries: u8,
+    len: usize,
+    expired: u64,
+}
+
+impl SynQueue {
+    /// An empty queue for `capacity` half-open connections, whose SYN-ACK is sent again `retries` times (at most
+    /// [`MAX_RETRIES`]). `key` is secret. All memory is taken now: 72 bytes an entry.
+    pub(crate) fn new(capacity: usize, retries: u8, key: [u8; 16]) -> Self {
+        let mut entries = Lists::new(LISTS, capacity);
+        (0..capacity as u32).for_each(|entry| entries.push_back(FREE, entry));
+        Self {
+            entries,
+            index: Chains::new(capacity),
+            hash: TableHash::new(key),
+            clock: Clock::new(),
+            retries: retries.min(MAX_RETRIES),
+            len: 0,
+            expired: 0,
+        }
+    }
+
+    /// How many connections are half-open.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no more can be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.is_empty(FREE)
+    }
+
+    /// How many connections ended because the last SYN-ACK had no answer.
+    pub(crate) fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Adds a connection whose SYN-ACK goes out at `now`.
+    ///
+    /// # Errors
+    /// [`InsertError::Exists`] when the flow has one, [`InsertError::Full`] when there is no room.
+    pub(crate) fn insert(&mut self, now: Instant, half_open: &HalfOpen) -> Result<(), InsertError> {
+        self.clock.observe(now);
+        let hash = self.hash.flow(&half_open.flow);
+        if self.key_of(hash, &half_open.flow).is_some() {
+            return Err(InsertError::Exists);
+        }
+        let key = self.entries.pop_front(FREE).ok_or(InsertError::Full)?;
+        *self.entries.value_mut(key) = Entry::pack(half_open);
+        self.index.insert(hash, key);
+        self.len += 1;
+        self.await_answer(now, key);
+        Ok(())
+    }
+
+    /// The half-open connection of `flow`.
+    pub(crate) fn find(&self, flow: &Flow) -> Option<HalfOpen> {
+        self.key_of(self.hash.flow(flow), flow).map(|key| self.entries.value(key).unpack())
+    }
+
+    /// Takes out the half-open connection of `flow`: it is established, or reset.
+    pub(crate) fn remove(&mut self, flow: &Flow) -> Option<HalfOpen> {
+        let key = self.key_of(self.hash.flow(flow), flow)?;
+        let half_open = self.entries.value(key).unpack();
+        self.release(key);
+        Some(half_open)
+    }
+
+    /// A connection whose SYN-ACK has to be sent again now; call until `None`. It comes again after 2 s, 4 s and so on
+    /// from `now`. One whose last SYN-ACK had no answer ends here and is counted.
+    pub(crate) fn poll_retransmit(&mut self, now: Instant) -> Option<HalfOpen> {
+        self.clock.observe(now);
+        // Those that have waited longest first; an entry moves to a list that this call does not look at again.
+        for list in (0..=u32::from(self.retries)).rev() {
+            while let Some(key) = self.entries.first(list) {
+                let entry = self.entries.value_mut(key);
+                if !self.clock.is_due(entry.deadline) {
+                    break;
+                }
+                if entry.retransmits() >= self.retries {
+                    self.release(key);
+                    self.expired += 1;
+                    continue;
+                }
+                entry.flags += 1;
+                let half_open = entry.unpack();
+                self.entries.unlink(key);
+                self.await_answer(now, key);
+                return Some(half_open);
+            }
+        }
+        None
+    }
+
+    /// When [`poll_retransmit`](Self::poll_retransmit) next has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let firsts = (0..=u32::from(self.retries)).filter_map(|list| self.entries.first(list));
+        firsts.map(|key| self.clock.instant(self.entries.value(key).deadline)).min()
+    }
+
+    /// Every half-open connection and how often its SYN-ACK was sent again.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HalfOpen, u8)> {
+        (0..FREE).flat_map(|list| self.entries.iter(list)).map(|key| {
+            let entry = self.entries.value(key);
+            (entry.unpack(), entry.retransmits())
+        })
+    }
+
+    fn key_of(&self, hash: u64, flow: &Flow) -> Option<u32> {
+        self.index.find(hash, |key| self.entries.value(key).flow == *flow)
+    }
+
+    /// Puts `key` into the list for as many retransmissions as it has had.
+    fn await_answer(&mut self, now: Instant, key: u32) {
+        let entry = self.entries.value_mut(key);
+        let retransmits = entry.retransmits();
+        entry.deadline = Clock::after(now, INITIAL_RTO * (1 << retransmits));
+        self.entries.push_back(u32::from(retransmits), key);
+    }
+
+    fn release(&mut self, key: u32) {
+        self.index.remove(self.hash.flow(&self.entries.value(key).flow), key);
+        self.entries.unlink(key);
+        self.entries.push_back(FREE, key);
+        self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::Node;
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const TICK: Duration = Duration::from_nanos(1 << 20);
+
+    fn half_open(n: u8) -> HalfOpen {
+        HalfOpen {
+            flow: Flow {
+                local: SocketAddr::new(Addr::v4([10, 0, 0, 1]), 80),
+                remote: SocketAddr::new(Addr::v6([n; 16]), 1000 + u16::from(n)),
+            },
+            irs: Seq(u32::from(n) << 20),
+            iss: Seq(u32::from(n) << 10),
+            peer_mss: 536 + u16::from(n),
+            peer_wscale: (n & 1 != 0).then_some(n % 15),
+            our_wscale: (n & 2 != 0).then_some(14 - n % 15),
+            sack: n & 4 != 0,
+            timestamps: n & 8 != 0,
+            ecn: n & 16 != 0,
+            peer_tsval: u32::from(n) << 24,
+        }
+    }
+
+    #[test]
+    fn an_entry_and_its_links_take_at_most_64_bytes() {
+        assert!(size_of::<Node<Entry>>() <= 64, "{}", size_of::<Node<Entry>>());
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        for n in 0..=255 {
+            assert_eq!(Entry::pack(&half_open(n)).unpack(), half_open(n));
+        }
+        let mut wide = half_open(1);
+        wide.peer_wscale = Some(255);
+        assert_eq!(Entry::pack(&wide).unpack().peer_wscale, Some(14));
+    }
+
+    #[test]
+    fn a_syn_ack_goes_again_after_1_2_4_seconds_and_then_it_is_over() {
+        let mut queue = SynQueue::new(4, 3, [1; 16]);
+        let start = Instant::from_millis(50);
+        queue.insert(start, &half_open(1)).unwrap();
+        assert_eq!(queue.insert(start, &half_open(1)), Err(InsertError::Exists));
+        let mut now = start;
+        for wait in [1, 2, 4] {
+            let deadline = queue.next_deadline().unwrap();
+            let late = deadline.saturating_since(now + Duration::from_secs(wait));
+            assert!(deadline >= now + Duration::from_secs(wait) && late < TICK);
+            assert_eq!(queue.poll_retransmit(deadline - Duration::from_nanos(1)), None);
+            assert_eq!(queue.poll_retransmit(deadline), Some(half_open(1)));
+            assert_eq!(queue.poll_retransmit(deadline), None);
+            now = deadline;
+        }
+        assert_eq!((queue.len(), queue.expired()), (1, 0));
+        assert_eq!(queue.poll_retransmit(now + Duration::from_secs(8) + TICK), None);
+        assert_eq!((queue.len(), queue.expired(), queue.next_deadline()), (0, 1, None));
+    }
+
+    #[test]
+    fn a_full_queue_says_so() {
+        let mut queue = SynQueue::new(1, 200, [1; 16]);
+        queue.insert(Instant::ZERO, &half_open(1)).unwrap();
+        assert!(queue.is_full());
+        assert_eq!(queue.insert(Instant::ZERO, &half_open(2)), Err(InsertError::Full));
+        assert_eq!(queue.remove(&half_open(1).flow), Some(half_open(1)));
+        assert_eq!(queue.insert(Instant::ZERO, &half_open(2)), Ok(()));
+        assert_eq!(queue.retries, MAX_RETRIES);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u8),
+        Remove(u8),
+        Wait(u64),
+        ToNext,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            5 => (0u8..24).prop_map(Op::Insert),
+            2 => (0u8..24).prop_map(Op::Remove),
+            3 => (0u64..5_000_000_000).prop_map(Op::Wait),
+            1 => (0u64..500_000_000_000_000).prop_map(Op::Wait),
+            3 => Just(Op::ToNext),
+        ]
+    }
+
+    /// What the naive model knows of an entry: which, how often sent again, due when (to the tick).
+    type Row = (u8, u8, Instant);
+
+    fn due(now: Instant, retransmits: u8) -> Instant {
+        let exact = now + Duration::from_secs(1 << retransmits);
+        Instant::from_nanos(exact.as_nanos().next_multiple_of(1 << 20))
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list(retries in 0u8..=MAX_RETRIES, ops in prop::collection::vec(op(), 0..300)) {
+            const CAPACITY: usize = 10;
+            let mut queue = SynQueue::new(CAPACITY, retries, [4; 16]);
+            let mut model: Vec<Row> = Vec::new();
+            let (mut now, mut expired) = (Instant::from_millis(3), 0);
+            for op in ops {
+                match op {
+                    Op::Insert(n) => {
+                        let expected = if model.iter().any(|&(key, ..)| key == n) {
+                            Err(InsertError::Exists)
+                        } else if model.len() == CAPACITY {
+                            Err(InsertError::Full)
+                        } else {
+                            model.push((n, 0, due(now, 0)));
+                            Ok(())
+                        };
+                        prop_assert_eq!(queue.insert(now, &half_open(n)), expected);
+                    }
+                    Op::Remove(n) => {
+                        let place = model.iter().position(|&(key, ..)| key == n);
+                        prop_assert_eq!(queue.remove(&half_open(n).flow), place.map(|_| half_open(n)));
+                        model.retain(|&(key, ..)| key != n);
+                    }
+                    Op::Wait(nanos) => now = now + Duration::from_nanos(nanos),
+                    Op::ToNext => now = queue.next_deadline().unwrap_or(now).max(now),
+                }
+                let mut sent: Vec<_> = core::iter::from_fn(|| queue.poll_retransmit(now)).map(|h| h.iss.0 >> 10).collect();
+                let mut expected = Vec::new();
+                model.retain_mut(|(n, retransmits, deadline)| {
+                    let is_due = *deadline <= now;
+                    if is_due && *retransmits == retries {
+                        expired += 1;
+                        return false;
+                    }
+                    if is_due {
+                        *retransmits += 1;
+                        *deadline = due(now, *retransmits);
+                        expected.push(u32::from(*n));
+                    }
+                    true
+                });
+                sent.sort_unstable();
+                expected.sort_unstable();
+                prop_assert_eq!(sent, expected);
+                prop_assert_eq!((queue.len(), queue.expired()), (model.len(), expired));
+                prop_assert_eq!(queue.next_deadline(), model.iter().map(|&(.., deadline)| deadline).min());
+                for &(n, retransmits, _) in &model {
+                    prop_assert_eq!(queue.find(&half_open(n).flow), Some(half_open(n)));
+                    prop_assert!(queue.iter().any(|row| row == (half_open(n), retransmits)));
+                }
+                prop_assert_eq!(queue.iter().count(), model.len());
+            }
+        }
+    }
+}
