@@ -149,11 +149,11 @@ impl Steering {
         self.maps.set_socket(self.layout.key(queue)?, queue, socket)
     }
 
-    /// Lets the packets of `queue` pass to the kernel again; whether there was a socket.
+    /// Lets the packets of `queue` pass to the kernel again. No socket there is no error.
     ///
     /// # Errors
     /// [`MapError::Queue`].
-    pub fn unregister_socket(&self, queue: u32) -> Result<bool, MapError> {
+    pub fn unregister_socket(&self, queue: u32) -> Result<(), MapError> {
         self.maps.clear_socket(self.layout.key(queue)?)
     }
 
@@ -174,7 +174,8 @@ impl Steering {
         self.maps.remove_listener(address, port)
     }
 
-    /// Takes ARP for this address, and all ICMP and TCP to it: the stack answers for it and the kernel must not have it.
+    /// Takes ARP for this address, and all ICMP and TCP to it: the stack answers for it, and the kernel must not
+    /// have it.
     /// Once more is no error, and counts once.
     ///
     /// # Errors
@@ -293,6 +294,7 @@ fn attach_link(
             Some(libc::EBUSY | libc::EEXIST) => {
                 refuse_foreign(ifindex, &interface).err().unwrap_or(AttachError::Busy { interface })
             }
+            Some(libc::ENOSPC) => AttachError::Queues { interface },
             Some(libc::ERANGE | libc::EINVAL) => AttachError::Refused { interface, mtu: mtu(ifindex), source },
             _ => AttachError::System { what: "attach XDP", interface, source },
         }

@@ -34,7 +34,7 @@ pub enum AttachError {
     Load {
         /// What the kernel answered.
         source: io::Error,
-        /// What libbpf and the verifier said, the last lines first of all; may be empty.
+        /// What libbpf and the verifier said, its end, where the reason stands; may be empty.
         log: String,
     },
     /// Somebody else's program is on the interface; it stays there.
@@ -62,7 +62,16 @@ pub enum AttachError {
         /// The mode that was asked for.
         mode: Mode,
     },
-    /// The driver refused, most often because of the MTU, the receive buffers or the number of queues.
+    /// The driver wants more receive queues, as veth does when its peer has more of them to send with.
+    #[error(
+        "the driver of {interface} has too few receive queues for XDP: veth needs as many as its peer has transmit \
+         queues; give them with `numrxqueues` and `numtxqueues` when the pair is made"
+    )]
+    Queues {
+        /// The interface's name.
+        interface: String,
+    },
+    /// The driver refused, most often because of the MTU, else of LRO.
     #[error(
         "the driver of {interface} refuses XDP ({source}), most often because its MTU{} is too large; lower it with \
          `ip link set dev {interface} mtu 1500`, and turn LRO off with `ethtool -K {interface} lro off`",
@@ -128,8 +137,8 @@ pub enum MapError {
         /// How many queues have one.
         queues: u32,
     },
-    /// The descriptor cannot receive.
-    #[error("the descriptor for queue {queue} is not an AF_XDP socket with a receive ring")]
+    /// The descriptor is something else.
+    #[error("the descriptor for queue {queue} is not an AF_XDP socket that can receive")]
     NotASocket {
         /// The queue that it was for.
         queue: u32,

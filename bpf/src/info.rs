@@ -103,8 +103,8 @@ fn any_socket() -> io::Result<std::os::fd::OwnedFd> {
     Ok(rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?)
 }
 
-/// The errno behind an error of libbpf-rs. It keeps the `io::Error` to itself, save for what it prints, and that ends in
-/// "(os error N)", as the standard library writes it.
+/// The errno behind an error of libbpf-rs. It keeps the `io::Error` to itself, save for what it prints, and that ends
+/// in "(os error N)", as the standard library writes it.
 pub(crate) fn os_error(error: &libbpf_rs::Error) -> io::Error {
     let text = format!("{error:#}");
     let number = text.rsplit_once("(os error ").and_then(|(_, rest)| rest.split(')').next()?.parse().ok());

@@ -77,15 +77,16 @@ impl Maps {
         self.xsks.update(&key.to_ne_bytes(), &value, MapFlags::ANY).map_err(|error| {
             let source = os_error(&error);
             match source.raw_os_error() {
-                // EOPNOTSUPP: a socket of another family, or without a ring; ENOTSOCK: not a socket at all.
+                // EOPNOTSUPP: a socket of another family, or, to older kernels, without a ring; ENOTSOCK: not a socket at all.
                 Some(libc::EOPNOTSUPP | libc::ENOTSOCK | libc::EBADF) => MapError::NotASocket { queue },
                 _ => MapError::System { table: SOCKETS, what: "written", source },
             }
         })
     }
 
-    pub(crate) fn clear_socket(&self, key: u32) -> Result<bool, MapError> {
-        remove(&self.xsks, SOCKETS, &key.to_ne_bytes())
+    pub(crate) fn clear_socket(&self, key: u32) -> Result<(), MapError> {
+        // The kernel answers alike whether there was one or not.
+        remove(&self.xsks, SOCKETS, &key.to_ne_bytes()).map(drop)
     }
 
     pub(crate) fn counters(&self) -> Result<Counters, MapError> {
