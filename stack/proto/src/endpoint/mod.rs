@@ -1,18 +1,343 @@
-//! One core's protocol state.
+//! One core's protocol state: everything it knows about the network, and nothing that another core knows.
+//!
+//! Drive it in this order, each turn: [`receive`](Endpoint::receive) for each frame, [`on_time`](Endpoint::on_time),
+//! [`poll_event`](Endpoint::poll_event) until there is none (the application acts in between),
+//! [`poll_transmit`](Endpoint::poll_transmit) until there is none or the device is full, then wait until
+//! [`poll_deadline`](Endpoint::poll_deadline) at the latest. What TCP does is decided in `tcp`; here segments find
+//! their connection and packets their way.
 
-pub(crate) mod chains;
+mod chains;
+pub mod config;
+pub mod counters;
+pub mod event;
+mod events;
 pub(crate) mod flow_hash;
 pub(crate) mod isn;
 pub(crate) mod limiter;
 pub(crate) mod list;
+mod listeners;
+pub(crate) mod neighbours;
+mod net;
 pub(crate) mod ports;
 pub(crate) mod ready;
+mod receive;
 pub(crate) mod syn_queue;
 pub(crate) mod table;
-pub(crate) mod ticks;
+mod ticks;
 pub(crate) mod time_wait;
+mod transmit;
+mod user;
 pub(crate) mod wheel;
 
-/// Placeholder.
+pub use config::{Cidr, EndpointConfig};
+pub use counters::Counters;
+pub use event::{CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit};
+pub use table::ConnId;
+
+use crate::addr::{Addr, Flow, Mac, SocketAddr};
+use crate::memory::{Memory, Token};
+use crate::tcp::config::TcpConfig;
+use crate::tcp::effects::Effects;
+use crate::tcp::segment::Segment;
+use crate::tcp::state::State;
+use crate::tcp::{Link, News, Tcb};
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use flow_hash::subkey;
+use isn::Isn;
+use limiter::Limiter;
+use listeners::Listeners;
+use neighbours::Neighbours;
+use ports::Ports;
+use ready::Ready;
+use syn_queue::SynQueue;
+use table::{ConnTable, InsertError};
+use time_wait::TimeWait;
+use wheel::Wheel;
+
+/// Most packets that wait to be sent without belonging to a connection's send queue.
+const OUTBOX: usize = 4096;
+
+/// A connection with what only the endpoint needs of it.
 #[derive(Debug)]
-pub struct Endpoint;
+struct Conn {
+    tcb: Tcb,
+    /// The address whose Ethernet address we need: the peer's, or the gateway's.
+    next_hop: Addr,
+    /// What it was when the neighbour cache had this generation.
+    mac: Option<(Mac, u32)>,
+    listener: Option<ListenerId>,
+    /// News taken from the TCB that the application has not been told.
+    news: News,
+    /// The application knows of the connection.
+    told: bool,
+    /// The application knows that it is over.
+    retired: bool,
+}
+
+/// A packet that belongs to no connection's send queue.
+#[derive(Debug)]
+enum Outgoing {
+    /// A frame that is ready.
+    Frame { token: Token, len: u16 },
+    /// A segment without payload, for `mac` or for whom the next hop resolves to.
+    Segment { flow: Flow, segment: Segment, mac: Option<Mac> },
+    /// An ARP packet.
+    Arp { target: Addr, target_mac: Option<Mac>, source: Addr },
+}
+
+/// One core's protocol state.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    counters: Counters,
+    now: Instant,
+    conns: ConnTable<Conn>,
+    wheel: Wheel,
+    /// Connections that may have something to send.
+    ready: Ready,
+    /// The connection that is sending, and how many segments more before others have their turn.
+    sending: Option<(u32, u8)>,
+    /// Connections with news.
+    news: Ready,
+    /// Connections that wait for a frame.
+    starved: Ready,
+    /// Connections that wait for a neighbour.
+    unresolved: Ready,
+    listeners: Listeners,
+    half_open: SynQueue,
+    time_wait: TimeWait,
+    neighbours: Neighbours,
+    isn: Isn,
+    ports: Ports,
+    replies: Limiter,
+    outbox: VecDeque<Outgoing>,
+    fx: Effects,
+}
+
+impl Endpoint {
+    /// An endpoint with nothing in its tables. `secret` keys its hashes and sequence numbers (RFC 6528): it must be
+    /// random and must not be told to anyone.
+    pub fn new(config: EndpointConfig, secret: [u8; 32], now: Instant) -> Self {
+        let connections = config.connections.max(1);
+        Self {
+            counters: Counters::default(),
+            now,
+            conns: ConnTable::new(connections, subkey(&secret, "connections")),
+            wheel: Wheel::new(connections, now),
+            ready: Ready::new(connections),
+            sending: None,
+            news: Ready::new(connections),
+            starved: Ready::new(connections),
+            unresolved: Ready::new(connections),
+            listeners: Listeners::default(),
+            half_open: SynQueue::new(config.syn_queue, subkey(&secret, "half-open")),
+            time_wait: TimeWait::new(config.time_wait, 2 * config.msl, subkey(&secret, "time-wait")),
+            neighbours: Neighbours::new(config.neighbours, subkey(&secret, "neighbours")),
+            isn: Isn::new(&secret),
+            ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
+            replies: Limiter::new(config.replies_per_second, config.replies_per_second.clamp(16, 1000)),
+            outbox: VecDeque::with_capacity(OUTBOX),
+            fx: Effects::default(),
+            config,
+        }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections that are there, whatever their state, TIME-WAIT without an application not among them.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Connections in TIME-WAIT that their application is done with.
+    pub fn time_waits(&self) -> usize {
+        self.time_wait.len()
+    }
+
+    /// Frames that connections and waiting packets hold.
+    pub fn frames_held(&self) -> usize {
+        let conns: usize = self.conns.iter().map(|(_, _, conn)| conn.tcb.frames()).sum();
+        let waiting = self.outbox.iter().filter(|out| matches!(out, Outgoing::Frame { .. })).count();
+        conns + waiting + self.fx.freed.len()
+    }
+
+    /// Every connection's id and ends, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Flow)> {
+        self.conns.iter().map(|(id, flow, _)| (id, flow))
+    }
+
+    /// Accepts connections to `local`, which may be the unspecified address, with `config`.
+    ///
+    /// # Errors
+    /// Port 0, an address that is not ours, or a listener at the same place.
+    pub fn listen(&mut self, local: SocketAddr, config: TcpConfig) -> Result<ListenerId, ListenError> {
+        if !local.addr.is_unspecified() && !self.is_ours(local.addr) {
+            return Err(ListenError::NotOurs(local.addr));
+        }
+        self.listeners.add(local, config)
+    }
+
+    /// Accepts no more connections there. Those that are open stay.
+    pub fn unlisten(&mut self, id: ListenerId) {
+        self.listeners.remove(id);
+    }
+
+    /// Opens a connection from `local`, one of our addresses, to `remote`. An [`Event::Connected`] or
+    /// [`Event::Closed`] follows.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        local: Addr,
+        remote: SocketAddr,
+        config: TcpConfig,
+    ) -> Result<ConnId, ConnectError> {
+        self.now = self.now.max(now);
+        if !self.is_ours(local) {
+            return Err(ConnectError::NotOurs(local));
+        }
+        //= RFC 9293 3.9.2.3: a broadcast or multicast address is an error (MUST-46 of RFC 9293 3.10.1)
+        if !remote.addr.is_unicast() || remote.port == 0 || remote.addr.is_v4() != local.is_v4() {
+            return Err(ConnectError::BadRemote(remote));
+        }
+        let next_hop = self.next_hop(remote.addr).ok_or(ConnectError::NoRoute(remote.addr))?;
+        let Self { conns, time_wait, ports, listeners, .. } = self;
+        if conns.is_full() {
+            return Err(ConnectError::TableFull);
+        }
+        let in_use = |port| {
+            let flow = Flow { local: SocketAddr::new(local, port), remote };
+            conns.find(&flow).is_some() || time_wait.find(&flow).is_some() || listeners.find(flow.local).is_some()
+        };
+        let port = ports.choose(local, remote, in_use).ok_or(ConnectError::NoPort(remote))?;
+        let flow = Flow { local: SocketAddr::new(local, port), remote };
+        let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
+        let tcb = Tcb::connect(Arc::new(config), self.link(local, &config), iss, ts_offset, self.now);
+        let conn = Conn::new(tcb, next_hop, None);
+        let id = self.conns.insert(flow, conn).map_err(|error| match error {
+            InsertError::Full => ConnectError::TableFull,
+            InsertError::Exists => ConnectError::NoPort(remote),
+        })?;
+        self.after(id);
+        Ok(id)
+    }
+
+    /// When [`on_time`](Self::on_time) wants to be called at the latest.
+    pub fn poll_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.wheel.next_deadline(),
+            self.half_open.next_deadline(),
+            self.time_wait.next_deadline(),
+            self.neighbours.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Time has passed: timers fire.
+    pub fn on_time<M: Memory>(&mut self, now: Instant, memory: &mut M) {
+        self.now = self.now.max(now);
+        while let Some(slot) = self.wheel.expire(self.now) {
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            if conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now) && conn.tcb.on_time(self.now) {
+                self.counters.rto_fired += 1;
+            }
+            self.after(id);
+        }
+        self.time_wait.expire(self.now);
+        self.counters.time_wait_evicted = self.time_wait.evicted();
+        self.retransmit_syn_acks();
+        self.poll_neighbours();
+        self.feed_starved(memory);
+        self.flush(memory);
+    }
+
+    /// What has to be looked at after anything has happened to a connection: its news, its timer, its segments.
+    fn after(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let slot = id.slot() as u32;
+        conn.take_news();
+        let over = conn.tcb.ended().is_some() || conn.tcb.state() == State::TimeWait;
+        if over || conn.has_news() {
+            self.news.push(slot);
+        }
+        self.ready.push(slot);
+        self.rearm(id);
+    }
+
+    /// The wheel holds one entry a connection, which may be early: a later deadline leaves it where it is.
+    fn rearm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let slot = id.slot() as u32;
+        match (conn.tcb.deadline(), self.wheel.deadline(slot)) {
+            (None, Some(_)) => self.wheel.cancel(slot),
+            (Some(at), armed) if armed.is_none_or(|armed| at < armed || armed <= self.now) => self.wheel.arm(slot, at),
+            _ => {}
+        }
+    }
+
+    /// Frees what the last events left behind.
+    fn flush<M: Memory>(&mut self, memory: &mut M) {
+        for token in self.fx.freed.drain(..) {
+            memory.free(token);
+        }
+    }
+
+    /// Queues a packet; when there are too many the packet is dropped and counted.
+    fn post(&mut self, out: Outgoing) {
+        if self.outbox.len() < OUTBOX {
+            self.outbox.push_back(out);
+        } else {
+            self.counters.replies_limited += 1;
+            if let Outgoing::Frame { token, .. } = out {
+                self.fx.freed.push(token);
+            }
+        }
+    }
+
+    /// What the link gives to a connection of `local`'s family.
+    fn link(&self, local: Addr, config: &TcpConfig) -> Link {
+        //= RFC 9293 3.7.1: MSS is the MTU less the fixed headers (SHLD-5, MUST-67); defaults 536 and 1220 (MUST-15)
+        let (headers, default_mss) = if local.is_v4() { (40, 536) } else { (60, 1220) };
+        let mss = self.config.mtu.saturating_sub(headers);
+        Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss }
+    }
+}
+
+impl Conn {
+    fn new(tcb: Tcb, next_hop: Addr, listener: Option<ListenerId>) -> Self {
+        Self {
+            tcb,
+            next_hop,
+            mac: None,
+            listener,
+            news: News::default(),
+            told: listener.is_none(),
+            retired: false,
+        }
+    }
+
+    fn take_news(&mut self) {
+        let new = self.tcb.take_news();
+        self.news.opened |= new.opened;
+        self.news.readable |= new.readable;
+        self.news.writable |= new.writable;
+        self.news.peer_closed |= new.peer_closed;
+    }
+
+    fn has_news(&self) -> bool {
+        self.news != News::default()
+    }
+}
