@@ -105,9 +105,9 @@ impl fmt::Debug for SackBlocks {
 /// The value and the echo of a timestamps option (RFC 7323 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timestamps {
-    /// TSval: the sender's clock.
+    /// `TSval`: the sender's clock.
     pub value: u32,
-    /// TSecr: the peer's clock, echoed.
+    /// `TSecr`: the peer's clock, echoed.
     pub echo: u32,
 }
 

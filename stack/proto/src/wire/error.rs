@@ -10,7 +10,7 @@ pub enum ParseError {
     /// The frame ends inside its Ethernet header or its VLAN tag.
     #[error("the frame ends inside its Ethernet header")]
     TruncatedEthernet,
-    /// The EtherType is none of ARP, IPv4 and IPv6, or a second VLAN tag follows the first.
+    /// The `EtherType` is none of ARP, IPv4 and IPv6, or a second VLAN tag follows the first.
     #[error("the EtherType is neither ARP, IPv4 nor IPv6")]
     BadEtherType,
     /// The frame ends inside an ARP packet.
@@ -22,7 +22,7 @@ pub enum ParseError {
     /// The frame ends before the IP packet does.
     #[error("the frame ends inside the IP packet")]
     TruncatedIp,
-    /// The version field does not agree with the EtherType.
+    /// The version field does not agree with the `EtherType`.
     #[error("the IP version does not agree with the EtherType")]
     BadIpVersion,
     /// The IPv4 header length is below its minimum of 20 bytes.

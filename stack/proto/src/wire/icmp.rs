@@ -1,4 +1,4 @@
-//! ICMP echo and errors (RFC 792, RFC 1122 3.2.2), and what they share with ICMPv6.
+//! ICMP echo and errors (RFC 792, RFC 1122 3.2.2), and what they share with `ICMPv6`.
 
 use super::checksum;
 use super::ethernet::{self, EthernetHeader, ether_type};
@@ -22,7 +22,7 @@ const ECHO_REQUEST: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
 
-/// An ICMP or ICMPv6 packet.
+/// An ICMP or `ICMPv6` packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IcmpPacket {
     /// Who sent it.
@@ -37,7 +37,7 @@ pub struct IcmpPacket {
     pub message: IcmpMessage,
 }
 
-/// What an ICMP or ICMPv6 packet says.
+/// What an ICMP or `ICMPv6` packet says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IcmpMessage {
     /// Are you there?
@@ -66,8 +66,8 @@ pub struct Echo {
     pub data: Range<u16>,
 }
 
-/// A report that a segment did not arrive, as the quoted segment tells it. Anyone can forge it: the receiver checks that
-/// `seq` is in flight (RFC 5927 4.1).
+/// A report that a segment did not arrive, as the quoted segment tells it. Anyone can forge it: the receiver checks
+/// that `seq` is in flight (RFC 5927 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IcmpError {
     /// What went wrong.
@@ -76,8 +76,8 @@ pub struct IcmpError {
     pub flow: Flow,
     /// The quoted sequence number.
     pub seq: Seq,
-    /// Bytes of the longest packet that the next hop takes, with [`IcmpErrorKind::PacketTooBig`]; `None` when the router
-    /// does not say (RFC 1191 5). An ICMPv6 value above 65535 is given as 65535.
+    /// Bytes of the longest packet that the next hop takes, with [`IcmpErrorKind::PacketTooBig`]; `None` when the
+    /// router does not say (RFC 1191 5). An `ICMPv6` value above 65535 is given as 65535.
     pub mtu: Option<u16>,
 }
 
@@ -92,7 +92,7 @@ pub enum IcmpErrorKind {
     ProtocolUnreachable,
     /// Nobody has the port (IPv4 code 3; IPv6 code 4).
     PortUnreachable,
-    /// The packet is longer than a link takes (IPv4 code 4; ICMPv6 packet too big).
+    /// The packet is longer than a link takes (IPv4 code 4; `ICMPv6` packet too big).
     PacketTooBig,
     /// The source route failed, or the source address is out of scope (IPv4 code 5; IPv6 code 2).
     SourceRouteFailed,
@@ -151,7 +151,7 @@ impl IcmpErrorKind {
     }
 }
 
-/// A message whose header is whole. Its checksum is the caller's to check, since ICMPv6 sums a pseudo-header too.
+/// A message whose header is whole. Its checksum is the caller's to check, since `ICMPv6` sums a pseudo-header too.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -249,7 +249,8 @@ pub fn emit_echo_request(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, 
     emit_echo(frame, eth, ip, kind, echo).unwrap_or(0)
 }
 
-/// Whether an ICMP error may be sent about `frame`, one that [`parse`](super::parse) refused or that found no connection.
+/// Whether an ICMP error may be sent about `frame`, one that [`parse`](super::parse) refused or that found no
+/// connection.
 pub fn may_report(frame: &[u8]) -> bool {
     //= RFC 1122 3.2.2
     // No error about an error, about a frame or packet to many, about a later fragment, or to a source that is not one
@@ -286,8 +287,8 @@ fn emit_echo(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, kind: u8, ec
     emit_message(frame, eth, ip, (kind, 0), u32::from(echo.ident) << 16 | u32::from(echo.sequence), len)
 }
 
-/// Writes an error of `kind`, of the family of `ip`, which quotes as much of `offending` (a packet from its IP header on)
-/// as belongs in it: 576 bytes in all for IPv4, 1280 for IPv6. `mtu` is used with [`IcmpErrorKind::PacketTooBig`]
+/// Writes an error of `kind`, of the family of `ip`, which quotes as much of `offending` (a packet from its IP header
+/// on) as belongs in it: 576 bytes in all for IPv4, 1280 for IPv6. `mtu` is used with [`IcmpErrorKind::PacketTooBig`]
 /// only. Gives the frame's length, 0 when it does not fit or the family has no such error.
 ///
 /// Whether an error may be sent at all is [`may_report`]'s to say; how often, the caller's (RFC 1812 4.3.2.8).

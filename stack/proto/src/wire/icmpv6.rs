@@ -1,4 +1,4 @@
-//! ICMPv6 echo and errors (RFC 4443); neighbour discovery is not here.
+//! `ICMPv6` echo and errors (RFC 4443); neighbour discovery is not here.
 
 use super::icmp::{IcmpErrorKind, IcmpMessage, View, error_about};
 use super::ip::{self, IpHeader, protocol};
@@ -16,7 +16,7 @@ const TIME_EXCEEDED: u8 = 3;
 const PARAMETER_PROBLEM: u8 = 4;
 const REDIRECT: u8 = 137;
 
-/// Reads an ICMPv6 message that begins at byte `at` of its frame.
+/// Reads an `ICMPv6` message that begins at byte `at` of its frame.
 pub(super) fn parse(ip: &IpHeader, bytes: &[u8], at: usize) -> Result<IcmpMessage, ParseError> {
     let view = View::check(bytes)?;
     let len = u16::try_from(bytes.len()).map_err(|_| ParseError::Oversized)?;
@@ -40,12 +40,12 @@ pub(super) fn parse(ip: &IpHeader, bytes: &[u8], at: usize) -> Result<IcmpMessag
     })
 }
 
-/// Whether an ICMPv6 type is an error, or a redirect, which is answered by no error either.
+/// Whether an `ICMPv6` type is an error, or a redirect, which is answered by no error either.
 pub(super) const fn is_error(kind: u8) -> bool {
     kind < 128 || kind == REDIRECT
 }
 
-/// The kind of an ICMPv6 type and code; `None` when they are no error that is known.
+/// The kind of an `ICMPv6` type and code; `None` when they are no error that is known.
 const fn error_from_wire(kind: u8, code: u8) -> Option<IcmpErrorKind> {
     Some(match (kind, code) {
         (UNREACHABLE, 0) => IcmpErrorKind::NetUnreachable,
@@ -61,7 +61,7 @@ const fn error_from_wire(kind: u8, code: u8) -> Option<IcmpErrorKind> {
     })
 }
 
-/// The ICMPv6 type and code of a kind; `None` for what only ICMP has.
+/// The `ICMPv6` type and code of a kind; `None` for what only ICMP has.
 pub(super) const fn error_to_wire(kind: IcmpErrorKind) -> Option<(u8, u8)> {
     Some(match kind {
         IcmpErrorKind::NetUnreachable => (UNREACHABLE, 0),

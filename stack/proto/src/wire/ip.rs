@@ -53,8 +53,8 @@ impl IpHeader {
     }
 }
 
-/// What can be known of a packet that an ICMP error quotes: it is cut short and a router may have changed it, so neither
-/// its lengths nor its checksums count.
+/// What can be known of a packet that an ICMP error quotes: it is cut short and a router may have changed it, so
+/// neither its lengths nor its checksums count.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quoted<'a> {
     pub(super) src: Addr,

@@ -1,8 +1,8 @@
 //! Bytes to values and back: no state, no allocation, no panic on any input.
 //!
 //! Each codec first checks a run of bytes (`View::check`), then reads values from it. [`parse`] does so for a whole
-//! frame; [`emit_tcp`], [`arp::emit`], [`icmp::emit_echo_reply`] and [`icmp::emit_error`] write whole frames. A frame may
-//! be shorter than Ethernet's 60 bytes: the device pads it.
+//! frame; [`emit_tcp`], [`arp::emit`], [`icmp::emit_echo_reply`] and [`icmp::emit_error`] write whole frames. A frame
+//! may be shorter than Ethernet's 60 bytes: the device pads it.
 
 pub mod arp;
 pub mod checksum;
@@ -70,7 +70,7 @@ pub enum Body {
     Tcp(TcpPacket),
     /// An ICMP message over IPv4.
     Icmp(IcmpPacket),
-    /// An ICMPv6 message.
+    /// An `ICMPv6` message.
     Icmpv6(IcmpPacket),
 }
 

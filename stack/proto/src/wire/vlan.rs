@@ -1,4 +1,4 @@
-//! The 802.1Q tag (IEEE 802.1Q-2022 9.6): four bytes between the addresses and the payload's EtherType.
+//! The 802.1Q tag (IEEE 802.1Q-2022 9.6): four bytes between the addresses and the payload's `EtherType`.
 
 use super::ParseError;
 
@@ -17,7 +17,7 @@ pub const fn priority(control: u16) -> u8 {
     (control >> 13) as u8
 }
 
-/// What follows the EtherType 0x8100: the tag's control information and the next EtherType.
+/// What follows the `EtherType` 0x8100: the tag's control information and the next `EtherType`.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     tag: &'a [u8; TAG_LEN],
@@ -41,7 +41,7 @@ impl<'a> View<'a> {
         u16::from_be_bytes([self.tag[0], self.tag[1]])
     }
 
-    /// The payload's EtherType.
+    /// The payload's `EtherType`.
     #[inline]
     pub const fn ether_type(&self) -> u16 {
         u16::from_be_bytes([self.tag[2], self.tag[3]])

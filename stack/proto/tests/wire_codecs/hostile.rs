@@ -8,7 +8,7 @@ use corelane_proto::wire::icmp::{self, Echo, IcmpErrorKind, IcmpMessage};
 use corelane_proto::wire::{Body, Checksums, EthernetHeader, IpHeader, Packet, ParseError, parse, tcp_option};
 use corelane_proto::{Addr, Mac};
 
-/// SplitMix64: enough randomness to mutate frames by, the same on each run.
+/// `SplitMix64`: enough randomness to mutate frames by, the same on each run.
 struct Random(u64);
 
 impl Random {
@@ -196,7 +196,7 @@ fn mutate(frame: &mut Vec<u8>, random: &mut Random) {
 #[test]
 fn random_bytes_behind_each_ether_type() {
     let mut random = Random(7);
-    let mut frame = vec![0; 200];
+    let mut frame = [0; 200];
     for _ in 0..200_000 {
         frame.fill_with(|| (random.next() >> 56) as u8);
         let ether_type = [[8, 0], [8, 6], [0x86, 0xdd], [0x81, 0]][random.below(4)];
