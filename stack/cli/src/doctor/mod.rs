@@ -1,0 +1,108 @@
+//! `corelane doctor`: looks at the machine once, then judges what it saw.
+//!
+//! `system` reads the machine into one value, `checks` and `interface` judge that value without looking at anything
+//! else, `report` shows the judgements. A new check is a function in `checks` or `interface` and its line in `all`.
+
+mod checks;
+mod interface;
+mod report;
+mod system;
+
+use crate::{DONE, Failure, MACHINE, USAGE};
+use corelane::config::{Config, Mode};
+use std::path::PathBuf;
+use system::System;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The network interface to look at; the configuration's when there is one
+    #[arg(long, short, value_name = "IF")]
+    interface: Option<String>,
+    /// The configuration whose needs count; the defaults without it
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let config = match &arguments.config {
+        Some(file) => Config::load(file).map_err(|error| Failure::new(USAGE, error.to_string()))?,
+        None => Config::default(),
+    };
+    let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
+    let needs = Needs::of(&config);
+    let checks = checks::all(&System::look(&interface), &needs);
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        report::json(&mut out, &interface, &checks)?;
+    } else {
+        report::text(&mut out, &interface, &checks, report::wants_color())?;
+    }
+    Ok(if report::worst(&checks) == Level::Fail { MACHINE } else { DONE })
+}
+
+/// What a configuration asks of the machine.
+#[derive(Clone, Debug)]
+struct Needs {
+    mode: Mode,
+    queues: Vec<u32>,
+    /// Bytes of locked memory: each queue's frames.
+    locked_bytes: u64,
+    /// The largest MTU that a frame holds.
+    largest_mtu: u32,
+    huge_pages: bool,
+}
+
+impl Needs {
+    fn of(config: &Config) -> Self {
+        let (memory, queues) = (config.memory(), config.interface().queues().to_vec());
+        let frames = u64::from(memory.frame_count()) * u64::from(memory.frame_size());
+        Self {
+            mode: config.interface().mode(),
+            locked_bytes: frames * queues.len() as u64,
+            queues,
+            // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
+            largest_mtu: memory.frame_size() - 256 - 18,
+            huge_pages: memory.huge_pages(),
+        }
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Ok,
+    /// Corelane runs, but not as well as it could.
+    Warn,
+    /// Corelane does not run.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+struct Check {
+    name: &'static str,
+    level: Level,
+    message: String,
+    /// The command, or what else mends it. It is there unless the level is ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, level: Level::Ok, message: message.into(), remedy: None }
+    }
+
+    fn warn(name: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name, level: Level::Warn, message: message.into(), remedy: Some(remedy.into()) }
+    }
+
+    fn fail(name: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name, level: Level::Fail, message: message.into(), remedy: Some(remedy.into()) }
+    }
+}
