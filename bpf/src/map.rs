@@ -77,7 +77,7 @@ impl Maps {
         self.xsks.update(&key.to_ne_bytes(), &value, MapFlags::ANY).map_err(|error| {
             let source = os_error(&error);
             match source.raw_os_error() {
-                // EOPNOTSUPP: a socket of another family, or, to older kernels, without a ring; ENOTSOCK: no socket at all.
+                // EOPNOTSUPP: a socket of another family, or, to older kernels, without a ring; ENOTSOCK: none at all.
                 Some(libc::EOPNOTSUPP | libc::ENOTSOCK | libc::EBADF) => MapError::NotASocket { queue },
                 _ => MapError::System { table: SOCKETS, what: "written", source },
             }
