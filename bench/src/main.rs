@@ -1,2 +1,43 @@
-//! Placeholder.
-fn main() {}
+//! The binary `corelane-bench`: reads the command line, runs a command, and ends with its exit code.
+
+use clap::Parser;
+use corelane_bench::cli::{Cli, Command};
+use corelane_bench::{load, report, serve};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let result = match &cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Report(args) => report::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("corelane-bench: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are not errors; everything else is one sentence and exit code 2.
+fn explain(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    let kind = error.kind();
+    if matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        // A closed pipe is the reader's wish.
+        let _ = error.print();
+        return ExitCode::from(if kind == DisplayHelpOnMissingArgumentOrSubcommand { 2 } else { 0 });
+    }
+    let text = error.to_string();
+    let text = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    let sentence: Vec<&str> = text.split_whitespace().collect();
+    let sentence = sentence.join(" ");
+    eprintln!("corelane-bench: {} (see --help)", sentence.strip_prefix("error: ").unwrap_or(&sentence));
+    ExitCode::from(2)
+}

@@ -1,0 +1,265 @@
+//! The command line.
+
+use crate::cores::CoreList;
+use crate::load::schedule::Arrivals;
+use crate::report::threshold::Threshold;
+use crate::transport::TransportKind;
+use crate::workload::{LoadKind, ServeKind};
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Servers, load and latency histograms, over Corelane and over the kernel's sockets alike.
+#[derive(Parser, Debug)]
+#[command(name = "corelane-bench", version, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 ran but a threshold failed, 2 usage or configuration, 3 the machine cannot do it."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve a workload until SIGINT or SIGTERM.
+    Serve(ServeArgs),
+    /// Load a server and measure how long its answers take.
+    Load(LoadArgs),
+    /// Show the results of loads, side by side.
+    Report(ReportArgs),
+}
+
+/// Where the stack's own interface is; only for `--transport corelane`, apart from `--address`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Corelane")]
+pub struct StackArgs {
+    /// The stack's configuration file; the options here override it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The network interface.
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
+    /// The stack's own address and prefix length, such as 10.0.0.2/24. With the kernel: the address to bind to.
+    #[arg(long, value_name = "A/P", value_parser = parse_prefix)]
+    pub address: Option<Prefix>,
+    /// Where packets beyond the prefix go.
+    #[arg(long, value_name = "A")]
+    pub gateway: Option<IpAddr>,
+    /// How the interface is driven: require-zerocopy, prefer-zerocopy, copy or skb.
+    #[arg(long)]
+    pub mode: Option<String>,
+    /// What a core does when nothing is to do: spin, adaptive or sleep.
+    #[arg(long)]
+    pub wait: Option<String>,
+    /// Spoil frames in both directions: loss=2%,reorder=1%,duplicate=1%,corrupt=1%.
+    #[arg(long, value_name = "LIST", value_parser = parse_impair)]
+    pub impair: Option<Impair>,
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Whose TCP.
+    #[arg(long, value_enum)]
+    pub transport: TransportKind,
+    /// What is served.
+    #[arg(long, value_enum)]
+    pub workload: ServeKind,
+    /// The TCP port, 1 to 65535.
+    #[arg(long)]
+    pub port: u16,
+    /// One pinned thread for each core of a list such as 0,2-3 [default: the first core allowed].
+    #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
+    pub cores: Option<CoreList>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the group says it")]
+    pub stack: StackArgs,
+    /// With the kernel: poll without ever sleeping.
+    #[arg(long)]
+    pub spin: bool,
+    /// Hold /dev/cpu_dma_latency at 0, so that idle cores do not halt.
+    #[arg(long)]
+    pub hold_cpu_dma_latency: bool,
+    /// Print the summary as one JSON document; the line `listening on` goes to stderr then.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `load`.
+#[derive(Args, Debug)]
+pub struct LoadArgs {
+    /// Whose TCP.
+    #[arg(long, value_enum)]
+    pub transport: TransportKind,
+    /// What is asked.
+    #[arg(long, value_enum)]
+    pub workload: LoadKind,
+    /// The server: an address and a port, such as 10.0.0.1:8080 or [2001:db8::1]:80.
+    #[arg(long, value_name = "A:P")]
+    pub target: SocketAddr,
+    /// Connections, over all cores.
+    #[arg(long, value_name = "N")]
+    pub connections: usize,
+    /// Open loop: this many requests a second, over all connections; latency counts from the time they were due.
+    #[arg(long, value_name = "R", required_unless_present = "closed", conflicts_with = "closed")]
+    pub rate: Option<f64>,
+    /// Closed loop: each connection sends its next request when it has its answer.
+    #[arg(long)]
+    pub closed: bool,
+    /// Open loop: how the gaps between requests are distributed.
+    #[arg(long, value_enum, default_value = "constant")]
+    pub arrivals: Arrivals,
+    /// How long to measure, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub duration: Duration,
+    /// How long to run before, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "0")]
+    pub warmup: Duration,
+    /// How long to wait afterwards for answers that are outstanding, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "1")]
+    pub drain: Duration,
+    /// End after this many requests, if that is earlier.
+    #[arg(long, value_name = "N")]
+    pub requests: Option<u64>,
+    /// Close a connection after this many answers and open it anew.
+    #[arg(long, value_name = "N")]
+    pub requests_per_connection: Option<u64>,
+    /// Bytes of a message (echo; default 64) or of an answer's body (http: GET /bytes/B; default GET /).
+    #[arg(long, value_name = "B")]
+    pub size: Option<u64>,
+    /// For random gaps and for the bytes that are echoed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// One pinned thread for each core of a list such as 0,2-3 [default: the last core allowed].
+    #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
+    pub cores: Option<CoreList>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the group says it")]
+    pub stack: StackArgs,
+    /// With the kernel: poll without ever sleeping.
+    #[arg(long)]
+    pub spin: bool,
+    /// Hold /dev/cpu_dma_latency at 0, so that idle cores do not halt.
+    #[arg(long)]
+    pub hold_cpu_dma_latency: bool,
+    /// Where result.json, latency.hlog and report.html go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// End with exit code 1 if this holds, such as 'p99>500us', 'rate<10000' or 'errors>0'. May be repeated.
+    #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
+    pub fail_if: Vec<Threshold>,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Where loads left their results. The first one is what the others are compared with.
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// Write one page with all of them.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print the results as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An address and a prefix length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prefix {
+    /// The address.
+    pub ip: IpAddr,
+    /// How many bits are the network's, if said.
+    pub len: Option<u8>,
+}
+
+fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+    let ip: IpAddr = address.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let len = match len {
+        None => None,
+        Some(len) => match len.parse::<u8>() {
+            Ok(len) if len <= most => Some(len),
+            _ => return Err(format!("`/{len}` is not a prefix length from 0 to {most}")),
+        },
+    };
+    Ok(Prefix { ip, len })
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+    seconds
+        .filter(|seconds| (0.0..=1e6).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds from 0 to 1000000"))
+}
+
+/// How frames are spoilt, each as a probability from 0 to 1.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Impair {
+    /// Frames that vanish.
+    pub loss: f64,
+    /// Frames that come later than their successors.
+    pub reorder: f64,
+    /// Frames that come twice.
+    pub duplicate: f64,
+    /// Frames with a wrong bit.
+    pub corrupt: f64,
+}
+
+fn parse_impair(text: &str) -> Result<Impair, String> {
+    let mut impair = Impair::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is not like loss=2%"))?;
+        let number = |text: &str| text.parse::<f64>().ok();
+        let share = value.strip_suffix('%').map_or_else(|| number(value), |text| number(text).map(|part| part / 100.0));
+        let share = share
+            .filter(|share| (0.0..=1.0).contains(share))
+            .ok_or_else(|| format!("`{value}` in `{part}` is not a share such as 2% or 0.02"))?;
+        match name {
+            "loss" => impair.loss = share,
+            "reorder" => impair.reorder = share,
+            "duplicate" => impair.duplicate = share,
+            "corrupt" => impair.corrupt = share,
+            _ => return Err(format!("`{name}` is not known; take loss, reorder, duplicate or corrupt")),
+        }
+    }
+    Ok(impair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_shares_and_seconds() {
+        assert_eq!(parse_prefix("10.0.0.2/24"), Ok(Prefix { ip: [10, 0, 0, 2].into(), len: Some(24) }));
+        assert_eq!(parse_prefix("2001:db8::1").unwrap().len, None);
+        for bad in ["", "10.0.0", "10.0.0.2/33", "10.0.0.2/", "10.0.0.2/-1", "::1/129"] {
+            assert!(parse_prefix(bad).is_err(), "{bad}");
+        }
+        let impair = parse_impair("loss=2%,reorder=1%,duplicate=0.5").unwrap();
+        assert_eq!(impair, Impair { loss: 0.02, reorder: 0.01, duplicate: 0.5, corrupt: 0.0 });
+        for bad in ["", "loss", "loss=", "loss=101%", "loss=-1%", "speed=1%", "loss=NaN"] {
+            assert!(parse_impair(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for bad in ["", "-1", "x", "inf", "NaN", "1e9"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

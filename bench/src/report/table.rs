@@ -1,0 +1,171 @@
+//! The table on the terminal: one load, or several side by side with the ratio to the first.
+
+use super::Loaded;
+use super::result::LoadResult;
+use super::units;
+use std::fmt::Write;
+
+/// The table's text.
+pub fn render(loads: &[Loaded], colour: bool) -> String {
+    let mut text = String::new();
+    match loads {
+        [one] => single(&mut text, &one.result, colour),
+        many => side_by_side(&mut text, many, colour),
+    }
+    text
+}
+
+fn bold(line: &str, colour: bool) -> String {
+    if colour { format!("\x1b[1m{line}\x1b[0m") } else { line.to_owned() }
+}
+
+/// What was done, in a line.
+pub(super) fn subject(result: &LoadResult) -> String {
+    let pace = match (&result.offered_rate, &result.arrivals) {
+        (Some(rate), Some(arrivals)) => format!("open loop at {}, {arrivals} gaps", units::rate(*rate)),
+        _ => "closed loop".to_owned(),
+    };
+    let size = result.size.map(|size| format!(" of {size} B")).unwrap_or_default();
+    let connections = if result.connections == 1 { "connection" } else { "connections" };
+    format!(
+        "{}{size} over {} to {}, {} {connections}, {pace}, {:.1} s",
+        result.workload, result.transport, result.target, result.connections, result.duration_s
+    )
+}
+
+/// Whether idle cores could halt, in a clause: the figure that explains most others.
+pub(super) fn halting(result: &LoadResult) -> &'static str {
+    if result.cpu_dma_latency_held { "held off" } else { "allowed" }
+}
+
+fn single(text: &mut String, result: &LoadResult, colour: bool) {
+    let _ = writeln!(text, "{}", bold(&subject(result), colour));
+    let _ = writeln!(text, "\n{}", bold(&format!("{:<10}{:>14}{:>16}", "", "latency", "service time"), colour));
+    for ((name, latency), (_, service)) in result.latency_ns.rows().iter().zip(result.service_time_ns.rows()) {
+        let _ = writeln!(text, "{name:<10}{:>14}{:>16}", units::time(*latency), units::time(service));
+    }
+    text.push('\n');
+    for (name, value) in facts(result) {
+        let _ = writeln!(text, "{name:<16}{value}");
+    }
+}
+
+/// What belongs to the percentiles: rates, errors and the conditions.
+pub(super) fn facts(result: &LoadResult) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let offered = result.offered_rate.map(|rate| format!(" of {} offered", units::rate(rate))).unwrap_or_default();
+    facts.push(("achieved", format!("{}{offered}", units::rate(result.achieved_rate))));
+    facts.push(("requests", units::count(result.requests)));
+    let kinds: Vec<_> = result.errors_by_kind.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    facts.push(("errors", format!("{}{kinds}", units::count(result.errors))));
+    facts.push(("unanswered", format!("{} sent, {} never sent", result.unanswered, result.unsent)));
+    if result.reconnects > 0 {
+        facts.push(("reconnects", units::count(result.reconnects)));
+    }
+    if result.duration_s > 0.0 {
+        let sent = units::bit_rate(result.bytes_sent as f64 / result.duration_s);
+        let received = units::bit_rate(result.bytes_received as f64 / result.duration_s);
+        facts.push(("throughput", format!("{sent} out, {received} in")));
+    }
+    let spin = if result.spin { ", spinning" } else { "" };
+    facts.push(("client", format!("{:.2} s of processor time{spin}, {}", result.cpu_s, result.congestion_control)));
+    facts.push(("halting", format!("{} on this side", halting(result))));
+    facts
+}
+
+/// The rows of a comparison: a name, a value for each load, and whether a bigger one is better.
+struct Row {
+    name: &'static str,
+    values: Vec<f64>,
+    show: fn(f64) -> String,
+}
+
+fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
+    for (at, load) in loads.iter().enumerate() {
+        let _ = writeln!(text, "[{}] {}: {}", at + 1, load.name, subject(&load.result));
+    }
+    for warning in differences(loads) {
+        let _ = writeln!(text, "    {warning}");
+    }
+    let mut head = format!("{:<22}", "");
+    for (at, load) in loads.iter().enumerate() {
+        let _ = write!(head, "{:>16}", format!("[{}] {}", at + 1, load.result.transport));
+        if at > 0 {
+            let _ = write!(head, "{:>10}", format!("[{}]/[1]", at + 1));
+        }
+    }
+    let _ = writeln!(text, "\n{}", bold(&head, colour));
+    for row in rows(loads) {
+        let _ = write!(text, "{:<22}", row.name);
+        for (at, value) in row.values.iter().enumerate() {
+            let _ = write!(text, "{:>16}", (row.show)(*value));
+            if at > 0 {
+                let _ = write!(text, "{:>10}", ratio(*value, row.values[0]));
+            }
+        }
+        text.push('\n');
+    }
+}
+
+fn ratio(value: f64, base: f64) -> String {
+    if base > 0.0 { format!("{:.2}x", value / base) } else { "-".to_owned() }
+}
+
+fn rows(loads: &[Loaded]) -> Vec<Row> {
+    const LATENCY: [&str; 9] = [
+        "latency min",
+        "latency mean",
+        "latency p50",
+        "latency p90",
+        "latency p99",
+        "latency p99.9",
+        "latency p99.99",
+        "latency p99.999",
+        "latency max",
+    ];
+    let of = |field: fn(&LoadResult) -> f64| loads.iter().map(|load| field(&load.result)).collect::<Vec<f64>>();
+    let mut rows = vec![
+        Row { name: "achieved rate", values: of(|result| result.achieved_rate), show: units::rate },
+        Row { name: "requests", values: of(|result| result.requests as f64), show: count },
+        Row { name: "errors", values: of(|result| result.errors as f64), show: count },
+        Row {
+            name: "unanswered, unsent",
+            values: of(|result| (result.unanswered + result.unsent) as f64),
+            show: count,
+        },
+    ];
+    for (at, name) in LATENCY.into_iter().enumerate() {
+        let values = loads.iter().map(|load| load.result.latency_ns.rows()[at].1).collect();
+        rows.push(Row { name, values, show: units::time });
+    }
+    rows.push(Row { name: "service p50", values: of(|result| result.service_time_ns.p50 as f64), show: units::time });
+    rows.push(Row { name: "service p99", values: of(|result| result.service_time_ns.p99 as f64), show: units::time });
+    rows.push(Row { name: "client processor", values: of(|result| result.cpu_s * 1e9), show: units::time });
+    rows
+}
+
+fn count(value: f64) -> String {
+    units::count(value as u64)
+}
+
+/// What makes the loads hard to compare, a sentence each.
+pub(super) fn differences(loads: &[Loaded]) -> Vec<String> {
+    let differ = |name: &str, of: &dyn Fn(&LoadResult) -> String| {
+        let mut values: Vec<String> = loads.iter().map(|load| of(&load.result)).collect();
+        values.dedup();
+        (values.len() > 1).then(|| format!("beware: they differ in {name} ({})", values.join(", ")))
+    };
+    let text = |value: Option<f64>| value.map_or("closed loop".to_owned(), units::rate);
+    [
+        differ("workload", &|result| result.workload.clone()),
+        differ("size", &|result| result.size.map_or("default".to_owned(), |size| size.to_string())),
+        differ("connections", &|result| result.connections.to_string()),
+        differ("offered rate", &|result| text(result.offered_rate)),
+        differ("halting of idle cores", &|result| halting(result).to_owned()),
+        differ("client", &|result| if result.spin { "spinning" } else { "sleeping" }.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,119 @@
+//! `serve`: serves a workload until it is told to stop.
+
+use crate::cli::{ServeArgs, StackArgs};
+use crate::cores::CoreList;
+use crate::dma_latency;
+use crate::failure::Failure;
+use crate::report::units;
+use crate::stop::Stop;
+use crate::transport::{ServeSummary, TransportKind, corelane, kernel};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Runs the command.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    check(args)?;
+    let cores = args.cores.clone().unwrap_or_else(CoreList::first_allowed);
+    cores.check_online()?;
+    let _held = dma_latency::hold(args.hold_cpu_dma_latency)?;
+    let stop = Stop::on_signals()?;
+    let summary = match args.transport {
+        TransportKind::Kernel => {
+            let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
+            let listen = SocketAddr::new(ip, args.port);
+            let cores = cores.as_slice().to_vec();
+            let options = kernel::ServeOptions { workload: args.workload, listen, cores, spin: args.spin };
+            kernel::run_serve(&options, &stop, || announce(listen, args.json))?
+        }
+        TransportKind::Corelane => corelane::run_serve(args, &cores, &stop, |listen| announce(listen, args.json))?,
+    };
+    print_summary(&summary, args.json)
+}
+
+fn check(args: &ServeArgs) -> Result<(), Failure> {
+    if args.port == 0 {
+        return Err(Failure::Usage("--port 0 is no port; choose one from 1 to 65535".to_owned()));
+    }
+    check_stack(&args.stack, args.transport, args.spin)
+}
+
+/// Options that the chosen transport would ignore are refused, so that nobody measures something else than meant.
+pub fn check_stack(stack: &StackArgs, transport: TransportKind, spin: bool) -> Result<(), Failure> {
+    let StackArgs { config, interface, address, gateway, mode, wait, impair } = stack;
+    match transport {
+        TransportKind::Kernel => {
+            let given = [
+                ("--config", config.is_some()),
+                ("--interface", interface.is_some()),
+                ("--gateway", gateway.is_some()),
+                ("--mode", mode.is_some()),
+                ("--wait", wait.is_some()),
+                ("--impair", impair.is_some()),
+            ];
+            match given.iter().find(|(_, given)| *given) {
+                None => Ok(()),
+                Some((name, _)) => Err(Failure::Usage(format!(
+                    "{name} is for --transport corelane; with the kernel, only --address says where"
+                ))),
+            }
+        }
+        TransportKind::Corelane => {
+            if spin {
+                return Err(Failure::Usage(
+                    "--spin is for --transport kernel; with corelane, say --wait spin".to_owned(),
+                ));
+            }
+            if config.is_some() {
+                return Ok(());
+            }
+            if interface.is_none() {
+                return Err(Failure::Usage(
+                    "--transport corelane needs --interface IF or a --config FILE that names one".to_owned(),
+                ));
+            }
+            if address.is_none_or(|prefix| prefix.len.is_none()) {
+                return Err(Failure::Usage(
+                    "--transport corelane needs --address A/P: its own address with the prefix length, such as \
+                     10.0.0.2/24"
+                        .to_owned(),
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The line that scripts wait for.
+fn announce(listen: SocketAddr, json: bool) {
+    // Whoever does not read it does not wait for it.
+    let _ = if json {
+        writeln!(std::io::stderr(), "listening on {listen}")
+    } else {
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "listening on {listen}").and_then(|()| stdout.flush())
+    };
+}
+
+fn print_summary(summary: &ServeSummary, json: bool) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(summary)
+            .map_err(|error| Failure::Machine(format!("the summary cannot be written: {error}")))?
+    } else {
+        let ServeSummary { accepted, closed, reset, open_at_stop, accept_errors, bytes_in, bytes_out, tally } = summary;
+        let rows = [
+            ("connections accepted", accepted),
+            ("connections closed", closed),
+            ("  of these, broken", reset),
+            ("open at the stop", open_at_stop),
+            ("not accepted", accept_errors),
+            ("requests", &tally.requests),
+            ("requests refused", &tally.rejected),
+            ("bytes in", bytes_in),
+            ("bytes out", bytes_out),
+        ];
+        rows.map(|(name, value)| format!("{name:<22}{:>20}", units::count(*value))).join("\n")
+    };
+    // A closed pipe is the reader's wish.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}

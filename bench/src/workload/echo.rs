@@ -1,0 +1,99 @@
+//! Echo: every byte comes back. The client checks every byte.
+
+use super::pattern;
+use super::{Fault, Output, Progress};
+
+/// The server's side: nothing to remember but whether the last answer was cut short.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    blocked: bool,
+}
+
+impl Server {
+    /// Sends back what fits of `input` and says how much that was.
+    pub fn on_bytes(&mut self, input: &[u8], out: &mut dyn Output) -> usize {
+        let taken = out.write(input);
+        self.blocked = taken < input.len();
+        taken
+    }
+
+    /// There is room again; the bytes that did not fit are still the transport's and come again.
+    pub fn on_writable(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Whether it waits for room.
+    pub const fn wants_write(&self) -> bool {
+        self.blocked
+    }
+}
+
+/// The client's side: message `k` is the `k`-th run of `size` bytes of the connection's own stream.
+#[derive(Clone, Debug)]
+pub struct Client {
+    seed: u64,
+    size: u64,
+    end: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Client {
+    /// A connection whose messages have `size` bytes (at least 1) of the stream of `seed`.
+    pub fn new(size: u64, seed: u64) -> Self {
+        Self { seed, size: size.max(1), end: 0, sent: 0, received: 0 }
+    }
+
+    /// The connection was made anew: both directions begin at the next message.
+    pub fn reset(&mut self) {
+        self.sent = self.end;
+        self.received = self.end;
+    }
+
+    /// Begins the next message.
+    pub fn begin(&mut self) {
+        self.end += self.size;
+    }
+
+    /// Writes what fits of the message.
+    pub fn on_writable(&mut self, out: &mut dyn Output) {
+        self.sent += pattern_to(self.seed, self.sent..self.end, out);
+    }
+
+    /// Whether a part of the message is still to be written.
+    pub const fn wants_write(&self) -> bool {
+        self.sent < self.end
+    }
+
+    /// Checks `input` against what was sent.
+    pub fn on_bytes(&mut self, input: &[u8]) -> Result<Progress, Fault> {
+        let len = input.len() as u64;
+        if self.received + len > self.sent {
+            return Err(Fault::Unexpected);
+        }
+        if !pattern::matches(self.seed, self.received, input) {
+            return Err(Fault::Corrupt);
+        }
+        self.received += len;
+        Ok(if self.received == self.end { Progress::Done { failed: false, close: false } } else { Progress::Pending })
+    }
+}
+
+/// Writes what fits of the places `range` of the stream of `seed`; says how many bytes that were.
+pub(super) fn pattern_to(seed: u64, range: std::ops::Range<u64>, out: &mut dyn Output) -> u64 {
+    let mut at = range.start;
+    let mut piece = [0; 4096];
+    while at < range.end {
+        let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(piece.len()).min(out.room());
+        if wanted == 0 {
+            break;
+        }
+        pattern::fill(seed, at, &mut piece[..wanted]);
+        let taken = out.write(&piece[..wanted]);
+        at += taken as u64;
+        if taken < wanted {
+            break;
+        }
+    }
+    at - range.start
+}
