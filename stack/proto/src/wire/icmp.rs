@@ -225,8 +225,7 @@ pub(super) fn error_about(
     if quoted.protocol != tcp {
         return Ok(None);
     }
-    //= RFC 792
-    // The first 64 bits of the datagram's data are quoted: ports and sequence number, no more can be counted on.
+    // No more than the first 64 bits of the datagram's data can be counted on (RFC 792): ports and sequence number.
     let [a, b, c, d, seq @ ..] = *quoted.payload.first_chunk::<8>().ok_or(ParseError::BadIcmpQuote)?;
     let local = SocketAddr::new(quoted.src, u16::from_be_bytes([a, b]));
     let remote = SocketAddr::new(quoted.dst, u16::from_be_bytes([c, d]));

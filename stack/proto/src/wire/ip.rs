@@ -15,7 +15,7 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
 }
 
-/// The Don't-ECT to CE codepoints are the lower two bits of [`IpHeader::tos`] (RFC 3168 5).
+/// Where the ECN codepoint is in [`IpHeader::tos`] (RFC 3168 5).
 const ECN_MASK: u8 = 0b11;
 
 /// The fields of an IP header that this stack sets or reads, for both families.
@@ -108,18 +108,25 @@ pub(super) fn check_destination(dst: &Addr) -> Result<(), ParseError> {
     if is_foreign_unicast(dst) { Ok(()) } else { Err(ParseError::MartianDestination) }
 }
 
-/// Whether the address can be a host's as seen on a wire: unicast, and neither loopback nor "this network".
+/// Whether the address can be a host's as seen on a wire: [`Addr::is_unicast`], and neither loopback nor "this network".
+/// Asked twice of every segment, so it compares words where `Addr` compares bytes.
 #[inline]
 fn is_foreign_unicast(addr: &Addr) -> bool {
-    match addr.as_v4() {
-        Some([first, ..]) => first != 0 && first != 127 && addr.is_unicast(),
-        None => addr.is_unicast() && addr.octets() != [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    const MAPPED: u128 = 0xffff;
+    let bits = u128::from_be_bytes(addr.octets());
+    if bits >> 32 == MAPPED {
+        let v4 = bits as u32;
+        !matches!(v4 >> 24, 0 | 127 | 224..=239) && v4 != u32::MAX
+    } else {
+        // Neither :: nor ::1, nor ff00::/8.
+        bits > 1 && bits >> 120 != 0xff
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn martians_are_told_from_hosts() {
@@ -142,6 +149,18 @@ mod tests {
         }
         assert_eq!(check_source(&host, &host), Err(ParseError::MartianSource));
         assert_eq!(check_source(&Addr::v4([10, 0, 0, 2]), &host), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_host_is_always_unicast(v4: [u8; 4], v6: [u8; 16]) {
+            for addr in [Addr::v4(v4), Addr::v6(v6)] {
+                let std = core::net::IpAddr::from(addr);
+                let this_network = addr.as_v4().is_some_and(|[first, ..]| first == 0);
+                let expected = addr.is_unicast() && !std.is_loopback() && !this_network;
+                prop_assert_eq!(is_foreign_unicast(&addr), expected, "{}", addr);
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod kind {
     pub const TIMESTAMPS: u8 = 8;
     /// MD5 signature (RFC 2385 3.0).
     pub const MD5: u8 = 19;
-    /// User timeout (RFC 5482 3).
+    /// User timeout (RFC 5482 3.3).
     pub const USER_TIMEOUT: u8 = 28;
     /// Authentication (RFC 5925 2.2).
     pub const AO: u8 = 29;
@@ -130,7 +130,7 @@ impl<'a> Iterator for OptionIter<'a> {
             }
             _ => {}
         }
-        //= RFC 9293 3.2
+        //= RFC 9293 3.1
         // MUST-7: an illegal length must be survived. What stands behind it cannot be told apart any more and is
         // ignored; the segment counts.
         let len = rest.first().map_or(0, |&len| usize::from(len));
