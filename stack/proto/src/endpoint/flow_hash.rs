@@ -3,7 +3,7 @@
 use siphasher::sip::{SipHasher13, SipHasher24};
 use siphasher::sip128;
 
-use crate::{Flow, SocketAddr};
+use crate::addr::{Flow, SocketAddr};
 
 /// The key for one purpose, derived from the core's secret, so that what one use gives away tells nothing about
 /// another: SipHash-2-4 with 128 bits of output over the second half of the secret and `purpose`, keyed by the first.

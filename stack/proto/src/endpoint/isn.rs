@@ -1,8 +1,9 @@
 //! Initial sequence numbers and timestamp offsets that nobody off the path can guess.
 
 use super::flow_hash::{PublicHash, subkey};
+use crate::addr::Flow;
 use crate::tcp::seq::Seq;
-use crate::{Flow, Instant};
+use crate::time::Instant;
 
 /// Nanoseconds in a step of the ISN clock (RFC 9293 3.4.1: "every 4 microseconds"); it goes round in 4.77 hours.
 const STEP_NANOS: u64 = 4_000;

@@ -1,6 +1,6 @@
 //! A token bucket, for what is sent to whoever asks: resets, ICMP, challenge ACKs.
 
-use crate::Instant;
+use crate::time::Instant;
 
 /// Lets at most `rate` through in a second, after a burst.
 ///

@@ -5,7 +5,8 @@ use core::time::Duration;
 use super::chains::Chains;
 use super::flow_hash::TableHash;
 use super::list::Lists;
-use crate::{Addr, Instant, Mac};
+use crate::addr::{Addr, Mac};
+use crate::time::Instant;
 
 /// How long an answer counts before it is asked for again ("on the order of a minute", RFC 1122 2.3.2.1).
 const REACHABLE_TIME: Duration = Duration::from_secs(60);
@@ -19,9 +20,9 @@ const FREE: u32 = 0;
 const STATIC: u32 = 1;
 /// Known entries for which no request is under way, the least recently learnt first.
 const SETTLED: u32 = 2;
-/// Known entries that are in use and old: to be asked for at the next poll.
+/// Entries that are old and in use: to be asked for at the next poll.
 const ASK: u32 = 3;
-/// Known entries that were asked for, in the order in which the next request is due.
+/// Entries that are old and in use, in the order in which the next request is due.
 const ASKED: u32 = 4;
 /// Unknown addresses after 1, 2 and 3 requests, each list in the order in which the next is due.
 const INCOMPLETE: u32 = 5;
@@ -57,10 +58,12 @@ pub(crate) enum NeighbourAction {
 enum State {
     /// Asked for by broadcast, not answered; no Ethernet address.
     Incomplete,
-    /// Answered; good until `when`.
+    /// Answered; fresh until `when`.
     Reachable,
-    /// Known, but not confirmed for a while; not asked for before `when`.
+    /// Heard, but not confirmed, and not used since.
     Stale,
+    /// In use and not fresh: the next request is due at `when`.
+    Probing,
     /// Configured.
     Static,
 }
@@ -133,19 +136,18 @@ impl Neighbours {
             return Resolution::RequestNow;
         };
         let entry = self.entries.value_mut(key);
-        match entry.state {
-            State::Incomplete => return Resolution::Pending,
-            State::Reachable if now >= entry.when => {
-                entry.state = State::Stale;
-                entry.tries = 0;
-            }
-            State::Reachable | State::Stale | State::Static => {}
-        }
         let mac = entry.mac;
-        if entry.state == State::Stale && entry.tries == 0 && now >= entry.when {
-            self.entries.unlink(key);
-            self.entries.push_back(ASK, key);
-        }
+        let list = match entry.state {
+            State::Incomplete => return Resolution::Pending,
+            State::Reachable if now >= entry.when => ASK,
+            State::Reachable | State::Probing | State::Static => return Resolution::Known(mac),
+            // Not at once: a flood of contradicting claims must not make us send more than a request a second.
+            State::Stale => ASKED,
+        };
+        entry.state = State::Probing;
+        entry.when = if list == ASK { now } else { now + REQUEST_INTERVAL };
+        self.entries.unlink(key);
+        self.entries.push_back(list, key);
         Resolution::Known(mac)
     }
 
@@ -175,8 +177,8 @@ impl Neighbours {
                 room
             }
             // It says nothing new, and does not prove that the neighbour hears us.
-            State::Reachable | State::Stale if !solicited && entry.mac == mac => false,
-            State::Reachable | State::Stale => {
+            State::Reachable | State::Stale | State::Probing if !solicited && entry.mac == mac => false,
+            State::Reachable | State::Stale | State::Probing => {
                 self.release(key);
                 self.settle(now, addr, mac, solicited);
                 entry.mac != mac
@@ -261,13 +263,8 @@ impl Neighbours {
 
     /// Adds a known entry, for which there must be room.
     fn settle(&mut self, now: Instant, addr: Addr, mac: Mac, confirmed: bool) -> bool {
-        // What nobody confirmed is verified when it is used, but not at once: a flood of contradicting claims must not
-        // make us send more than a request a second.
-        let (state, when) = match confirmed {
-            true => (State::Reachable, now + REACHABLE_TIME),
-            false => (State::Stale, now + REQUEST_INTERVAL),
-        };
-        self.add(SETTLED, Entry { addr, mac, when, state, tries: 0 })
+        let state = if confirmed { State::Reachable } else { State::Stale };
+        self.add(SETTLED, Entry { addr, mac, when: now + REACHABLE_TIME, state, tries: 0 })
     }
 
     fn add(&mut self, list: u32, entry: Entry) -> bool {
@@ -299,7 +296,7 @@ impl Neighbours {
     fn count_of(&mut self, state: State) -> &mut usize {
         match state {
             State::Incomplete => &mut self.incomplete,
-            State::Reachable | State::Stale | State::Static => &mut self.known,
+            State::Reachable | State::Stale | State::Probing | State::Static => &mut self.known,
         }
     }
 }
@@ -368,8 +365,8 @@ mod tests {
         let start = Instant::from_millis(10);
         cache.lookup(start, addr(1));
         assert!(cache.learn(start, addr(1), mac(1), true));
-        assert_eq!((cache.len(), cache.next_deadline()), (1, None));
         let old = start + REACHABLE_TIME;
+        assert_eq!((cache.len(), cache.next_deadline()), (1, None));
         assert_eq!(cache.lookup(old - Duration::from_nanos(1), addr(1)), Resolution::Known(mac(1)));
         assert_eq!(drain(&mut cache, old), vec![], "nobody uses it");
         for _ in 0..3 {
@@ -407,11 +404,14 @@ mod tests {
         assert!(!cache.learn(now, addr(1), mac(1), false));
         assert_eq!(cache.len(), 0);
         cache.learn(now, addr(1), mac(1), true);
+        assert!(!cache.learn(now, addr(1), mac(1), false));
         assert!(cache.learn(now, addr(1), mac(2), false));
-        assert_eq!(cache.lookup(now, addr(1)), Resolution::Known(mac(2)));
-        assert_eq!(drain(&mut cache, now), vec![], "not more than a request a second");
+        for _ in 0..3 {
+            assert_eq!(cache.lookup(now, addr(1)), Resolution::Known(mac(2)));
+            assert_eq!(drain(&mut cache, now), vec![], "not more than a request a second");
+        }
         let later = now + SECOND;
-        assert_eq!(cache.lookup(later, addr(1)), Resolution::Known(mac(2)));
+        assert_eq!(cache.next_deadline(), Some(later));
         let ask = NeighbourAction::Request { addr: addr(1), mac: Some(mac(2)) };
         assert_eq!(drain(&mut cache, later), vec![ask]);
     }

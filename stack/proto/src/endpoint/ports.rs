@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use super::flow_hash::PublicHash;
-use crate::{Addr, Flow, SocketAddr};
+use crate::addr::{Addr, Flow, SocketAddr};
 
 /// The range that Linux uses; IANA's is 49152 to 65535, half as large.
 pub(crate) const DEFAULT_RANGE: RangeInclusive<u16> = 32768..=60999;

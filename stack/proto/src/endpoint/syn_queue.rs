@@ -7,8 +7,9 @@ use super::flow_hash::TableHash;
 use super::list::Lists;
 use super::table::InsertError;
 use super::ticks::Ticks;
+use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::seq::Seq;
-use crate::{Addr, Flow, Instant, SocketAddr};
+use crate::time::Instant;
 
 /// A SYN-ACK is sent again at most this many times: the last wait is then 128 s.
 pub(crate) const MAX_RETRIES: u8 = 7;
@@ -47,6 +48,8 @@ pub(crate) struct HalfOpen {
     pub(crate) ecn: bool,
     /// TSval of the SYN: the first TS.Recent. Meaningless without timestamps.
     pub(crate) peer_tsval: u32,
+    /// How often our SYN-ACK was sent again; 0 when it is inserted, whatever it says.
+    pub(crate) retransmits: u8,
 }
 
 /// No window scale, where a scale is 0 to 14.
@@ -74,8 +77,19 @@ impl Entry {
     const RETRANSMITS: u8 = 0x0f;
 
     fn pack(half_open: &HalfOpen) -> Self {
-        let HalfOpen { flow, irs, iss, peer_mss, peer_wscale, our_wscale, sack, timestamps, ecn, peer_tsval } =
-            *half_open;
+        let HalfOpen {
+            flow,
+            irs,
+            iss,
+            peer_mss,
+            peer_wscale,
+            our_wscale,
+            sack,
+            timestamps,
+            ecn,
+            peer_tsval,
+            retransmits: _,
+        } = *half_open;
         let scale = |scale: Option<u8>| scale.map_or(NO_SCALE, |scale| scale.min(14));
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         Self {
@@ -103,6 +117,7 @@ impl Entry {
             timestamps: self.flags & Self::TIMESTAMPS != 0,
             ecn: self.flags & Self::ECN != 0,
             peer_tsval: self.peer_tsval,
+            retransmits: self.retransmits(),
         }
     }
 
@@ -288,6 +303,7 @@ mod tests {
             timestamps: n & 8 != 0,
             ecn: n & 16 != 0,
             peer_tsval: u32::from(n) << 24,
+            retransmits: 0,
         }
     }
 
@@ -313,12 +329,12 @@ mod tests {
         queue.insert(start, &half_open(1)).unwrap();
         assert_eq!(queue.insert(start, &half_open(1)), Err(InsertError::Exists));
         let mut now = start;
-        for wait in [1, 2, 4] {
+        for (wait, retransmits) in [(1, 1), (2, 2), (4, 3)] {
             let deadline = queue.next_deadline().unwrap();
             let late = deadline.saturating_since(now + Duration::from_secs(wait));
             assert!(deadline >= now + Duration::from_secs(wait) && late < TICK);
             assert_eq!(queue.poll_retransmit(deadline - Duration::from_nanos(1)), None);
-            assert_eq!(queue.poll_retransmit(deadline), Some(half_open(1)));
+            assert_eq!(queue.poll_retransmit(deadline), Some(HalfOpen { retransmits, ..half_open(1) }));
             assert_eq!(queue.poll_retransmit(deadline), None);
             now = deadline;
         }
@@ -386,7 +402,8 @@ mod tests {
                     }
                     Op::Remove(n) => {
                         let place = model.iter().position(|&(key, ..)| key == n);
-                        prop_assert_eq!(queue.remove(&half_open(n).flow), place.map(|_| half_open(n)));
+                        let expected = place.map(|place| HalfOpen { retransmits: model[place].1, ..half_open(n) });
+                        prop_assert_eq!(queue.remove(&half_open(n).flow), expected);
                         model.retain(|&(key, ..)| key != n);
                     }
                     Op::Wait(nanos) => now = now + Duration::from_nanos(nanos),
@@ -413,8 +430,9 @@ mod tests {
                 prop_assert_eq!((queue.len(), queue.expired()), (model.len(), expired));
                 prop_assert_eq!(queue.next_deadline(), model.iter().map(|&(.., deadline)| deadline).min());
                 for &(n, retransmits, _) in &model {
-                    prop_assert_eq!(queue.find(&half_open(n).flow), Some(half_open(n)));
-                    prop_assert!(queue.iter().any(|row| row == (half_open(n), retransmits)));
+                    let expected = HalfOpen { retransmits, ..half_open(n) };
+                    prop_assert_eq!(queue.find(&half_open(n).flow), Some(expected));
+                    prop_assert!(queue.iter().any(|row| row == (expected, retransmits)));
                 }
                 prop_assert_eq!(queue.iter().count(), model.len());
             }

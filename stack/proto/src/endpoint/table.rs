@@ -7,7 +7,7 @@ use core::mem;
 use hashbrown::HashTable;
 
 use super::flow_hash::TableHash;
-use crate::Flow;
+use crate::addr::Flow;
 
 /// The `next_free` of the last free slot.
 const NONE: u32 = u32::MAX;

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::Instant;
+use crate::time::Instant;
 
 /// A clock whose moments are `u32`: ticks of 2^`BITS` nanoseconds that go round. A moment means the right time as long
 /// as it is less than 2^31 ticks from the latest that the clock was told.

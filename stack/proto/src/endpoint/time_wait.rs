@@ -7,8 +7,9 @@ use super::chains::Chains;
 use super::flow_hash::TableHash;
 use super::list::Lists;
 use super::ticks::Ticks;
+use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::seq::Seq;
-use crate::{Addr, Flow, Instant, SocketAddr};
+use crate::time::Instant;
 
 /// The list of free entries.
 const FREE: u32 = 0;

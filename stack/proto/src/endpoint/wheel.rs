@@ -10,7 +10,7 @@
 //! from one [`next_deadline`](Wheel::next_deadline) to the next never meets a timer that is due and does not fire.
 
 use super::list::Lists;
-use crate::Instant;
+use crate::time::Instant;
 
 /// A tick is 2^14 ns = 16.384 us.
 const TICK_BITS: u32 = 14;
