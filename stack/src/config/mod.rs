@@ -16,6 +16,8 @@ pub use error::{ConfigError, Place};
 pub use sections::{Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Strategy, Tcp, Waiting};
 pub use setting::Rule;
 
+pub(crate) use rules::{largest_mtu, mtu_remedy};
+
 use reader::{Places, each_field};
 use setting::Field;
 use std::fmt::Write as _;

@@ -1,0 +1,92 @@
+//! Level 1: an application per core, called where the bytes lie.
+//!
+//! Everything here stays on its core: a worker makes its own [`App`], and nothing that it is lent is `Send`. Frames
+//! and their numbers do not show; bytes are borrowed ([`Rx`]), owned ([`RxBuf`]) or to be sent ([`TxBuf`]).
+
+mod conn;
+mod core;
+mod net;
+mod rx;
+mod states;
+mod tx;
+
+pub use self::core::Core;
+pub use conn::Conn;
+pub use rx::{Rx, RxBuf};
+pub use tx::TxBuf;
+
+pub(crate) use net::Net;
+pub(crate) use rx::{Rest, Returns};
+pub(crate) use states::{Entry, States};
+
+use crate::Error;
+use corelane_proto::Instant;
+use corelane_proto::endpoint::CloseReason;
+
+/// An application on one core. One value of it serves all connections of that core; what belongs to one connection
+/// is its [`State`](Self::State), which lies in the connection's slot.
+///
+/// The handlers run to completion and must not block: no packet moves on this core meanwhile. What a handler sends
+/// leaves in the same turn, and carries the ACK of what it was called for.
+///
+/// ## Back-pressure
+///
+/// A handler that cannot take everything says so with [`Rx::consume`]: the rest stays in the stack, and shrinks the
+/// window that the peer sees. It comes again through [`on_recv`](Self::on_recv) after the connection has become
+/// writable (for a handler whose [`Conn::send_copy`] took less than it gave), after [`Conn::resume`] (for one that waits
+/// for something else), and whenever more bytes come.
+pub trait App: Sized {
+    /// What belongs to one connection. It is made when the connection begins and comes back in
+    /// [`on_closed`](Self::on_closed).
+    type State;
+
+    /// The core has started: the place to listen and to connect. An error stops the whole stack.
+    fn on_start(&mut self, core: &mut Core<'_, Self::State>) -> Result<(), Error> {
+        let _ = core;
+        Ok(())
+    }
+
+    /// A connection came in.
+    fn on_accept(&mut self, conn: &mut Conn<'_>) -> Self::State;
+
+    /// A connection that [`Core::connect`] began is open.
+    fn on_connect(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// Bytes came, in order. All of them are consumed when the handler returns, unless [`Rx::consume`] or
+    /// [`Rx::detach`] said otherwise.
+    fn on_recv(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, rx: &mut Rx<'_>);
+
+    /// There is room again after a send that took less than it was given.
+    fn on_writable(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// The peer will send nothing more, and everything that it sent has been consumed. By default the connection is
+    /// closed from this side too, after what is queued has been sent.
+    fn on_peer_closed(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = state;
+        conn.close();
+    }
+
+    /// The connection is over; so is a [`Core::connect`] that did not succeed.
+    fn on_closed(&mut self, core: &mut Core<'_, Self::State>, state: Self::State, reason: CloseReason) {
+        let _ = (core, state, reason);
+    }
+
+    /// Once a turn, after everything that came in has been delivered and before anything is sent.
+    ///
+    /// The answer says when to be called again at the latest: `None` when there is nothing to wait for but packets and
+    /// TCP's own timers; `Some(core.now())` at once.
+    fn on_turn(&mut self, core: &mut Core<'_, Self::State>) -> Option<Instant> {
+        let _ = core;
+        None
+    }
+
+    /// The core stops: the last call with the connections still open. They are then closed, and each comes to
+    /// [`on_closed`](Self::on_closed).
+    fn on_stop(&mut self, core: &mut Core<'_, Self::State>) {
+        let _ = core;
+    }
+}

@@ -1,0 +1,182 @@
+//! What can go wrong with the stack as a whole, each as one sentence for a person.
+
+use crate::config::ConfigError;
+use corelane_proto::endpoint::{ConnectError, ListenError};
+use std::process::ExitCode;
+
+/// Why the stack did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No interface is configured.
+    #[error("no interface is named: set interface.name in the configuration, or give --interface")]
+    NoInterface,
+    /// No own address is configured.
+    #[error(
+        "the stack has no address: set interface.address to one that the kernel does not have, such as 10.0.0.2/24"
+    )]
+    NoAddress,
+    /// What a listener was asked for cannot be.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] ListenError),
+    /// What a connection was asked for cannot be.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] ConnectError),
+    /// The interface cannot be asked, or is no Ethernet interface.
+    #[error(transparent)]
+    Interface(#[from] corelane_xdp::InterfaceError),
+    /// The interface is there and down.
+    #[error("interface {interface} is down: bring it up with `ip link set dev {interface} up`")]
+    InterfaceDown {
+        /// The interface.
+        interface: String,
+    },
+    /// A configured MTU above the interface's.
+    #[error(
+        "interface.mtu is {wanted}, above the {mtu} of {interface}: leave it out, or raise the interface's with `ip link set dev {interface} mtu {wanted}`"
+    )]
+    MtuAboveInterface {
+        /// The interface.
+        interface: String,
+        /// The interface's MTU, bytes.
+        mtu: u32,
+        /// The configured one, bytes.
+        wanted: u16,
+    },
+    /// The interface's packets do not fit the frames.
+    #[error("interface {interface} has an MTU of {mtu}, and the frames hold {largest}: {remedy}")]
+    MtuTooBig {
+        /// The interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+        /// The largest IP packet that a frame holds, bytes.
+        largest: u32,
+        /// What to do.
+        remedy: String,
+    },
+    /// A core that the process may not use.
+    #[error(
+        "core {core} is not for this process, which may use {allowed}: name one of those in cores.list, or widen the process's cpuset"
+    )]
+    CoreNotAllowed {
+        /// The core.
+        core: usize,
+        /// The cores that are allowed, as in `0-3,8`.
+        allowed: String,
+    },
+    /// More workers than cores.
+    #[error(
+        "{workers} workers need as many cores, and this process may use {allowed}: name fewer interface.queues, or set cores.pin = false"
+    )]
+    TooFewCores {
+        /// How many workers there are.
+        workers: usize,
+        /// The cores that are allowed.
+        allowed: String,
+    },
+    /// A queue could not be made a device.
+    #[error(transparent)]
+    Queue(#[from] crate::device::xdp::XdpError),
+    /// The steering program could not be attached.
+    #[error(transparent)]
+    Attach(#[from] corelane_bpf::AttachError),
+    /// The steering program did not take a socket or an address.
+    #[error(transparent)]
+    Steer(#[from] corelane_bpf::MapError),
+    /// The device stopped working.
+    #[error("{device} stopped working: {error}; see `ip link` and the kernel's log")]
+    Device {
+        /// The device.
+        device: String,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// The operating system refused something that it should not.
+    #[error("{what} failed: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// A worker panicked: a bug in the application or in the stack.
+    #[error("worker {worker} panicked: {message}; this is a bug, please report it")]
+    Panicked {
+        /// The worker's number.
+        worker: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// The application said so.
+    #[error("{0}")]
+    App(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// An error of the application's own.
+    pub fn app(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::App(error.into())
+    }
+
+    /// The exit code of a program that ends with this error: 2 for usage and configuration, 3 for what the machine
+    /// cannot do, 1 for what went wrong while running.
+    pub const fn exit_code(&self) -> u8 {
+        use crate::device::xdp::XdpError;
+        use corelane_xdp::{InterfaceError, OpenError};
+        match self {
+            Self::Config(_) | Self::NoInterface | Self::NoAddress | Self::Listen(_) | Self::Connect(_) => 2,
+            Self::Interface(InterfaceError::Name { .. }) | Self::Queue(XdpError::Open(OpenError::Setting { .. })) => 2,
+            Self::MtuAboveInterface { .. } => 2,
+            Self::Interface(_)
+            | Self::InterfaceDown { .. }
+            | Self::MtuTooBig { .. }
+            | Self::CoreNotAllowed { .. }
+            | Self::TooFewCores { .. }
+            | Self::Queue(_)
+            | Self::Attach(_)
+            | Self::Steer(_)
+            | Self::System { .. } => 3,
+            Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
+        }
+    }
+}
+
+impl From<&Error> for ExitCode {
+    fn from(error: &Error) -> Self {
+        Self::from(error.exit_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_has_its_exit_code_and_one_sentence() {
+        let name = || "eth9".to_owned();
+        let cases = [
+            (Error::NoInterface, 2, "--interface"),
+            (Error::NoAddress, 2, "interface.address"),
+            (Error::Listen(ListenError::PortZero), 2, "port 0"),
+            (Error::InterfaceDown { interface: name() }, 3, "ip link set dev eth9 up"),
+            (
+                Error::MtuTooBig { interface: name(), mtu: 9000, largest: 1774, remedy: "lower it".into() },
+                3,
+                "an MTU of 9000",
+            ),
+            (Error::CoreNotAllowed { core: 7, allowed: "0-1".into() }, 3, "may use 0-1"),
+            (Error::Interface(corelane_xdp::InterfaceError::Missing { interface: name() }), 3, "no interface eth9"),
+            (Error::Queue(corelane_xdp::OpenError::Privilege.into()), 3, "root"),
+            (Error::app("broken"), 1, "broken"),
+        ];
+        for (error, code, part) in cases {
+            let shown = error.to_string();
+            assert_eq!(error.exit_code(), code, "{shown}");
+            assert!(shown.contains(part) && shown.lines().count() == 1, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the machine says about the interface, and what the workers make of it and the configuration.
+
+use crate::Error;
+use crate::config::{Config, largest_mtu, mtu_remedy};
+use corelane_proto::Mac;
+use corelane_proto::endpoint::EndpointConfig;
+use corelane_xdp::Interface;
+
+/// The interface as the stack will use it.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    pub(super) interface: Interface,
+    pub(super) mac: Mac,
+    pub(super) mtu: u16,
+}
+
+impl Machine {
+    /// Asks the kernel about the configured interface and compares.
+    pub(super) fn query(config: &Config) -> Result<Self, Error> {
+        if config.interface().name().is_empty() {
+            return Err(Error::NoInterface);
+        }
+        if config.interface().address().is_empty() {
+            return Err(Error::NoAddress);
+        }
+        Self::compare(config, Interface::query(config.interface().name())?)
+    }
+
+    fn compare(config: &Config, interface: Interface) -> Result<Self, Error> {
+        let name = || interface.name.clone();
+        if !interface.up {
+            return Err(Error::InterfaceDown { interface: name() });
+        }
+        // The interface's own MTU counts, whatever ours: it says what can arrive.
+        let largest = largest_mtu(config.memory().frame_size());
+        if interface.mtu > largest {
+            let remedy = mtu_remedy(largest);
+            return Err(Error::MtuTooBig { interface: name(), mtu: interface.mtu, largest, remedy });
+        }
+        // It fits 16 bits: frames are shorter than that.
+        let own = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
+        let mtu = match config.interface().mtu() {
+            Some(wanted) if wanted > own => {
+                return Err(Error::MtuAboveInterface { interface: name(), mtu: interface.mtu, wanted });
+            }
+            wanted => wanted.unwrap_or(own),
+        };
+        let mac = config.interface().mac().unwrap_or(Mac(interface.mac));
+        Ok(Self { interface, mac, mtu })
+    }
+}
+
+/// The endpoint of each worker.
+pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointConfig {
+    let limits = config.limits();
+    EndpointConfig {
+        mac: machine.mac,
+        mtu: machine.mtu,
+        addresses: config.interface().address().iter().map(|cidr| cidr.to_proto()).collect(),
+        gateways: config.interface().gateway().to_vec(),
+        connections: limits.connections() as usize,
+        syn_queue: limits.syn_queue() as usize,
+        syn_ack_retries: config.tcp().syn_ack_retries(),
+        accept_queue: limits.accept_queue() as usize,
+        time_wait: limits.time_wait() as usize,
+        msl: config.tcp().to_proto().msl,
+        neighbours: limits.neighbours().into(),
+        ports: (limits.first_port(), limits.last_port()),
+        replies_per_second: limits.replies_per_second(),
+        verify_ip_checksum: config.interface().verify_ip_checksum(),
+        verify_tcp_checksum: config.interface().verify_tcp_checksum(),
+        low_water_frames: config.memory().low_water_frames() as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface() -> Interface {
+        Interface { name: "eth0".into(), index: 2, mac: [2, 0, 0, 0, 0, 9], mtu: 1500, up: true, queues: Some(1) }
+    }
+
+    fn config() -> Config {
+        Config::builder().interface("eth0").address("10.0.0.2/24").build().unwrap()
+    }
+
+    #[test]
+    fn the_interfaces_own_mac_and_mtu_are_the_default() {
+        let machine = Machine::compare(&config(), interface()).unwrap();
+        assert_eq!((machine.mac, machine.mtu), (Mac([2, 0, 0, 0, 0, 9]), 1500));
+        let small = config().into_builder().set("interface.mtu", 1280).build().unwrap();
+        assert_eq!(Machine::compare(&small, interface()).unwrap().mtu, 1280);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_remedy() {
+        let down = Machine::compare(&config(), Interface { up: false, ..interface() }).unwrap_err();
+        assert!(matches!(down, Error::InterfaceDown { .. }));
+        let jumbo = Machine::compare(&config(), Interface { mtu: 3000, ..interface() }).unwrap_err();
+        assert!(jumbo.to_string().contains("memory.frame_size = 4096"), "{jumbo}");
+        let large = config().into_builder().set("memory.frame_size", 4096).build().unwrap();
+        assert!(Machine::compare(&large, Interface { mtu: 3000, ..interface() }).is_ok());
+        let huge = Machine::compare(&large, Interface { mtu: 9000, ..interface() }).unwrap_err();
+        assert!(huge.to_string().contains("an MTU of at most 3822"), "{huge}");
+        let above = config().into_builder().set("interface.mtu", 1600).build().unwrap();
+        let above = Machine::compare(&above, interface()).unwrap_err();
+        assert!(above.to_string().contains("ip link set dev eth0 mtu 1600"), "{above}");
+    }
+
+    #[test]
+    fn nothing_named_and_nothing_there_are_two_errors() {
+        let none = Config::builder().address("10.0.0.2/24").build().unwrap();
+        assert!(matches!(Machine::query(&none), Err(Error::NoInterface)));
+        let no_address = Config::builder().interface("eth0").build().unwrap();
+        assert!(matches!(Machine::query(&no_address), Err(Error::NoAddress)));
+        let missing = config().into_builder().interface("no-such-if0").build().unwrap();
+        assert_eq!(Machine::query(&missing).unwrap_err().exit_code(), 3);
+    }
+
+    #[test]
+    fn the_endpoints_defaults_are_the_configurations() {
+        let endpoint = endpoint_config(&config(), &Machine::compare(&config(), interface()).unwrap());
+        let default =
+            EndpointConfig { mac: endpoint.mac, addresses: endpoint.addresses.clone(), ..EndpointConfig::default() };
+        assert_eq!(format!("{endpoint:?}"), format!("{default:?}"));
+    }
+}

@@ -1,0 +1,311 @@
+//! One core's turn: receive, timers, application, transmit. No rule of TCP is here, and no clock.
+
+mod dispatch;
+mod waiting;
+
+pub use waiting::{Idle, Pause};
+
+use crate::Error;
+use crate::app::{App, Core, Net, Returns, States};
+use crate::device::{Device, Store};
+use corelane_proto::endpoint::{CloseReason, EndpointConfig, Transmit};
+use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::{Buf, Endpoint, Instant};
+use corelane_xdp::{Census, Frame};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Frames received in one turn at most. More would delay timers and answers; fewer would cost more turns.
+const RX_BATCH: usize = 64;
+
+/// Frames taken from the protocol and not yet in the transmit ring, at most.
+const TX_BATCH: usize = 256;
+
+/// How long a worker sleeps at most while the device has frames to send.
+const RETRY_KICK: Duration = Duration::from_millis(1);
+
+/// What a worker is told at its start.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The protocol's addresses and bounds.
+    pub endpoint: EndpointConfig,
+    /// TCP as connections have it that name nothing else.
+    pub tcp: TcpConfig,
+    /// Events given to the application in one turn at most.
+    pub events_per_turn: usize,
+    /// Key of sequence numbers, ports and tables: 32 random bytes.
+    pub secret: [u8; 32],
+}
+
+/// What a worker has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WorkerCounters {
+    /// Turns.
+    pub turns: u64,
+    /// Turns that found nothing to do.
+    pub idle_turns: u64,
+    /// Sleeps.
+    pub sleeps: u64,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Frames put into the transmit ring.
+    pub tx_frames: u64,
+    /// Events given to the application.
+    pub events: u64,
+}
+
+impl WorkerCounters {
+    /// Each counter with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self { turns, idle_turns, sleeps, rx_frames, tx_frames, events } = *self;
+        [
+            ("turns", turns),
+            ("idle_turns", idle_turns),
+            ("sleeps", sleeps),
+            ("rx_frames", rx_frames),
+            ("tx_frames", tx_frames),
+            ("events", events),
+        ]
+        .into_iter()
+    }
+}
+
+/// How connections have ended, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Endings([u64; CloseReason::ALL.len()]);
+
+impl Endings {
+    /// Each reason with its number.
+    pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL.into_iter().zip(self.0)
+    }
+
+    fn count(&mut self, reason: CloseReason) {
+        if let Some(at) = CloseReason::ALL.iter().position(|known| *known == reason) {
+            self.0[at] += 1;
+        }
+    }
+}
+
+/// One core: an application, the protocol and a device, run by calling [`turn`](Self::turn).
+///
+/// Call [`start`](Self::start) once, then `turn` with a time that never goes back; when a turn had nothing to do,
+/// [`wait`](Self::wait) may sleep until [`deadline`](Self::deadline). At the end [`stop`](Self::stop), more turns until
+/// [`is_done`](Self::is_done), then [`abort`](Self::abort) and some turns for the resets, then drop it.
+pub struct Worker<A: App, D: Device> {
+    app: A,
+    net: Net,
+    states: States<A::State>,
+    returns: Rc<Returns>,
+    received: Vec<Frame>,
+    to_send: VecDeque<Frame>,
+    completed: Vec<Frame>,
+    wake: Option<Instant>,
+    stopping: bool,
+    events_per_turn: usize,
+    counters: WorkerCounters,
+    endings: Endings,
+    // The last to go: its rings outlive every frame above.
+    device: D,
+}
+
+impl<A: App, D: Device> Worker<A, D> {
+    /// A worker over `device`. All memory that a turn needs is allocated here.
+    pub fn new(app: A, device: D, config: WorkerConfig, now: Instant) -> Self {
+        let WorkerConfig { endpoint, tcp, events_per_turn, secret } = config;
+        let connections = endpoint.connections;
+        let addresses = endpoint.addresses.iter().map(|cidr| cidr.addr).collect();
+        let frames = device.pool().total();
+        let store = Store::new(device.pool().clone());
+        let endpoint = Endpoint::new(endpoint, secret, now);
+        Self {
+            app,
+            net: Net { endpoint, store, tcp, addresses, stop: false },
+            states: States::new(connections),
+            returns: Returns::new(frames),
+            received: Vec::with_capacity(frames),
+            to_send: VecDeque::with_capacity(TX_BATCH),
+            completed: Vec::with_capacity(frames),
+            wake: None,
+            stopping: false,
+            events_per_turn: events_per_turn.max(1),
+            counters: WorkerCounters::default(),
+            endings: Endings::default(),
+            device,
+        }
+    }
+
+    /// Lets the application begin.
+    pub fn start(&mut self, now: Instant) -> Result<(), Error> {
+        self.app.on_start(&mut Core::new(&mut self.net, &mut self.states, now))
+    }
+
+    /// One turn at `now`; says whether there was anything to do, so that another turn is due at once.
+    pub fn turn(&mut self, now: Instant) -> Result<bool, Error> {
+        self.reclaim();
+        let received = self.receive(now);
+        self.net.endpoint.on_time(now, &mut self.net.store);
+        self.take_returns();
+        let events = self.dispatch(now);
+        if !self.stopping {
+            self.wake = self.app.on_turn(&mut Core::new(&mut self.net, &mut self.states, now));
+        }
+        let sent = self.transmit(now)?;
+        self.device.refill();
+        let busy = received > 0 || events > 0 || sent > 0;
+        self.counters.turns += 1;
+        self.counters.idle_turns += u64::from(!busy);
+        Ok(busy)
+    }
+
+    /// Takes back the frames that the device has sent.
+    fn reclaim(&mut self) {
+        self.device.reclaim(&mut self.completed);
+        for frame in self.completed.drain(..) {
+            self.net.store.completed(frame);
+        }
+    }
+
+    /// Gives what the device has received to the protocol.
+    fn receive(&mut self, now: Instant) -> usize {
+        self.device.rx_burst(now, &mut self.received, RX_BATCH);
+        let count = self.received.len();
+        let Net { endpoint, store, .. } = &mut self.net;
+        for frame in self.received.drain(..) {
+            // A frame is shorter than 64 KiB.
+            let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+            let token = store.insert(frame);
+            endpoint.receive(now, store, Buf::new(token, 0, len));
+        }
+        self.counters.rx_frames += count as u64;
+        count
+    }
+
+    /// Opens the windows of connections whose detached bytes the application has dropped.
+    fn take_returns(&mut self) {
+        while let Some((id, bytes)) = self.returns.pop() {
+            self.net.endpoint.consumed(id, bytes);
+        }
+    }
+
+    /// Puts what the protocol wants to send into the device's ring, and tells the device once.
+    fn transmit(&mut self, now: Instant) -> Result<usize, Error> {
+        let Net { endpoint, store, .. } = &mut self.net;
+        while self.to_send.len() < TX_BATCH {
+            let Some(transmit) = endpoint.poll_transmit(now, store) else { break };
+            let (index, len, keep) = match transmit {
+                // From here on the store knows that the frame is free once it has been sent.
+                Transmit::Owned { token, len } => (token.index(), len, false),
+                Transmit::Lent { index, len } => (index, len, true),
+            };
+            self.to_send.extend(store.post(index, len.into(), keep));
+        }
+        // Also without frames: the device may have some whose time has come, or that it could not send before.
+        let sent = self.device.tx_burst(now, &mut self.to_send);
+        self.counters.tx_frames += sent as u64;
+        self.device.kick().map_err(|error| self.device_error(error))?;
+        Ok(sent)
+    }
+
+    fn device_error(&self, error: std::io::Error) -> Error {
+        Error::Device { device: self.device.info().name.clone(), error }
+    }
+
+    /// When the next turn is due at the latest, if no frame comes before; `None` when nothing is planned.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.to_send.is_empty() {
+            // Neither a frame nor a timer announces room in the ring.
+            return Some(Instant::ZERO);
+        }
+        let wake = self.wake.filter(|_| !self.stopping);
+        [self.net.endpoint.poll_deadline(), self.device.deadline(), wake].into_iter().flatten().min()
+    }
+
+    /// Sleeps until a frame comes (true), or for `longest`.
+    pub fn wait(&mut self, longest: Duration) -> Result<bool, Error> {
+        self.counters.sleeps += 1;
+        // The kernel may have put off what it was told to send; it has to be told again.
+        let longest = if self.net.store.posted() > 0 { longest.min(RETRY_KICK) } else { longest };
+        self.device.wait(Some(longest)).map_err(|error| self.device_error(error))
+    }
+
+    /// Whether the application asked to stop.
+    pub const fn wants_to_stop(&self) -> bool {
+        self.net.stop
+    }
+
+    /// Begins to stop: tells the application and closes every connection. What is queued is still sent by the turns
+    /// that follow.
+    pub fn stop(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        self.app.on_stop(&mut Core::new(&mut self.net, &mut self.states, now));
+        let Self { states, net, .. } = self;
+        states.ids().for_each(|id| net.endpoint.close(id));
+    }
+
+    /// Whether every connection has ended and nothing waits to be sent.
+    pub fn is_done(&self) -> bool {
+        self.states.len() == 0 && self.to_send.is_empty()
+    }
+
+    /// Frames that the device has to send, or has sent and not given back.
+    pub fn in_flight(&self) -> usize {
+        self.net.store.posted()
+    }
+
+    /// Takes what the device has received and frees it unread: the last thing before the device is closed.
+    pub fn discard_received(&mut self, now: Instant) {
+        while self.device.rx_burst(now, &mut self.received, RX_BATCH) > 0 {
+            self.received.clear();
+        }
+        self.reclaim();
+    }
+
+    /// Resets the connections that are left.
+    pub fn abort(&mut self) {
+        self.net.endpoint.stop();
+    }
+
+    /// The application.
+    pub const fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// The application, to change it between turns.
+    pub const fn app_mut(&mut self) -> &mut A {
+        &mut self.app
+    }
+
+    /// The device.
+    pub const fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// What the worker has counted.
+    pub const fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    /// What the protocol has counted.
+    pub fn endpoint_counters(&self) -> &corelane_proto::endpoint::Counters {
+        self.net.endpoint.counters()
+    }
+
+    /// How connections have ended.
+    pub const fn endings(&self) -> &Endings {
+        &self.endings
+    }
+
+    /// Where the device's frames are.
+    pub fn census(&self) -> Census {
+        self.device.pool().census()
+    }
+
+    /// How many connections the application has a state for.
+    pub const fn connections(&self) -> usize {
+        self.states.len()
+    }
+}
