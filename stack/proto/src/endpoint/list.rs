@@ -46,6 +46,7 @@ impl<T: Copy + Default> Lists<T> {
     }
 
     /// How many values there are.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.nodes.len() - self.heads as usize
     }

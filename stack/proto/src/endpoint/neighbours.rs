@@ -18,14 +18,16 @@ const TRIES: u8 = 3;
 const FREE: u32 = 0;
 /// Entries that never change.
 const STATIC: u32 = 1;
-/// Known entries for which no request is under way, the least recently learnt first.
-const SETTLED: u32 = 2;
-/// Entries that are old and in use: to be asked for at the next poll.
-const ASK: u32 = 3;
-/// Entries that are old and in use, in the order in which the next request is due.
-const ASKED: u32 = 4;
+/// Known entries that are not fresh and that nobody has used since, the oldest first.
+const STALE: u32 = 2;
+/// Known entries that are fresh, in the order in which they become stale.
+const REACHABLE: u32 = 3;
+/// Stale entries in use: to be asked for at the next poll.
+const ASK: u32 = 4;
+/// Stale entries in use, in the order in which the next request is due.
+const ASKED: u32 = 5;
 /// Unknown addresses after 1, 2 and 3 requests, each list in the order in which the next is due.
-const INCOMPLETE: u32 = 5;
+const INCOMPLETE: u32 = 6;
 const LISTS: u32 = INCOMPLETE + TRIES as u32;
 
 /// What is known of an address that is to be sent to.
@@ -60,9 +62,9 @@ enum State {
     Incomplete,
     /// Answered; fresh until `when`.
     Reachable,
-    /// Heard, but not confirmed, and not used since.
+    /// Old, or heard but not confirmed, and not used since; not to be asked for before `when`.
     Stale,
-    /// In use and not fresh: the next request is due at `when`.
+    /// Stale and in use: the next request is due at `when`.
     Probing,
     /// Configured.
     Static,
@@ -101,6 +103,7 @@ pub(crate) struct Neighbours {
     /// How many unknown ones there can be, and are.
     incomplete_capacity: usize,
     incomplete: usize,
+    generation: u32,
 }
 
 impl Neighbours {
@@ -119,12 +122,20 @@ impl Neighbours {
             known: 0,
             incomplete_capacity,
             incomplete: 0,
+            generation: 0,
         }
     }
 
     /// How many neighbours are known.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known
+    }
+
+    /// Changes whenever an answer of [`lookup`](Self::lookup) may have become untrue or old: whoever keeps one may use
+    /// it as long as this stays the same, if [`poll`](Self::poll) is called when [it is time](Self::next_deadline).
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Where to send what is for `addr`, which must be a unicast address on this link. An address that is not known is
@@ -139,13 +150,14 @@ impl Neighbours {
         let mac = entry.mac;
         let list = match entry.state {
             State::Incomplete => return Resolution::Pending,
-            State::Reachable if now >= entry.when => ASK,
             State::Reachable | State::Probing | State::Static => return Resolution::Known(mac),
-            // Not at once: a flood of contradicting claims must not make us send more than a request a second.
-            State::Stale => ASKED,
+            State::Stale if now >= entry.when => ASK,
+            State::Stale => {
+                entry.when = now + REQUEST_INTERVAL;
+                ASKED
+            }
         };
         entry.state = State::Probing;
-        entry.when = if list == ASK { now } else { now + REQUEST_INTERVAL };
         self.entries.unlink(key);
         self.entries.push_back(list, key);
         Resolution::Known(mac)
@@ -181,7 +193,9 @@ impl Neighbours {
             State::Reachable | State::Stale | State::Probing => {
                 self.release(key);
                 self.settle(now, addr, mac, solicited);
-                entry.mac != mac
+                let moved = entry.mac != mac;
+                self.generation = self.generation.wrapping_add(u32::from(moved));
+                moved
             }
         }
     }
@@ -192,6 +206,7 @@ impl Neighbours {
         if let Some(key) = self.key_of(addr) {
             self.release(key);
         }
+        self.generation = self.generation.wrapping_add(1);
         if self.known >= self.capacity && !self.evict_known() {
             return false;
         }
@@ -200,6 +215,7 @@ impl Neighbours {
 
     /// The next request to send, or the next address that failed; call until `None`.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<NeighbourAction> {
+        self.grow_stale(now);
         if let Some(key) = self.entries.first(ASK) {
             return Some(self.ask_again(now, key));
         }
@@ -208,7 +224,7 @@ impl Neighbours {
                 return Some(self.ask_again(now, key));
             }
             // It does not answer where it was. Whoever still sends to it asks all: it may have moved.
-            self.release(key);
+            self.forget(key);
         }
         for sent in (1..=TRIES).rev() {
             let Some(key) = self.due(now, INCOMPLETE + u32::from(sent) - 1) else { continue };
@@ -227,7 +243,7 @@ impl Neighbours {
 
     /// When [`poll`](Self::poll) next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        (ASK..LISTS).filter_map(|list| self.entries.first(list)).map(|key| self.entries.value(key).when).min()
+        (REACHABLE..LISTS).filter_map(|list| self.entries.first(list)).map(|key| self.entries.value(key).when).min()
     }
 
     fn key_of(&self, addr: Addr) -> Option<u32> {
@@ -250,6 +266,16 @@ impl Neighbours {
         self.add(INCOMPLETE, Entry { addr, mac: Mac([0; 6]), when, state: State::Incomplete, tries: 1 });
     }
 
+    /// Fresh entries whose time is over become stale; the new generation makes those who use them look again.
+    fn grow_stale(&mut self, now: Instant) {
+        while let Some(key) = self.due(now, REACHABLE) {
+            self.entries.value_mut(key).state = State::Stale;
+            self.entries.unlink(key);
+            self.entries.push_back(STALE, key);
+            self.generation = self.generation.wrapping_add(1);
+        }
+    }
+
     /// Sends a unicast poll to a known entry.
     fn ask_again(&mut self, now: Instant, key: u32) -> NeighbourAction {
         let entry = self.entries.value_mut(key);
@@ -263,8 +289,14 @@ impl Neighbours {
 
     /// Adds a known entry, for which there must be room.
     fn settle(&mut self, now: Instant, addr: Addr, mac: Mac, confirmed: bool) -> bool {
-        let state = if confirmed { State::Reachable } else { State::Stale };
-        self.add(SETTLED, Entry { addr, mac, when: now + REACHABLE_TIME, state, tries: 0 })
+        // What nobody confirmed is verified when it is used, but not at once: a flood of contradicting claims must not
+        // make us send more than a request a second.
+        let (list, state, when) = if confirmed {
+            (REACHABLE, State::Reachable, now + REACHABLE_TIME)
+        } else {
+            (STALE, State::Stale, now + REQUEST_INTERVAL)
+        };
+        self.add(list, Entry { addr, mac, when, state, tries: 0 })
     }
 
     fn add(&mut self, list: u32, entry: Entry) -> bool {
@@ -276,13 +308,20 @@ impl Neighbours {
         true
     }
 
-    /// Forgets the known entry that was confirmed longest ago; whether there was one that may be forgotten.
+    /// Forgets a known entry: one that nobody uses if there is one, else the one that was confirmed longest ago.
+    /// Whether there was one that may be forgotten.
     fn evict_known(&mut self) -> bool {
-        let oldest = [SETTLED, ASKED, ASK].into_iter().find_map(|list| self.entries.first(list));
+        let oldest = [STALE, ASKED, ASK, REACHABLE].into_iter().find_map(|list| self.entries.first(list));
         oldest.is_some_and(|key| {
-            self.release(key);
+            self.forget(key);
             true
         })
+    }
+
+    /// Takes out a known entry for good.
+    fn forget(&mut self, key: u32) {
+        self.release(key);
+        self.generation = self.generation.wrapping_add(1);
     }
 
     fn release(&mut self, key: u32) {
@@ -366,9 +405,13 @@ mod tests {
         cache.lookup(start, addr(1));
         assert!(cache.learn(start, addr(1), mac(1), true));
         let old = start + REACHABLE_TIME;
-        assert_eq!((cache.len(), cache.next_deadline()), (1, None));
+        assert_eq!((cache.len(), cache.next_deadline()), (1, Some(start + REACHABLE_TIME)));
+        let generation = cache.generation();
         assert_eq!(cache.lookup(old - Duration::from_nanos(1), addr(1)), Resolution::Known(mac(1)));
+        assert_eq!(cache.generation(), generation, "an answer can be kept while it is fresh");
         assert_eq!(drain(&mut cache, old), vec![], "nobody uses it");
+        assert_ne!(cache.generation(), generation, "and then has to be looked up");
+        assert_eq!(cache.next_deadline(), None);
         for _ in 0..3 {
             assert_eq!(cache.lookup(old, addr(1)), Resolution::Known(mac(1)));
         }
@@ -378,7 +421,7 @@ mod tests {
         assert_eq!(drain(&mut cache, old), vec![]);
         assert!(!cache.learn(old, addr(1), mac(1), true), "nothing has changed");
         assert_eq!(cache.lookup(old, addr(1)), Resolution::Known(mac(1)));
-        assert_eq!(cache.next_deadline(), None);
+        assert_eq!(cache.next_deadline(), Some(old + REACHABLE_TIME));
     }
 
     #[test]
@@ -386,6 +429,7 @@ mod tests {
         let mut cache = cache();
         cache.learn(Instant::ZERO, addr(1), mac(1), true);
         let mut now = Instant::ZERO + REACHABLE_TIME;
+        assert_eq!(drain(&mut cache, now), vec![]);
         cache.lookup(now, addr(1));
         for _ in 0..3 {
             assert_eq!(drain(&mut cache, now), vec![unicast(1)]);
@@ -404,8 +448,11 @@ mod tests {
         assert!(!cache.learn(now, addr(1), mac(1), false));
         assert_eq!(cache.len(), 0);
         cache.learn(now, addr(1), mac(1), true);
+        let generation = cache.generation();
         assert!(!cache.learn(now, addr(1), mac(1), false));
+        assert_eq!(cache.generation(), generation);
         assert!(cache.learn(now, addr(1), mac(2), false));
+        assert_ne!(cache.generation(), generation);
         for _ in 0..3 {
             assert_eq!(cache.lookup(now, addr(1)), Resolution::Known(mac(2)));
             assert_eq!(drain(&mut cache, now), vec![], "not more than a request a second");
@@ -478,11 +525,13 @@ mod tests {
             let mut cache = cache();
             let mut now = Instant::from_millis(1);
             let mut learnt: BTreeMap<u8, u8> = BTreeMap::new();
+            let mut kept: BTreeMap<u8, (Mac, u32)> = BTreeMap::new();
             for (what, n, arg) in ops {
                 match what {
                     0 | 1 => {
                         if let Resolution::Known(known) = cache.lookup(now, addr(n)) {
                             prop_assert_eq!(known, mac(learnt[&n]));
+                            kept.insert(n, (known, cache.generation()));
                         }
                     }
                     2 | 3 => {
@@ -506,6 +555,12 @@ mod tests {
                             prop_assert!(asked.len() <= 6);
                         }
                         prop_assert!(cache.next_deadline().is_none_or(|deadline| deadline > now));
+                    }
+                }
+                for (&n, &(mac, generation)) in &kept {
+                    if generation == cache.generation() {
+                        let key = cache.key_of(addr(n));
+                        prop_assert_eq!(key.map(|key| cache.entries.value(key).mac), Some(mac));
                     }
                 }
                 prop_assert!(cache.known <= 4 && cache.incomplete <= 2);

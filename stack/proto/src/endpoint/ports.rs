@@ -6,9 +6,6 @@ use core::ops::RangeInclusive;
 use super::flow_hash::PublicHash;
 use crate::addr::{Addr, Flow, SocketAddr};
 
-/// The range that Linux uses; IANA's is 49152 to 65535, half as large.
-pub(crate) const DEFAULT_RANGE: RangeInclusive<u16> = 32768..=60999;
-
 /// How many counters there are (RFC 6056's `TABLE_LENGTH`); a power of two. The more, the less a peer learns of the
 /// connections to others.
 const COUNTERS: usize = 256;
@@ -65,6 +62,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::vec::Vec;
 
+    const DEFAULT_RANGE: RangeInclusive<u16> = 32768..=60999;
     const LOCAL: Addr = Addr::v4([10, 0, 0, 1]);
 
     fn remote(n: u8) -> SocketAddr {

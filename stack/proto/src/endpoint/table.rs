@@ -37,7 +37,7 @@ impl fmt::Debug for ConnId {
 
 /// Why a connection could not be added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum InsertError {
+pub(crate) enum InsertError {
     /// Every slot is taken.
     #[error("the connection table is full")]
     Full,
@@ -94,6 +94,7 @@ impl<V> ConnTable<V> {
     }
 
     /// How many connections there can be; every slot is below it.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.capacity as usize
     }
