@@ -1,0 +1,164 @@
+//! A queue of a network interface, through `AF_XDP`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use corelane_bpf::MapError;
+use corelane_proto::{Instant, Mac};
+use corelane_xdp::{Frame, Interface, InterfaceError, ModeInForce, OpenError, Pool, Queue, QueueConfig};
+
+use super::{Device, DeviceInfo, Statistics};
+use crate::config;
+
+/// One frame in this many is kept for receiving.
+const RESERVE_SHARE: u32 = 8;
+
+/// Why a queue could not be made a device. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// The rings could not be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The steering program did not take the socket.
+    #[error(transparent)]
+    Register(#[from] MapError),
+}
+
+impl From<InterfaceError> for XdpError {
+    fn from(error: InterfaceError) -> Self {
+        Self::Open(OpenError::Interface(error))
+    }
+}
+
+/// What `queue` needs to be, by the sections `[interface]` and `[memory]`.
+pub fn queue_config(interface: &config::Interface, memory: &config::Memory, queue: u32) -> QueueConfig {
+    let mode = match interface.mode() {
+        config::Mode::RequireZerocopy => corelane_xdp::Mode::RequireZerocopy,
+        config::Mode::PreferZerocopy => corelane_xdp::Mode::PreferZerocopy,
+        config::Mode::Copy => corelane_xdp::Mode::Copy,
+        config::Mode::Skb => corelane_xdp::Mode::Skb,
+    };
+    QueueConfig {
+        frame_count: memory.frame_count(),
+        frame_size: memory.frame_size(),
+        rx_ring: memory.rx_ring(),
+        tx_ring: memory.tx_ring(),
+        fill_ring: memory.fill_ring(),
+        completion_ring: memory.completion_ring(),
+        receive_reserve: memory.frame_count() / RESERVE_SHARE,
+        mode,
+        huge_pages: memory.huge_pages(),
+        ..QueueConfig::new(interface.name(), queue)
+    }
+}
+
+/// One queue of a network interface.
+///
+/// It stays on the thread that opened it. The steering program has to be detached before this is dropped, so that the
+/// kernel gets what comes in between.
+pub struct XdpDevice {
+    queue: Queue,
+    info: DeviceInfo,
+}
+
+impl XdpDevice {
+    /// Opens the queue and hands its socket to `register`, which puts it where the XDP program looks for it
+    /// (`Steering::register_socket`). The fill ring is full by then.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way, and what to do about it.
+    pub fn open<E>(
+        config: &QueueConfig,
+        register: impl FnOnce(u32, BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<Self, XdpError>
+    where
+        XdpError: From<E>,
+    {
+        let queue = Queue::open(config)?;
+        let found = Interface::query(&config.interface)?;
+        let info = DeviceInfo {
+            name: found.name,
+            queue: config.queue,
+            mac: Mac(found.mac),
+            mtu: found.mtu,
+            mode: queue.mode().to_string(),
+        };
+        register(config.queue, queue.fd())?;
+        Ok(Self { queue, info })
+    }
+
+    /// The mode in force.
+    pub fn mode(&self) -> ModeInForce {
+        self.queue.mode()
+    }
+
+    /// The socket, to wait for it together with others.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.queue.fd()
+    }
+}
+
+impl Device for XdpDevice {
+    fn rx_burst(&mut self, _now: Instant, out: &mut Vec<Frame>, max: usize) -> usize {
+        self.queue.rx_burst(out, max)
+    }
+
+    fn tx_burst(&mut self, _now: Instant, frames: &mut VecDeque<Frame>) -> usize {
+        let before = frames.len();
+        self.queue.tx_burst(frames);
+        before - frames.len()
+    }
+
+    fn reclaim(&mut self, out: &mut Vec<Frame>) -> usize {
+        self.queue.reclaim(out)
+    }
+
+    fn refill(&mut self) -> usize {
+        self.queue.refill()
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        self.queue.kick()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.queue.wait(timeout)
+    }
+
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn statistics(&self) -> Statistics {
+        let ours = self.queue.counters();
+        // The kernel's part is missing only when the socket is no more, and then nothing new has happened.
+        let kernel = self.queue.statistics().map(|both| both.kernel).unwrap_or_default();
+        Statistics {
+            rx_frames: ours.rx_frames,
+            rx_bytes: ours.rx_bytes,
+            rx_ring_full: kernel.rx_ring_full,
+            rx_no_frame: kernel.rx_fill_ring_empty_descs,
+            rx_too_long: kernel.rx_dropped,
+            rx_malformed: ours.rx_malformed + ours.rx_foreign + kernel.rx_invalid_descs,
+            tx_frames: ours.tx_frames,
+            tx_bytes: ours.tx_bytes,
+            tx_refused: ours.tx_refused,
+            tx_invalid: kernel.tx_invalid_descs,
+            completions: ours.completions,
+            completions_foreign: ours.completion_foreign,
+            tx_kicks: ours.tx_kicks,
+            fill_kicks: ours.fill_kicks,
+            kicks_put_off: ours.kick_again + ours.kick_busy,
+            kicks_no_memory: ours.kick_no_buffers,
+            kicks_down: ours.kick_down,
+            ..Statistics::default()
+        }
+    }
+
+    fn pool(&self) -> &Pool {
+        self.queue.pool()
+    }
+}
