@@ -21,6 +21,9 @@ const PROTO: &[(&str, &[&str])] = &[
 /// The modules of tcp that hold values only: every machine may import them.
 const TCP_VALUES: &[&str] = &["config", "info", "segment", "seq", "state"];
 
+/// The spine of tcp: `tcp/mod.rs` and what is split off it, each an `impl Tcb`. It holds the machines and may see all.
+const TCP_SPINE: &[&str] = &["output", "time", "user"];
+
 /// What a package's code may not name at all, by the folder of its sources.
 const NEVER: &[(&str, &[&str])] = &[
     ("stack/proto/src/", &["corelane_xdp", "corelane_bpf", "corelane", "std"]),
@@ -178,14 +181,20 @@ impl Modules {
     }
 }
 
-/// Inside tcp: the parent holds the machines; a machine sees values, its own children and its parents below tcp, but
-/// neither what `tcp/mod.rs` itself defines nor another machine.
+/// Inside tcp: the spine holds the machines; a machine sees values, its own children and its parents below tcp, but
+/// neither the spine nor another machine.
 fn machine(from: &[String], to: &[String], text: &str) -> Option<String> {
     let machine = from.first()?;
+    if TCP_SPINE.contains(&machine.as_str()) {
+        return None;
+    }
     match to.first() {
         None => Some(format!("tcp::{machine} may not import {text} from its parent")),
         Some(value) if TCP_VALUES.contains(&value.as_str()) => None,
         Some(_) if to.starts_with(from) || from.starts_with(to) => None,
+        Some(part) if TCP_SPINE.contains(&part.as_str()) => {
+            Some(format!("tcp::{} may not import the spine, {text}", from.join("::")))
+        }
         Some(_) => Some(format!("tcp::{} may not import another machine, {text}", from.join("::"))),
     }
 }
@@ -220,6 +229,7 @@ mod tests {
             ("stack/proto/src/tcp/recv/window.rs", ""),
             ("stack/proto/src/tcp/recv/ack.rs", ""),
             ("stack/proto/src/tcp/send/mod.rs", ""),
+            ("stack/proto/src/tcp/output.rs", ""),
         ]
         .into();
         files.insert(path, text);
@@ -277,6 +287,9 @@ mod tests {
         refused("stack/proto/src/tcp/recv/window.rs", "use crate::tcp::send;", other);
         let parent = "tcp::recv may not import super::super::Tcb from its parent";
         refused("stack/proto/src/tcp/recv/window.rs", "use super::super::Tcb;", parent);
+        allowed("stack/proto/src/tcp/output.rs", "use super::{Tcb, recv, send}; use crate::tcp::recv::window::W;");
+        let spine = "tcp::recv::window may not import the spine, crate::tcp::output::emit";
+        refused("stack/proto/src/tcp/recv/window.rs", "use crate::tcp::output::emit;", spine);
         let glob = "tcp::send may not import super from its parent";
         refused("stack/proto/src/tcp/send/mod.rs", "use super::*;", glob);
     }

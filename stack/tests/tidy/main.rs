@@ -12,52 +12,33 @@ mod source;
 
 use source::{Finding, Repo};
 
-/// Fails with everything found, a line each.
-fn assert_none(findings: &[Finding]) {
-    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    assert!(lines.is_empty(), "{} finding(s):\n{}", lines.len(), lines.join("\n"));
-}
+/// A rule's name, and what it finds.
+type Rule = (&'static str, fn(&Repo) -> Vec<Finding>);
 
-#[test]
-fn sizes_are_within_their_limits() {
-    let repo = Repo::load();
-    assert_none(&size::check(&repo, include_str!("ratchet.txt")));
-}
+const RULES: &[Rule] = &[
+    ("files and functions are within their sizes", |repo| size::check(repo, include_str!("ratchet.txt"))),
+    ("imports go in their directions", imports::check),
+    ("packages depend in their directions", packages::dependencies),
+    ("banned names do not stand in the sources", names::check),
+    ("paths of a machine do not stand in the repo", names::machine_paths),
+    ("every package has docs", packages::docs),
+    ("the README shows the example that is compiled", packages::readme_example),
+];
 
+/// One test for all rules, because reading the repo takes longer than judging it.
 #[test]
-fn imports_go_in_their_directions() {
-    assert_none(&imports::check(&Repo::load()));
-}
-
-#[test]
-fn packages_depend_in_their_directions() {
-    assert_none(&packages::dependencies(&Repo::load()));
-}
-
-#[test]
-fn banned_names_do_not_stand_in_the_sources() {
-    assert_none(&names::check(&Repo::load()));
-}
-
-#[test]
-fn paths_of_a_machine_do_not_stand_in_the_repo() {
-    assert_none(&names::machine_paths(&Repo::load()));
-}
-
-#[test]
-fn every_package_has_docs() {
-    assert_none(&packages::docs(&Repo::load()));
-}
-
-#[test]
-fn the_readme_shows_the_example_that_is_compiled() {
-    assert_none(&packages::readme_example(&Repo::load()));
-}
-
-#[test]
-fn the_repo_that_is_checked_is_the_whole_one() {
+fn the_repo_is_tidy() {
     let repo = Repo::load();
     for path in ["Cargo.toml", "README.md", "stack/tests/tidy/main.rs", "stack/proto/src/lib.rs", "scripts/test"] {
         assert!(repo.bytes(path).is_some(), "{path} is not among the {} files that were found", repo.len());
     }
+    let mut report = String::new();
+    for (rule, check) in RULES {
+        let findings = check(&repo);
+        if !findings.is_empty() {
+            let lines: Vec<String> = findings.iter().map(|finding| format!("  {finding}\n")).collect();
+            report += &format!("{rule}: {} finding(s)\n{}", findings.len(), lines.concat());
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
 }
