@@ -42,6 +42,7 @@ use crate::tcp::segment::Segment;
 use crate::tcp::state::State;
 use crate::tcp::{Link, News, Tcb};
 use crate::time::Instant;
+use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use flow_hash::subkey;
@@ -65,7 +66,7 @@ struct Conn {
     tcb: Tcb,
     /// The address whose Ethernet address we need: the peer's, or the gateway's.
     next_hop: Addr,
-    /// What it was when the neighbour cache had this generation.
+    /// Its Ethernet address, as the neighbour cache had it in this generation.
     mac: Option<(Mac, u32)>,
     listener: Option<ListenerId>,
     /// News taken from the TCB that the application has not been told.
@@ -83,8 +84,8 @@ enum Outgoing {
     Frame { token: Token, len: u16 },
     /// A segment without payload, for `mac` or for whom the next hop resolves to.
     Segment { flow: Flow, segment: Segment, mac: Option<Mac> },
-    /// An ARP packet.
-    Arp { target: Addr, target_mac: Option<Mac>, source: Addr },
+    /// An ARP packet: to everybody when there is no `target_mac`.
+    Arp { operation: Operation, target: Addr, target_mac: Option<Mac>, source: Addr },
 }
 
 /// One core's protocol state.
@@ -132,9 +133,13 @@ impl Endpoint {
             starved: Ready::new(connections),
             unresolved: Ready::new(connections),
             listeners: Listeners::default(),
-            half_open: SynQueue::new(config.syn_queue, subkey(&secret, "half-open")),
+            half_open: SynQueue::new(config.syn_queue, config.syn_ack_retries, subkey(&secret, "half-open")),
             time_wait: TimeWait::new(config.time_wait, 2 * config.msl, subkey(&secret, "time-wait")),
-            neighbours: Neighbours::new(config.neighbours, subkey(&secret, "neighbours")),
+            neighbours: Neighbours::new(
+                config.neighbours,
+                (config.neighbours / 4).max(16),
+                subkey(&secret, "neighbours"),
+            ),
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
             replies: Limiter::new(config.replies_per_second, config.replies_per_second.clamp(16, 1000)),
@@ -318,15 +323,7 @@ impl Endpoint {
 
 impl Conn {
     fn new(tcb: Tcb, next_hop: Addr, listener: Option<ListenerId>) -> Self {
-        Self {
-            tcb,
-            next_hop,
-            mac: None,
-            listener,
-            news: News::default(),
-            told: listener.is_none(),
-            retired: false,
-        }
+        Self { tcb, next_hop, mac: None, listener, news: News::default(), told: listener.is_none(), retired: false }
     }
 
     fn take_news(&mut self) {

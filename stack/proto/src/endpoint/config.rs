@@ -1,0 +1,104 @@
+//! What an endpoint is told at start: its addresses and the bounds of its tables.
+
+use crate::addr::{Addr, Mac};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// An address and the length of the prefix that is on the link with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cidr {
+    /// Our address.
+    pub addr: Addr,
+    /// Bits of the prefix: 0-32 for IPv4, 0-128 for IPv6.
+    pub prefix_len: u8,
+}
+
+impl Cidr {
+    /// Whether `other` is reached on the link, without a gateway.
+    pub fn contains(&self, other: Addr) -> bool {
+        if self.addr.is_v4() != other.is_v4() {
+            return false;
+        }
+        // IPv4 lies in the last 32 of the 128 bits.
+        let bits = u32::from(self.prefix_len) + if other.is_v4() { 96 } else { 0 };
+        let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
+        (u128::from_be_bytes(self.addr.octets()) ^ u128::from_be_bytes(other.octets())) & mask == 0
+    }
+}
+
+/// Settings of one core's endpoint. Every table is sized by them at start and never grows.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Our Ethernet address.
+    pub mac: Mac,
+    /// Largest IP packet of the link, bytes. 576 to 9,000.
+    pub mtu: u16,
+    /// Our addresses.
+    pub addresses: Vec<Cidr>,
+    /// Where packets for other links go, one for each family at most.
+    pub gateways: Vec<Addr>,
+    /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
+    pub connections: usize,
+    /// Most half-open connections of all listeners.
+    pub syn_queue: usize,
+    /// How often a SYN-ACK is sent again before a half-open connection is forgotten. 0 to 7, default 5.
+    pub syn_ack_retries: u8,
+    /// Most connections of a listener that are open and that the application has not been told of.
+    pub accept_queue: usize,
+    /// Most connections in TIME-WAIT; the oldest gives way.
+    pub time_wait: usize,
+    /// Maximum segment lifetime; a connection stays in TIME-WAIT for twice as long (RFC 9293 3.4.2). Default 30 s.
+    pub msl: Duration,
+    /// Most neighbours.
+    pub neighbours: usize,
+    /// First and last port of outgoing connections (RFC 6056).
+    pub ports: (u16, u16),
+    /// Stateless replies (RST, ICMP) a second; more are dropped and counted.
+    pub replies_per_second: u32,
+    /// Verify IPv4 header checksums of what comes in. Off only when the device has done it.
+    pub verify_ip_checksum: bool,
+    /// Verify TCP and ICMP checksums of what comes in (RFC 9293 MUST-3). Off only when the device has done it.
+    pub verify_tcp_checksum: bool,
+    /// Fewest free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
+    pub low_water_frames: usize,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            mac: Mac([0x02, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            connections: 16_384,
+            syn_queue: 4_096,
+            syn_ack_retries: 5,
+            accept_queue: 1_024,
+            time_wait: 65_536,
+            msl: Duration::from_secs(30),
+            neighbours: 1_024,
+            ports: (32_768, 60_999),
+            replies_per_second: 10_000,
+            verify_ip_checksum: true,
+            verify_tcp_checksum: true,
+            low_water_frames: 256,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_both_families() {
+        let link = Cidr { addr: Addr::v4([10, 77, 0, 10]), prefix_len: 24 };
+        assert!(link.contains(Addr::v4([10, 77, 0, 1])));
+        assert!(!link.contains(Addr::v4([10, 77, 1, 1])));
+        let all = Cidr { addr: Addr::v4([10, 77, 0, 10]), prefix_len: 0 };
+        assert!(all.contains(Addr::v4([192, 0, 2, 1])));
+        let v6: Addr = "2001:db8::1".parse::<core::net::IpAddr>().unwrap().into();
+        assert!(!all.contains(v6));
+        assert!(Cidr { addr: v6, prefix_len: 128 }.contains(v6));
+    }
+}

@@ -1,0 +1,156 @@
+//! Everything that an endpoint counts; every frame that is dropped has its reason here.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of one endpoint since its start.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Frames that the parser refused, by [`ParseError`](crate::wire::ParseError).
+            pub parse: ParseCounters,
+        }
+
+        impl Counters {
+            /// Every counter with its name, those of the parser last.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name),)*].into_iter().chain(self.parse.iter())
+            }
+
+            /// Adds another endpoint's counters to these.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+                self.parse.add(&other.parse);
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames given to the endpoint.
+    frames_in,
+    /// Frames that it gave to be sent.
+    frames_out,
+    /// TCP segments received that were well-formed and for one of our addresses.
+    segments_in,
+    /// TCP segments sent, retransmissions included.
+    segments_out,
+    /// Payload bytes received and taken into a connection, once each.
+    bytes_in,
+    /// Payload bytes sent, once each.
+    bytes_out,
+    /// Segments sent again.
+    retransmits,
+    /// Retransmission time-outs that fired.
+    rto_fired,
+    /// Times fast retransmit began.
+    fast_retransmits,
+    /// Connections opened by us that became open.
+    opened_active,
+    /// Connections that came in and became open.
+    opened_passive,
+    /// Connections that ended.
+    closed,
+    /// Connections that ended by the peer's reset.
+    closed_by_reset,
+    /// Connections given up because the peer was silent.
+    closed_by_timeout,
+    /// RSTs sent.
+    resets_out,
+    /// Challenge ACKs sent (RFC 5961).
+    challenge_acks,
+    /// ARP packets received for one of our addresses.
+    arp_in,
+    /// ARP requests and replies sent.
+    arp_out,
+    /// ICMP echo requests answered.
+    echo_replies,
+    /// ICMP errors that named a connection of ours.
+    icmp_errors_in,
+    /// ARP packets in which somebody else claims one of our addresses (RFC 5227 2.4).
+    address_conflicts,
+    /// Dropped: an ICMP error that quotes a segment that is not in flight (RFC 5927 4.1).
+    dropped_icmp_forged,
+    /// Dropped: not for our Ethernet address.
+    dropped_other_mac,
+    /// Dropped: not for one of our addresses.
+    dropped_other_address,
+    /// Dropped: a kind of packet that this endpoint does not handle.
+    dropped_unhandled,
+    /// Dropped: no listener and no connection; answered by RST where the RFC says so.
+    dropped_no_listener,
+    /// Dropped: the SYN queue was full.
+    dropped_syn_queue_full,
+    /// Dropped: the accept queue was full.
+    dropped_accept_queue_full,
+    /// Dropped: the connection table was full.
+    dropped_table_full,
+    /// Dropped: a segment outside of the window (RFC 9293 3.10.7.4, first step), answered by an ACK.
+    dropped_unacceptable,
+    /// Dropped: an old timestamp (PAWS, RFC 7323 5).
+    dropped_paws,
+    /// Dropped: an ACK of something never sent, or too old (RFC 5961 5).
+    dropped_bad_ack,
+    /// Dropped: a segment without ACK where one must be.
+    dropped_no_ack,
+    /// Dropped: data that was received before.
+    dropped_duplicate,
+    /// Dropped: data after the application had closed; answered by RST.
+    dropped_after_close,
+    /// Dropped: out-of-order data that found no room.
+    dropped_out_of_order_full,
+    /// Dropped: data beyond the receive buffer.
+    dropped_no_buffer,
+    /// Dropped: any other segment that the state does not take.
+    dropped_by_state,
+    /// Replies that were not sent because the limit per second was reached.
+    replies_limited,
+    /// Replies and segments that were not sent for want of a frame.
+    no_frame,
+    /// Times a segment was not sent because its neighbour is not known yet.
+    unresolved,
+    /// Connections in TIME-WAIT that gave way to newer ones.
+    time_wait_evicted,
+    /// Payloads that were moved or copied inside their memory before sending.
+    payload_moves,
+}
+
+/// Frames refused by the parser, one counter for each reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParseCounters([u64; crate::wire::ParseError::ALL.len()]);
+
+impl ParseCounters {
+    /// Counts one.
+    pub fn count(&mut self, error: crate::wire::ParseError) {
+        self.0[error as usize] += 1;
+    }
+
+    /// How often it was counted.
+    pub fn of(&self, error: crate::wire::ParseError) -> u64 {
+        self.0[error as usize]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        crate::wire::ParseError::ALL.iter().map(|error| (error.name(), self.of(*error)))
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_two_has_both() {
+        let mut sum = Counters { frames_in: 2, ..Counters::default() };
+        sum.parse.count(crate::wire::ParseError::ALL[0]);
+        sum.add(&sum.clone());
+        assert_eq!(sum.frames_in, 4);
+        assert_eq!(sum.parse.of(crate::wire::ParseError::ALL[0]), 2);
+        assert!(sum.iter().any(|(name, n)| name == "frames_in" && n == 4));
+    }
+}

@@ -1,0 +1,131 @@
+//! What the application is told, in the order in which it makes sense: opened, readable, writable, peer closed, closed.
+
+use super::{Conn, Endpoint, Event};
+use crate::tcp::close::CloseReason;
+use crate::tcp::state::State;
+
+impl Endpoint {
+    /// The next event. A connection's events come in this order: accepted or connected, readable and writable as it
+    /// happens, peer closed when everything has been read, closed.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(slot) = self.news.pop() {
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            let Some(event) = self.next_news(id) else { continue };
+            if !matches!(event, Event::Closed { .. }) {
+                // There may be more to tell of this connection.
+                self.news.push(slot);
+            }
+            return Some(event);
+        }
+        None
+    }
+
+    fn next_news(&mut self, id: super::ConnId) -> Option<Event> {
+        let flow = *self.conns.flow(id)?;
+        let conn = self.conns.get_mut(id)?;
+        if !conn.told && conn.news.opened {
+            return self.tell_accepted(id, flow);
+        }
+        if conn.told && !conn.tcb.is_deaf() {
+            if let Some(event) = conn.next_event(id) {
+                self.count_open(event);
+                return Some(event);
+            }
+        }
+        let conn = self.conns.get_mut(id)?;
+        let reason = conn.over()?;
+        let told = conn.told;
+        self.count_end(reason);
+        if reason == CloseReason::Finished && conn_waits(self.conns.get(id)?) {
+            // It stays until its last ACK has left, then TIME-WAIT remembers it without a slot.
+            let conn = self.conns.get_mut(id)?;
+            conn.retired = true;
+            self.ready.push(id.slot() as u32);
+        } else {
+            self.bury(id);
+        }
+        told.then_some(Event::Closed { conn: id, reason })
+    }
+
+    fn tell_accepted(&mut self, id: super::ConnId, flow: crate::Flow) -> Option<Event> {
+        let conn = self.conns.get_mut(id)?;
+        conn.told = true;
+        conn.news.opened = false;
+        let listener = conn.listener?;
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.untold = listener.untold.saturating_sub(1);
+        }
+        self.counters.opened_passive += 1;
+        Some(Event::Accepted { conn: id, listener, flow })
+    }
+
+    fn count_open(&mut self, event: Event) {
+        if matches!(event, Event::Connected(_)) {
+            self.counters.opened_active += 1;
+        }
+    }
+
+    fn count_end(&mut self, reason: CloseReason) {
+        self.counters.closed += 1;
+        match reason {
+            CloseReason::Reset | CloseReason::Refused => self.counters.closed_by_reset += 1,
+            CloseReason::TimedOut => self.counters.closed_by_timeout += 1,
+            _ => {}
+        }
+    }
+
+    /// Takes a connection out of every table; its frames are freed with the next call that has memory.
+    pub(super) fn bury(&mut self, id: super::ConnId) {
+        let Some(mut conn) = self.conns.remove(id) else { return };
+        if let (false, Some(listener)) = (conn.told, conn.listener) {
+            if let Some(listener) = self.listeners.get_mut(listener) {
+                listener.untold = listener.untold.saturating_sub(1);
+            }
+        }
+        conn.tcb.release(&mut self.fx);
+        self.wheel.cancel(id.slot() as u32);
+        if self.sending.is_some_and(|(slot, _)| slot == id.slot() as u32) {
+            self.sending = None;
+        }
+    }
+}
+
+fn conn_waits(conn: &Conn) -> bool {
+    conn.tcb.state() == State::TimeWait
+}
+
+impl Conn {
+    /// The next event of a connection that the application knows and has not closed.
+    fn next_event(&mut self, id: super::ConnId) -> Option<Event> {
+        let news = &mut self.news;
+        if core::mem::take(&mut news.opened) {
+            return Some(Event::Connected(id));
+        }
+        if core::mem::take(&mut news.readable) && !self.tcb.is_drained() {
+            return Some(Event::Readable(id));
+        }
+        if core::mem::take(&mut news.writable) {
+            return Some(Event::Writable(id));
+        }
+        // Bytes that are still unread come first; reading them brings this connection back here.
+        if news.peer_closed && self.tcb.is_drained() {
+            news.peer_closed = false;
+            return Some(Event::PeerClosed(id));
+        }
+        None
+    }
+
+    /// Whether there is nothing left but to tell that it is over, and how it ended.
+    fn over(&self) -> Option<CloseReason> {
+        if self.retired {
+            return None;
+        }
+        if let Some(reason) = self.tcb.ended() {
+            return Some(reason);
+        }
+        let done = self.tcb.state() == State::TimeWait
+            && self.tcb.is_drained()
+            && (self.tcb.is_deaf() || !self.news.peer_closed);
+        done.then_some(CloseReason::Finished)
+    }
+}

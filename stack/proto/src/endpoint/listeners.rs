@@ -1,0 +1,95 @@
+//! Who listens where. What LISTEN answers is `tcp/open.rs`'s to say.
+
+use super::event::{ListenError, ListenerId};
+use crate::addr::{Addr, SocketAddr};
+use crate::tcp::config::TcpConfig;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// One listener: its settings, and how many open connections its application has not been told of.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) local: SocketAddr,
+    pub(super) config: Arc<TcpConfig>,
+    pub(super) untold: usize,
+}
+
+/// All listeners. An id is never used again.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    by_id: Vec<Option<Listener>>,
+    by_local: BTreeMap<SocketAddr, ListenerId>,
+}
+
+impl Listeners {
+    /// Adds one.
+    ///
+    /// # Errors
+    /// Port 0, or a listener at the same place.
+    pub(super) fn add(&mut self, local: SocketAddr, config: TcpConfig) -> Result<ListenerId, ListenError> {
+        if local.port == 0 {
+            return Err(ListenError::PortZero);
+        }
+        if self.by_local.contains_key(&local) {
+            return Err(ListenError::InUse(local));
+        }
+        let id = ListenerId(u32::try_from(self.by_id.len()).unwrap_or(u32::MAX));
+        self.by_id.push(Some(Listener { local, config: Arc::new(config), untold: 0 }));
+        self.by_local.insert(local, id);
+        Ok(id)
+    }
+
+    /// Takes one away.
+    pub(super) fn remove(&mut self, id: ListenerId) {
+        if let Some(listener) = self.by_id.get_mut(id.0 as usize).and_then(Option::take) {
+            self.by_local.remove(&listener.local);
+        }
+    }
+
+    /// The listener for `local`: one at this very address, or else one at the unspecified address of its family.
+    pub(super) fn find(&self, local: SocketAddr) -> Option<ListenerId> {
+        let any = if local.addr.is_v4() { Addr::v4([0; 4]) } else { Addr::v6([0; 16]) };
+        self.by_local.get(&local).or_else(|| self.by_local.get(&SocketAddr::new(any, local.port))).copied()
+    }
+
+    pub(super) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.by_id.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        self.by_id.get_mut(id.0 as usize)?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: Addr = Addr::v4([0; 4]);
+    const OURS: Addr = Addr::v4([10, 0, 0, 1]);
+
+    #[test]
+    fn the_exact_address_goes_before_the_unspecified() {
+        let mut listeners = Listeners::default();
+        let any = listeners.add(SocketAddr::new(ANY, 80), TcpConfig::default()).unwrap();
+        let exact = listeners.add(SocketAddr::new(OURS, 80), TcpConfig::default()).unwrap();
+        assert_eq!(listeners.find(SocketAddr::new(OURS, 80)), Some(exact));
+        assert_eq!(listeners.find(SocketAddr::new(Addr::v4([10, 0, 0, 2]), 80)), Some(any));
+        assert_eq!(listeners.find(SocketAddr::new(Addr::v6([1; 16]), 80)), None, "each family has its own");
+        listeners.remove(exact);
+        assert_eq!(listeners.find(SocketAddr::new(OURS, 80)), Some(any));
+        assert!(listeners.get(exact).is_none());
+    }
+
+    #[test]
+    fn port_zero_and_a_second_listener_are_refused() {
+        let mut listeners = Listeners::default();
+        let local = SocketAddr::new(ANY, 80);
+        assert_eq!(listeners.add(SocketAddr::new(ANY, 0), TcpConfig::default()), Err(ListenError::PortZero));
+        let id = listeners.add(local, TcpConfig::default()).unwrap();
+        assert_eq!(listeners.add(local, TcpConfig::default()), Err(ListenError::InUse(local)));
+        listeners.remove(id);
+        assert!(listeners.add(local, TcpConfig::default()).is_ok_and(|new| new != id));
+    }
+}

@@ -1,0 +1,190 @@
+//! Our addresses, the way to others, ARP and ICMP.
+
+use super::neighbours::{NeighbourAction, Resolution};
+use super::{ConnId, Endpoint, Outgoing};
+use crate::addr::{Addr, Mac};
+use crate::memory::{Buf, Memory};
+use crate::tcp::close::CloseReason;
+use crate::tcp::state::State;
+use crate::wire::arp::Operation;
+use crate::wire::{self, Arp, EthernetHeader, IcmpError, IcmpErrorKind, IcmpMessage, IcmpPacket, IpHeader};
+
+impl Endpoint {
+    /// Whether `addr` is one of our addresses.
+    pub fn is_ours(&self, addr: Addr) -> bool {
+        self.config.addresses.iter().any(|cidr| cidr.addr == addr)
+    }
+
+    /// Fixes the Ethernet address of a neighbour: it is neither asked for nor forgotten. False when there is no room.
+    pub fn set_neighbour(&mut self, addr: Addr, mac: Mac) -> bool {
+        let fits = self.neighbours.insert_static(addr, mac);
+        self.resolve_waiting();
+        fits
+    }
+
+    /// Whose Ethernet address a packet for `remote` needs: its own on the link, else the gateway's (RFC 1122 3.3.1).
+    pub(super) fn next_hop(&self, remote: Addr) -> Option<Addr> {
+        if self.config.addresses.iter().any(|cidr| cidr.contains(remote)) {
+            return Some(remote);
+        }
+        self.config.gateways.iter().find(|gateway| gateway.is_v4() == remote.is_v4()).copied()
+    }
+
+    /// The Ethernet address of `next_hop`, asked for if it is not known.
+    pub(super) fn resolve(&mut self, next_hop: Addr) -> Option<Mac> {
+        match self.neighbours.lookup(self.now, next_hop) {
+            Resolution::Known(mac) => Some(mac),
+            Resolution::Pending => None,
+            Resolution::RequestNow => {
+                self.ask_for(next_hop, None);
+                None
+            }
+        }
+    }
+
+    fn ask_for(&mut self, target: Addr, target_mac: Option<Mac>) {
+        let source = self.config.addresses.iter().find(|cidr| cidr.contains(target)).map(|cidr| cidr.addr);
+        // Neighbour discovery for IPv6 is not spoken yet: such a neighbour has to be set.
+        if let Some(source) = source.filter(Addr::is_v4) {
+            self.post(Outgoing::Arp { operation: Operation::Request, target, target_mac, source });
+        }
+    }
+
+    /// Asks again for neighbours that have not answered, and gives up on those that never did.
+    pub(super) fn poll_neighbours(&mut self) {
+        while let Some(action) = self.neighbours.poll(self.now) {
+            match action {
+                NeighbourAction::Request { addr, mac } => self.ask_for(addr, mac),
+                NeighbourAction::Failed(addr) => self.neighbour_failed(addr),
+            }
+        }
+    }
+
+    /// Nobody answers for `next_hop`: attempts to connect through it fail, open connections go on trying.
+    fn neighbour_failed(&mut self, next_hop: Addr) {
+        for _ in 0..self.unresolved.len() {
+            let Some(slot) = self.unresolved.pop() else { break };
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            if conn.next_hop == next_hop && conn.tcb.state() == State::SynSent {
+                conn.tcb.kill(CloseReason::Unreachable);
+                self.after(id);
+            } else {
+                self.unresolved.push(slot);
+            }
+        }
+    }
+
+    /// Lets everybody who waits for a neighbour look again.
+    fn resolve_waiting(&mut self) {
+        while let Some(slot) = self.unresolved.pop() {
+            self.ready.push(slot);
+        }
+    }
+
+    /// ARP (RFC 826): learn, and answer for our addresses.
+    pub(super) fn on_arp(&mut self, arp: &Arp) {
+        let for_us = self.is_ours(arp.target);
+        if self.is_ours(arp.sender) {
+            // Somebody else uses our address (RFC 5227 2.4). It is not believed, and not fought over here.
+            self.counters.address_conflicts += 1;
+            return;
+        }
+        if self.neighbours.learn(self.now, arp.sender, arp.sender_mac, for_us) {
+            self.resolve_waiting();
+        }
+        if !for_us {
+            return;
+        }
+        self.counters.arp_in += 1;
+        if arp.operation == Operation::Request && self.may_reply() {
+            let (target, target_mac) = (arp.sender, Some(arp.sender_mac));
+            self.post(Outgoing::Arp { operation: Operation::Reply, target, target_mac, source: arp.target });
+        }
+    }
+
+    /// ICMP: an echo request for us is answered in its own frame, an error goes to its connection.
+    pub(super) fn on_icmp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Mac, icmp: &IcmpPacket) {
+        match &icmp.message {
+            IcmpMessage::EchoRequest(echo) if self.is_ours(icmp.dst) && self.may_reply() => {
+                let eth = EthernetHeader { dst: from, src: self.config.mac, vlan: None };
+                let ip = IpHeader { tos: icmp.tos, ..IpHeader::new(icmp.dst, icmp.src) };
+                let len = wire::icmp::emit_echo_reply(memory.bytes_mut(&frame.token), &eth, &ip, echo);
+                match u16::try_from(len) {
+                    Ok(len) if len > 0 => {
+                        self.counters.echo_replies += 1;
+                        self.post(Outgoing::Frame { token: frame.token, len });
+                    }
+                    _ => memory.free(frame.token),
+                }
+            }
+            IcmpMessage::Error(error) => {
+                self.on_icmp_error(error);
+                memory.free(frame.token);
+            }
+            _ => {
+                self.counters.dropped_unhandled += 1;
+                memory.free(frame.token);
+            }
+        }
+    }
+
+    /// An ICMP error about a segment of ours. It can be forged, so the quoted number has to be in flight
+    /// (RFC 5927 4.1), and nothing that is open is closed by it.
+    fn on_icmp_error(&mut self, error: &IcmpError) {
+        //= RFC 9293 3.9.2.2: source quench is silently discarded (MUST-55)
+        if error.kind == IcmpErrorKind::SourceQuench {
+            self.counters.dropped_unhandled += 1;
+            return;
+        }
+        let Some(id) = self.conns.find(&error.flow) else {
+            self.counters.dropped_no_listener += 1;
+            return;
+        };
+        let headers = if error.flow.local.addr.is_v4() { 40 } else { 60 };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let believed = match (error.kind, error.mtu) {
+            // Without the MTU of the next hop the smallest that every host has to take is assumed (RFC 1191 5).
+            (IcmpErrorKind::PacketTooBig, mtu) => {
+                conn.tcb.on_too_big(mtu.unwrap_or(576).saturating_sub(headers), error.seq)
+            }
+            //= RFC 1122 4.2.3.9: protocol and port unreachable are hard errors
+            (IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::PortUnreachable, _) => {
+                conn.tcb.on_unreachable(error.seq, true)
+            }
+            _ => conn.tcb.on_unreachable(error.seq, false),
+        };
+        if believed {
+            self.counters.icmp_errors_in += 1;
+        } else {
+            self.counters.dropped_icmp_forged += 1;
+        }
+        self.after(id);
+    }
+
+    /// Whether a stateless reply may go; too many a second would make us a reflector.
+    pub(super) fn may_reply(&mut self) -> bool {
+        let allowed = self.replies.allow(self.now);
+        if !allowed {
+            self.counters.replies_limited += 1;
+        }
+        allowed
+    }
+
+    /// The Ethernet address for `id`'s segments; it waits for its neighbour if there is none.
+    pub(super) fn mac_of(&mut self, id: ConnId) -> Option<Mac> {
+        let generation = self.neighbours.generation();
+        let conn = self.conns.get(id)?;
+        if let Some((mac, _)) = conn.mac.filter(|(_, at)| *at == generation) {
+            return Some(mac);
+        }
+        let next_hop = conn.next_hop;
+        let Some(mac) = self.resolve(next_hop) else {
+            self.counters.unresolved += 1;
+            self.unresolved.push(id.slot() as u32);
+            return None;
+        };
+        self.conns.get_mut(id)?.mac = Some((mac, self.neighbours.generation()));
+        Some(mac)
+    }
+}

@@ -1,0 +1,206 @@
+//! From a connection, or a reply, to a frame.
+
+use super::time_wait::Waiting;
+use super::{ConnId, Endpoint, Outgoing, Transmit};
+use crate::addr::{Flow, Mac};
+use crate::memory::{Buf, Memory};
+use crate::tcp::Step;
+use crate::tcp::segment::{Flags, Segment};
+use crate::time::Instant;
+use crate::wire::arp::Operation;
+use crate::wire::{self, Arp, EthernetHeader, IpHeader};
+
+/// Segments that one connection may send before the next has its turn.
+const QUOTA: u8 = 16;
+
+impl Endpoint {
+    /// The next frame to send. Frames lie at byte 0 of their memory and are ready to go.
+    pub fn poll_transmit<M: Memory>(&mut self, now: Instant, memory: &mut M) -> Option<Transmit> {
+        self.now = self.now.max(now);
+        self.flush(memory);
+        // A segment whose neighbour is not known leaves an ARP request behind.
+        let transmit =
+            self.next_reply(memory).or_else(|| self.next_segment(memory)).or_else(|| self.next_reply(memory));
+        if transmit.is_some() {
+            self.counters.frames_out += 1;
+        }
+        transmit
+    }
+
+    /// Replies go first: they are few, bounded, and somebody waits for them.
+    fn next_reply<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
+        while let Some(out) = self.outbox.pop_front() {
+            match out {
+                Outgoing::Frame { token, len } => return Some(Transmit::Owned { token, len }),
+                Outgoing::Segment { flow, segment, mac } => {
+                    let next_hop = self.next_hop(flow.remote.addr);
+                    let Some(mac) = mac.or_else(|| next_hop.and_then(|next_hop| self.resolve(next_hop))) else {
+                        self.counters.unresolved += 1;
+                        continue;
+                    };
+                    let transmit = self.emit_control(memory, mac, &flow, &segment);
+                    if transmit.is_some() {
+                        return transmit;
+                    }
+                }
+                Outgoing::Arp { operation, target, target_mac, source } => {
+                    let target_mac_field = target_mac.filter(|_| operation == Operation::Reply).unwrap_or_default();
+                    let sender_mac = self.config.mac;
+                    let arp = Arp { operation, sender_mac, sender: source, target_mac: target_mac_field, target };
+                    let transmit = self.emit_arp(memory, target_mac, &arp);
+                    if transmit.is_some() {
+                        return transmit;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The next segment of the connections that are ready, each in its turn.
+    fn next_segment<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
+        loop {
+            let (slot, left) = match self.sending.take() {
+                Some(turn) => turn,
+                None => (self.ready.pop()?, QUOTA),
+            };
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            let Some(mac) = self.mac_of(id) else { continue };
+            if let Some(transmit) = self.transmit_one(memory, id, mac) {
+                if left > 1 {
+                    self.sending = Some((slot, left - 1));
+                } else {
+                    self.ready.push(slot);
+                }
+                return Some(transmit);
+            }
+            self.rearm(id);
+            self.retire(id);
+        }
+    }
+
+    /// One segment of this connection, if it has any to send now.
+    fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, mac: Mac) -> Option<Transmit> {
+        let flow = *self.conns.flow(id)?;
+        loop {
+            let frames_left = memory.available() > 0;
+            let conn = self.conns.get_mut(id)?;
+            match conn.tcb.poll_transmit(self.now, |token| memory.is_posted(token), frames_left) {
+                None if !frames_left => {
+                    // Something may have had to stay for want of a frame: look again when there is one.
+                    self.starved.push(id.slot() as u32);
+                    return None;
+                }
+                None => return None,
+                Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
+                Some(Step::Send { segment, payload: Some(buf), again }) => {
+                    let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
+                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
+                    self.counters.payload_moves += u64::from(place_payload(memory, buf, at));
+                    let frame = memory.bytes_mut(&buf.token);
+                    let len = emit(frame, &eth, &flow, &segment);
+                    let index = buf.token.index();
+                    self.count_sent(&segment, again);
+                    return Some(Transmit::Lent { index, len });
+                }
+                Some(Step::Send { segment, payload: None, again }) => {
+                    self.counters.retransmits += u64::from(again);
+                    return self.emit_control(memory, mac, &flow, &segment);
+                }
+            }
+        }
+    }
+
+    fn count_sent(&mut self, segment: &Segment, again: bool) {
+        self.counters.segments_out += 1;
+        if again {
+            self.counters.retransmits += 1;
+        } else {
+            self.counters.bytes_out += u64::from(segment.len);
+        }
+    }
+
+    /// Copies all but the first `at` bytes of a chunk into a frame of its own.
+    fn split<M: Memory>(&mut self, memory: &mut M, id: ConnId, index: usize, at: u16) -> Option<()> {
+        let room = self.header_room(id);
+        let conn = self.conns.get_mut(id)?;
+        let (source, start, len) = {
+            let chunk = conn.tcb.chunk(index)?;
+            (chunk, usize::from(chunk.start + at), chunk.len.checked_sub(at)?)
+        };
+        let token = memory.alloc()?;
+        let mut bytes = [0; 9216];
+        let copied = bytes.get_mut(..usize::from(len))?;
+        copied.copy_from_slice(memory.bytes(&source.token).get(start..start + usize::from(len))?);
+        memory.bytes_mut(&token)[usize::from(room)..][..usize::from(len)].copy_from_slice(copied);
+        conn.tcb.split(index, at, Buf::new(token, room, len));
+        self.counters.payload_moves += 1;
+        Some(())
+    }
+
+    /// A segment without payload, in a frame of its own.
+    fn emit_control<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        mac: Mac,
+        flow: &Flow,
+        segment: &Segment,
+    ) -> Option<Transmit> {
+        let Some(token) = memory.alloc() else {
+            self.counters.no_frame += 1;
+            return None;
+        };
+        let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
+        let len = emit(memory.bytes_mut(&token), &eth, flow, segment);
+        self.counters.segments_out += 1;
+        if segment.flags.has(Flags::RST) {
+            self.counters.resets_out += 1;
+        }
+        Some(Transmit::Owned { token, len })
+    }
+
+    fn emit_arp<M: Memory>(&mut self, memory: &mut M, to: Option<Mac>, arp: &Arp) -> Option<Transmit> {
+        let Some(token) = memory.alloc() else {
+            self.counters.no_frame += 1;
+            return None;
+        };
+        let eth = EthernetHeader { dst: to.unwrap_or(Mac::BROADCAST), src: self.config.mac, vlan: None };
+        let len = wire::arp::emit(memory.bytes_mut(&token), &eth, arp);
+        self.counters.arp_out += 1;
+        Some(Transmit::Owned { token, len: u16::try_from(len).unwrap_or(0) })
+    }
+
+    /// A connection that its application is done with and that has sent its last ACK goes to the TIME-WAIT table.
+    fn retire(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.retired) else { return };
+        let Some(flow) = self.conns.flow(id).copied() else { return };
+        let remembered = conn.tcb.remembered();
+        let waiting = Waiting {
+            snd_nxt: remembered.snd_nxt,
+            rcv_nxt: remembered.rcv_nxt,
+            ts_recent: remembered.ts_recent,
+            ts_offset: conn.tcb.ts_offset(),
+        };
+        self.time_wait.insert(self.now, &flow, waiting);
+        self.bury(id);
+    }
+}
+
+/// Writes the headers in front of a payload that is in place.
+fn emit(frame: &mut [u8], eth: &EthernetHeader, flow: &Flow, segment: &Segment) -> u16 {
+    let ip = IpHeader::new(flow.local.addr, flow.remote.addr);
+    let len = wire::emit_tcp(frame, eth, &ip, (flow.local.port, flow.remote.port), segment);
+    debug_assert!(len > 0, "the frame is too short for {segment:?}");
+    u16::try_from(len).unwrap_or(0)
+}
+
+/// Moves the payload to `at` if it is not there; says whether it had to.
+fn place_payload<M: Memory>(memory: &mut M, buf: &mut Buf, at: usize) -> bool {
+    if usize::from(buf.start) == at {
+        return false;
+    }
+    let from = usize::from(buf.start)..usize::from(buf.start) + usize::from(buf.len);
+    memory.bytes_mut(&buf.token).copy_within(from, at);
+    buf.start = u16::try_from(at).unwrap_or(u16::MAX);
+    true
+}

@@ -1,0 +1,221 @@
+//! The application's calls on one connection.
+
+use super::{ConnId, Endpoint, SendError, Shutdown};
+use crate::addr::Flow;
+use crate::memory::{Buf, Memory};
+use crate::tcp::close::CloseReason;
+use crate::tcp::info::TcpInfo;
+use crate::wire;
+
+impl Endpoint {
+    /// Both ends of a connection.
+    pub fn flow(&self, id: ConnId) -> Option<Flow> {
+        self.conns.flow(id).copied()
+    }
+
+    /// A snapshot of a connection.
+    pub fn info(&self, id: ConnId) -> Option<TcpInfo> {
+        self.conns.get(id).map(|conn| conn.tcb.info())
+    }
+
+    /// Where the payload of a buffer for [`send`](Self::send) has to begin, bytes from the frame's start.
+    pub fn header_room(&self, id: ConnId) -> u16 {
+        let Some((flow, conn)) = self.conns.flow(id).zip(self.conns.get(id)) else { return 0 };
+        let link = wire::tcp_header_len(flow.local.addr.is_v4(), false, &crate::tcp::segment::Options::NONE);
+        u16::try_from(link).unwrap_or(0) - 20 + conn.tcb.data_header_len()
+    }
+
+    /// Bytes that [`send_copy`](Self::send_copy) would take now if there are frames enough.
+    pub fn send_room(&self, id: ConnId) -> usize {
+        self.conns.get(id).map_or(0, |conn| conn.tcb.send_room() as usize)
+    }
+
+    /// Payload bytes of a full segment: the longest buffer that [`send`](Self::send) takes.
+    pub fn segment_len(&self, id: ConnId) -> u16 {
+        self.conns.get(id).map_or(0, |conn| conn.tcb.mss())
+    }
+
+    /// Copies as much of `bytes` as there is room for into the send queue; says how many bytes that were. After it has
+    /// taken less than it was offered, an [`Event::Writable`](super::Event::Writable) follows when there is room.
+    ///
+    /// # Errors
+    /// [`SendError::Gone`] or [`SendError::Closed`].
+    pub fn send_copy<M: Memory>(&mut self, memory: &mut M, id: ConnId, bytes: &[u8]) -> Result<usize, SendError> {
+        let room_for_headers = self.header_room(id);
+        let conn = self.conns.get_mut(id).ok_or(SendError::Gone)?;
+        if !conn.tcb.may_send() {
+            return Err(SendError::Closed);
+        }
+        let mss = conn.tcb.mss().min(u16::try_from(memory.frame_len()).unwrap_or(u16::MAX) - room_for_headers);
+        let wanted = bytes.len().min(conn.tcb.send_room() as usize);
+        let mut left = &bytes[..wanted];
+        let mut starved = false;
+        while !left.is_empty() {
+            if let Some(n) = append(memory, conn, left, mss) {
+                left = &left[n..];
+                continue;
+            }
+            let Some(token) = memory.alloc() else {
+                starved = true;
+                break;
+            };
+            let (now, later) = left.split_at(left.len().min(usize::from(mss)));
+            memory.bytes_mut(&token)[usize::from(room_for_headers)..][..now.len()].copy_from_slice(now);
+            conn.tcb.push(Buf::new(token, room_for_headers, u16::try_from(now.len()).unwrap_or(mss)));
+            left = later;
+        }
+        let taken = wanted - left.len();
+        self.refused_if(id, taken < bytes.len(), starved);
+        self.ready.push(id.slot() as u32);
+        Ok(taken)
+    }
+
+    /// The application was refused room: it hears of it when there is some.
+    fn refused_if(&mut self, id: ConnId, refused: bool, starved: bool) {
+        let Some(conn) = self.conns.get_mut(id).filter(|_| refused) else { return };
+        conn.tcb.want_room();
+        if starved {
+            self.counters.no_frame += 1;
+            self.starved.push(id.slot() as u32);
+        }
+    }
+
+    /// Queues a buffer without copying. Its payload has to begin at [`header_room`](Self::header_room) and be no
+    /// longer than [`segment_len`](Self::segment_len); elsewhere it is moved before it is sent.
+    ///
+    /// # Errors
+    /// The buffer comes back with the reason.
+    pub fn send<M: Memory>(&mut self, memory: &mut M, id: ConnId, buf: Buf) -> Result<(), (Buf, SendError)> {
+        let Some(conn) = self.conns.get_mut(id) else { return Err((buf, SendError::Gone)) };
+        if !conn.tcb.may_send() {
+            return Err((buf, SendError::Closed));
+        }
+        let end = usize::from(buf.start) + usize::from(buf.len);
+        if buf.len == 0 || buf.len > conn.tcb.mss() || end > memory.frame_len() {
+            return Err((buf, SendError::Misplaced));
+        }
+        if conn.tcb.send_room() < u32::from(buf.len) {
+            conn.tcb.want_room();
+            return Err((buf, SendError::Full));
+        }
+        conn.tcb.push(buf);
+        self.ready.push(id.slot() as u32);
+        Ok(())
+    }
+
+    /// The next bytes in order, where they lie; the frame is the caller's. They count against the window until
+    /// [`consumed`](Self::consumed).
+    pub fn recv(&mut self, id: ConnId) -> Option<Buf> {
+        let conn = self.conns.get_mut(id)?;
+        let buf = conn.tcb.recv();
+        if conn.tcb.is_drained() {
+            // The peer's FIN, or TIME-WAIT, may have waited for this.
+            self.news.push(id.slot() as u32);
+        }
+        buf
+    }
+
+    /// Puts bytes that were not read back in front. They come again when the connection is next readable.
+    ///
+    /// A connection that has gone in the meantime frees the frame.
+    pub fn unread(&mut self, id: ConnId, buf: Buf) {
+        match self.conns.get_mut(id) {
+            Some(conn) => conn.tcb.unread(buf),
+            None => self.fx.freed.push(buf.token),
+        }
+    }
+
+    /// `n` of the bytes that [`recv`](Self::recv) gave have been read for good: the window opens.
+    pub fn consumed(&mut self, id: ConnId, n: usize) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.tcb.consumed(u32::try_from(n).unwrap_or(u32::MAX));
+        self.ready.push(id.slot() as u32);
+    }
+
+    /// Makes an [`Event::Readable`](super::Event::Readable) follow if there are unread bytes.
+    pub fn resume(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !conn.tcb.is_drained() {
+            conn.news.readable = true;
+            self.news.push(id.slot() as u32);
+        }
+    }
+
+    /// Shuts one direction or both; the connection stays until it is closed, or both sides are done.
+    pub fn shutdown(&mut self, id: ConnId, how: Shutdown) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            conn.tcb.shutdown_read(&mut self.fx);
+        }
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            conn.tcb.shutdown_write(now);
+        }
+        self.after(id);
+    }
+
+    /// The application is done: queued data and a FIN still go out. With data unread the peer gets an RST.
+    pub fn close(&mut self, id: ConnId) {
+        let (now, flow) = (self.now, self.flow(id));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.tcb.close(now, &mut self.fx);
+        if let Some(flow) = flow {
+            self.settle(flow);
+        }
+        self.after(id);
+    }
+
+    /// Ends the connection with an RST.
+    pub fn abort(&mut self, id: ConnId) {
+        let flow = self.flow(id);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.tcb.abort(&mut self.fx);
+        if let Some(flow) = flow {
+            self.settle(flow);
+        }
+        self.after(id);
+    }
+
+    /// The stack stops: every connection ends, those that are open with an RST that the next
+    /// [`poll_transmit`](Self::poll_transmit) calls give.
+    pub fn stop(&mut self) {
+        let open: alloc::vec::Vec<_> = self.iter().map(|(id, flow)| (id, *flow)).collect();
+        for (id, flow) in open {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.tcb.abort_for(CloseReason::Stopped, &mut self.fx);
+            self.settle(flow);
+            self.after(id);
+        }
+    }
+
+    /// Frames are free again: those who wait for one look again.
+    pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
+        if memory.available() < self.config.low_water_frames.min(64) {
+            return;
+        }
+        for _ in 0..self.starved.len().min(64) {
+            let Some(slot) = self.starved.pop() else { break };
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.tcb.offer_room();
+            }
+            self.after(id);
+        }
+    }
+}
+
+/// Adds to the last chunk what fits in; `None` when there is no chunk to add to.
+fn append<M: Memory>(memory: &mut M, conn: &mut super::Conn, bytes: &[u8], mss: u16) -> Option<usize> {
+    let tail = conn.tcb.open_tail()?;
+    let room = usize::from(mss.saturating_sub(tail.len));
+    let at = usize::from(tail.start + tail.len);
+    let frame = memory.bytes_mut(&tail.token);
+    let n = bytes.len().min(room).min(frame.len().saturating_sub(at));
+    if n == 0 {
+        return None;
+    }
+    frame[at..at + n].copy_from_slice(&bytes[..n]);
+    tail.len += n as u16;
+    conn.tcb.grew(n as u16);
+    Some(n)
+}

@@ -1,0 +1,118 @@
+//! How connections end: the reasons, and TIME-WAIT's answers (RFC 9293 3.6, 3.10.7.4; RFC 1337; RFC 6191).
+
+use super::segment::{Flags, Segment};
+use super::seq::Seq;
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CloseReason {
+    /// Both sides closed.
+    Finished,
+    /// The peer reset it.
+    Reset,
+    /// The peer refused it: an RST in answer to our SYN.
+    Refused,
+    /// The peer has not answered for too long.
+    TimedOut,
+    /// The network or the neighbour says, or shows by silence, that it can't be reached.
+    Unreachable,
+    /// The application aborted it.
+    Aborted,
+    /// The stack was stopped.
+    Stopped,
+}
+
+impl CloseReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] =
+        [Self::Finished, Self::Reset, Self::Refused, Self::TimedOut, Self::Unreachable, Self::Aborted, Self::Stopped];
+
+    /// A word for tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
+            Self::Aborted => "aborted",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What TIME-WAIT remembers of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The number after our FIN.
+    pub snd_nxt: Seq,
+    /// The number after the peer's FIN.
+    pub rcv_nxt: Seq,
+    /// TS.Recent, if timestamps were on.
+    pub ts_recent: Option<u32>,
+}
+
+/// What TIME-WAIT does with a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnTimeWait {
+    /// Nothing.
+    Ignore,
+    /// Acknowledge what was acknowledged before.
+    Ack,
+    /// The peer's FIN again: acknowledge it and wait 2 MSL anew.
+    AckAndRestart,
+    /// A new connection of the same two ends: forget this one and treat the segment as in LISTEN.
+    Reopen,
+}
+
+/// TIME-WAIT's answer to a segment.
+pub fn on_time_wait(segment: &Segment, old: &Remembered) -> OnTimeWait {
+    //= RFC 1337 3 (F1): an RST does not assassinate TIME-WAIT
+    if segment.flags.has(Flags::RST) {
+        return OnTimeWait::Ignore;
+    }
+    if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
+        //= RFC 9293 3.6.1 (MAY-2), RFC 6191 2: newer by timestamp, or else by sequence number
+        let newer = match (segment.options.timestamps, old.ts_recent) {
+            (Some(new), Some(recent)) if new.value != recent => Seq(new.value).after(Seq(recent)),
+            _ => segment.seq.after(old.rcv_nxt),
+        };
+        return if newer { OnTimeWait::Reopen } else { OnTimeWait::Ack };
+    }
+    //= RFC 9293 3.10.7.4: the only thing that can arrive is a retransmission of the remote FIN
+    if segment.flags.has(Flags::FIN) {
+        return OnTimeWait::AckAndRestart;
+    }
+    if segment.seq_len() > 0 || segment.seq != old.rcv_nxt { OnTimeWait::Ack } else { OnTimeWait::Ignore }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::segment::{Options, Timestamps};
+
+    const OLD: Remembered = Remembered { snd_nxt: Seq(500), rcv_nxt: Seq(100), ts_recent: Some(7) };
+
+    fn segment(seq: u32, flags: Flags, ts: Option<u32>) -> Segment {
+        let timestamps = ts.map(|value| Timestamps { value, echo: 0 });
+        Segment { seq: Seq(seq), flags, options: Options { timestamps, ..Options::NONE }, ..Segment::default() }
+    }
+
+    #[test]
+    fn a_reset_does_not_end_it_and_a_fin_starts_it_anew() {
+        assert_eq!(on_time_wait(&segment(100, Flags::RST, None), &OLD), OnTimeWait::Ignore);
+        assert_eq!(on_time_wait(&segment(99, Flags::FIN | Flags::ACK, Some(7)), &OLD), OnTimeWait::AckAndRestart);
+        assert_eq!(on_time_wait(&segment(100, Flags::ACK, Some(8)), &OLD), OnTimeWait::Ignore);
+        assert_eq!(on_time_wait(&segment(50, Flags::ACK, Some(8)), &OLD), OnTimeWait::Ack);
+    }
+
+    #[test]
+    fn only_a_newer_syn_opens_it_again() {
+        assert_eq!(on_time_wait(&segment(1, Flags::SYN, Some(8)), &OLD), OnTimeWait::Reopen);
+        assert_eq!(on_time_wait(&segment(900, Flags::SYN, Some(6)), &OLD), OnTimeWait::Ack);
+        assert_eq!(on_time_wait(&segment(900, Flags::SYN, Some(7)), &OLD), OnTimeWait::Reopen, "by sequence number");
+        assert_eq!(on_time_wait(&segment(900, Flags::SYN, None), &OLD), OnTimeWait::Reopen);
+        assert_eq!(on_time_wait(&segment(100, Flags::SYN, None), &OLD), OnTimeWait::Ack);
+        assert_eq!(on_time_wait(&segment(900, Flags::SYN | Flags::ACK, None), &OLD), OnTimeWait::Ack);
+    }
+}

@@ -1,0 +1,122 @@
+//! The retransmission time-out and its exponential back-off (RFC 6298 2, 5).
+
+use super::rtt::Rtt;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// The time-out in force. It lies between its bounds from birth.
+#[derive(Clone, Copy, Debug)]
+pub struct Rto {
+    base: Duration,
+    min: Duration,
+    max: Duration,
+    backoff: u8,
+    /// When the oldest unacknowledged segment was first seen to be unanswered: R2 counts from here.
+    since: Option<Instant>,
+}
+
+impl Rto {
+    /// A time-out of `initial` until the first sample, never below `min` nor above `max`.
+    pub fn new(initial: Duration, min: Duration, max: Duration) -> Self {
+        let max = max.max(Duration::from_millis(1));
+        let min = min.clamp(Duration::from_millis(1), max);
+        Self { base: initial.clamp(min, max), min, max, backoff: 0, since: None }
+    }
+
+    /// A new estimate.
+    pub fn on_estimate(&mut self, rtt: &Rtt) {
+        if let Some(time_out) = rtt.time_out() {
+            //= RFC 6298 2.4, 2.5
+            self.base = time_out.clamp(self.min, self.max);
+        }
+    }
+
+    /// The peer has acknowledged something new.
+    pub fn on_progress(&mut self) {
+        self.backoff = 0;
+        self.since = None;
+    }
+
+    /// The timer fired: back off, and remember since when nothing has come.
+    //= RFC 6298 5.5
+    pub fn on_expiry(&mut self, now: Instant) {
+        let fired_after = self.current();
+        self.since.get_or_insert(now - fired_after);
+        self.backoff = self.backoff.saturating_add(1);
+    }
+
+    /// The SYN had to be sent again and was answered: RFC 6298 5.7 restarts data with at least 3 s.
+    pub fn after_lost_syn(&mut self) {
+        self.base = self.base.max(Duration::from_secs(3)).min(self.max);
+        self.backoff = 0;
+        self.since = None;
+    }
+
+    /// The time-out with its back-off.
+    pub fn current(&self) -> Duration {
+        self.base.saturating_mul(1 << u32::from(self.backoff).min(20)).min(self.max)
+    }
+
+    /// The time-out without its back-off.
+    pub fn base(&self) -> Duration {
+        self.base
+    }
+
+    /// How often the timer fired without progress.
+    pub fn expiries(&self) -> u8 {
+        self.backoff
+    }
+
+    /// How long the peer has been silent, if the timer has fired.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn backs_off_to_its_bound_and_forgets_on_progress() {
+        let mut rto = Rto::new(SECOND, Duration::from_millis(200), 60 * SECOND);
+        let mut seen = std::vec::Vec::new();
+        for _ in 0..8 {
+            seen.push(rto.current().as_secs());
+            rto.on_expiry(Instant::from_millis(100_000));
+        }
+        assert_eq!(seen, [1, 2, 4, 8, 16, 32, 60, 60]);
+        rto.on_progress();
+        assert_eq!(rto.current(), SECOND);
+    }
+
+    #[test]
+    fn estimates_stay_within_the_bounds() {
+        let mut rto = Rto::new(SECOND, Duration::from_millis(200), 60 * SECOND);
+        let mut rtt = Rtt::default();
+        rtt.on_sample(Duration::from_micros(50));
+        rto.on_estimate(&rtt);
+        assert_eq!(rto.current(), Duration::from_millis(200));
+        let mut slow = Rtt::default();
+        slow.on_sample(Duration::from_secs(500));
+        rto.on_estimate(&slow);
+        assert_eq!(rto.current(), 60 * SECOND);
+    }
+
+    #[test]
+    fn silence_counts_from_the_first_transmission() {
+        let mut rto = Rto::new(SECOND, SECOND, 60 * SECOND);
+        rto.on_expiry(Instant::from_millis(5_000));
+        rto.on_expiry(Instant::from_millis(7_000));
+        assert_eq!(rto.silent_for(Instant::from_millis(7_000)), Duration::from_secs(3));
+        assert_eq!(rto.expiries(), 2);
+    }
+
+    #[test]
+    fn bad_bounds_are_mended() {
+        let rto = Rto::new(Duration::ZERO, 9 * SECOND, SECOND);
+        assert_eq!(rto.current(), SECOND);
+    }
+}

@@ -1,0 +1,71 @@
+//! The round-trip time and its variation (RFC 6298 2).
+
+use core::time::Duration;
+
+/// SRTT and RTTVAR in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rtt {
+    smoothed: Option<u64>,
+    variation: u64,
+}
+
+impl Rtt {
+    /// Takes a sample from a segment that was sent once (Karn, RFC 6298 3).
+    pub fn on_sample(&mut self, sample: Duration) {
+        let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX / 8).min(u64::MAX / 8);
+        match self.smoothed {
+            //= RFC 6298 2.2
+            None => {
+                self.smoothed = Some(sample);
+                self.variation = sample / 2;
+            }
+            //= RFC 6298 2.3: beta = 1/4, alpha = 1/8, RTTVAR before SRTT
+            Some(smoothed) => {
+                self.variation = (3 * self.variation + smoothed.abs_diff(sample)) / 4;
+                self.smoothed = Some((7 * smoothed + sample) / 8);
+            }
+        }
+    }
+
+    /// SRTT; `None` before the first sample.
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.smoothed.map(Duration::from_nanos)
+    }
+
+    /// SRTT + 4 * RTTVAR; `None` before the first sample. The clock's granularity G is a nanosecond.
+    pub fn time_out(&self) -> Option<Duration> {
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed + (4 * self.variation).max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sample_and_the_next() {
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.time_out(), None);
+        rtt.on_sample(Duration::from_millis(100));
+        assert_eq!(rtt.smoothed(), Some(Duration::from_millis(100)));
+        assert_eq!(rtt.time_out(), Some(Duration::from_millis(300)));
+        rtt.on_sample(Duration::from_millis(180));
+        // RTTVAR = 3/4 * 50 + 1/4 * 80 = 57.5, SRTT = 7/8 * 100 + 1/8 * 180 = 110
+        assert_eq!(rtt.smoothed(), Some(Duration::from_millis(110)));
+        assert_eq!(rtt.time_out(), Some(Duration::from_millis(340)));
+    }
+
+    #[test]
+    fn steady_samples_bring_the_time_out_down_to_the_time() {
+        let mut rtt = Rtt::default();
+        (0..200).for_each(|_| rtt.on_sample(Duration::from_micros(50)));
+        assert!(rtt.time_out().unwrap() < Duration::from_micros(51));
+    }
+
+    #[test]
+    fn no_sample_overflows() {
+        let mut rtt = Rtt::default();
+        (0..100).for_each(|_| rtt.on_sample(Duration::MAX));
+        assert!(rtt.time_out().is_some());
+    }
+}

@@ -1,0 +1,119 @@
+//! How connections begin without state of their own: CLOSED, LISTEN and the half-open peers of a listener
+//! (RFC 9293 3.10.7.1, 3.10.7.2, 3.10.7.4 for SYN-RECEIVED).
+
+use super::segment::{Flags, Segment};
+use super::seq::Seq;
+
+/// The RST that answers a segment for which there is no connection; none for an RST.
+//= RFC 9293 3.10.7.1
+pub fn reset_for(segment: &Segment) -> Option<Segment> {
+    if segment.flags.has(Flags::RST) {
+        return None;
+    }
+    Some(if segment.flags.has(Flags::ACK) {
+        Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() }
+    } else {
+        Segment { seq: Seq(0), ack: segment.end(), flags: Flags::RST | Flags::ACK, ..Segment::default() }
+    })
+}
+
+/// What LISTEN does with a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnListen {
+    /// Nothing.
+    Ignore,
+    /// Answer with an RST.
+    Reset,
+    /// A connection request.
+    Open,
+}
+
+/// LISTEN's answer.
+//= RFC 9293 3.10.7.2
+pub fn on_listen(segment: &Segment) -> OnListen {
+    if segment.flags.has(Flags::RST) {
+        OnListen::Ignore
+    } else if segment.flags.has(Flags::ACK) {
+        OnListen::Reset
+    } else if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::FIN) {
+        OnListen::Open
+    } else {
+        // A FIN without state, or a segment with neither SYN nor ACK.
+        OnListen::Ignore
+    }
+}
+
+/// What a half-open connection does with a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnHalfOpen {
+    /// Nothing.
+    Ignore,
+    /// The peer's SYN again, or a segment outside of the window: send the SYN-ACK again.
+    Again,
+    /// Answer with an RST.
+    Reset,
+    /// Back to LISTEN: the peer took its request back.
+    Forget,
+    /// The handshake is complete; the segment goes on to the new connection.
+    Complete,
+}
+
+/// SYN-RECEIVED's answer on a passive open with `irs`, `iss` and a receive window of `window` bytes.
+//= RFC 9293 3.10.7.4
+pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, window: u32) -> OnHalfOpen {
+    let next = irs + 1;
+    if segment.flags.has(Flags::RST) {
+        //= RFC 9293 3.10.7.4, second step, and RFC 5961 3.2: only the exact number resets
+        return if segment.seq == next { OnHalfOpen::Forget } else { OnHalfOpen::Ignore };
+    }
+    if segment.flags.has(Flags::SYN) {
+        return if segment.flags.has(Flags::ACK) { OnHalfOpen::Ignore } else { OnHalfOpen::Again };
+    }
+    if !super::acceptable::is_acceptable(segment, next, window) {
+        return OnHalfOpen::Again;
+    }
+    if !segment.flags.has(Flags::ACK) {
+        return OnHalfOpen::Ignore;
+    }
+    //= RFC 9293 3.10.7.4, fifth step
+    if segment.ack == iss + 1 { OnHalfOpen::Complete } else { OnHalfOpen::Reset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(seq: u32, ack: u32, flags: Flags) -> Segment {
+        Segment { seq: Seq(seq), ack: Seq(ack), flags, ..Segment::default() }
+    }
+
+    #[test]
+    fn closed_answers_everything_but_an_rst() {
+        assert_eq!(reset_for(&segment(5, 9, Flags::RST)), None);
+        let to_ack = reset_for(&segment(5, 9, Flags::ACK)).unwrap();
+        assert_eq!((to_ack.seq, to_ack.flags), (Seq(9), Flags::RST));
+        let to_syn = reset_for(&segment(5, 0, Flags::SYN)).unwrap();
+        assert_eq!((to_syn.seq, to_syn.ack, to_syn.flags), (Seq(0), Seq(6), Flags::RST | Flags::ACK));
+    }
+
+    #[test]
+    fn listen_opens_on_a_syn_alone() {
+        assert_eq!(on_listen(&segment(5, 0, Flags::SYN)), OnListen::Open);
+        assert_eq!(on_listen(&segment(5, 1, Flags::SYN | Flags::ACK)), OnListen::Reset);
+        assert_eq!(on_listen(&segment(5, 1, Flags::RST)), OnListen::Ignore);
+        assert_eq!(on_listen(&segment(5, 0, Flags::SYN | Flags::FIN)), OnListen::Ignore);
+        assert_eq!(on_listen(&segment(5, 0, Flags::default())), OnListen::Ignore);
+    }
+
+    #[test]
+    fn half_open_completes_only_on_the_ack_of_its_own_syn() {
+        let answer = |seq, ack, flags| on_half_open(&segment(seq, ack, flags), Seq(100), Seq(500), 1000);
+        assert_eq!(answer(101, 501, Flags::ACK), OnHalfOpen::Complete);
+        assert_eq!(answer(101, 502, Flags::ACK), OnHalfOpen::Reset);
+        assert_eq!(answer(100, 0, Flags::SYN), OnHalfOpen::Again);
+        assert_eq!(answer(5000, 501, Flags::ACK), OnHalfOpen::Again);
+        assert_eq!(answer(101, 0, Flags::RST), OnHalfOpen::Forget);
+        assert_eq!(answer(102, 0, Flags::RST), OnHalfOpen::Ignore);
+        assert_eq!(answer(101, 0, Flags::default()), OnHalfOpen::Ignore);
+    }
+}

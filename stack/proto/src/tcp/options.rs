@@ -1,0 +1,154 @@
+//! What the SYNs agree on (RFC 7323, RFC 2018), and timestamps: PAWS and the clock that the peer sees.
+
+use super::config::TcpConfig;
+use super::recv::window::{MAX_SCALE, scale_for};
+use super::segment::{Options, Timestamps};
+use super::seq::Seq;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// The options of our SYN.
+pub fn offer(config: &TcpConfig, mss: u16, ts_value: u32) -> Options {
+    Options {
+        mss: Some(mss),
+        window_scale: config.window_scaling.then(|| scale_for(config.recv_buffer)),
+        sack_permitted: config.sack,
+        timestamps: config.timestamps.then_some(Timestamps { value: ts_value, echo: 0 }),
+        ..Options::NONE
+    }
+}
+
+/// The options of our SYN-ACK: nothing that the peer's SYN has not offered.
+//= RFC 7323 1.3, 2.2, 3.2; RFC 2018 2
+pub fn answer(config: &TcpConfig, mss: u16, ts_value: u32, theirs: &Options) -> Options {
+    let offered = offer(config, mss, ts_value);
+    Options {
+        window_scale: offered.window_scale.filter(|_| theirs.window_scale.is_some()),
+        sack_permitted: offered.sack_permitted && theirs.sack_permitted,
+        timestamps: offered
+            .timestamps
+            .zip(theirs.timestamps)
+            .map(|(ours, theirs)| Timestamps { value: ours.value, echo: theirs.value }),
+        ..offered
+    }
+}
+
+/// What both sides have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Negotiated {
+    /// Timestamps go in every segment.
+    pub timestamps: bool,
+    /// SACK may be sent.
+    pub sack: bool,
+    /// How the peer's window field is scaled.
+    pub send_scale: u8,
+    /// How ours is.
+    pub recv_scale: u8,
+}
+
+impl Negotiated {
+    /// From the two SYNs' options.
+    pub fn new(ours: &Options, theirs: &Options) -> Self {
+        //= RFC 7323 2.2: both or neither; 2.3: a shift above 14 counts as 14
+        let scales = ours.window_scale.zip(theirs.window_scale);
+        Self {
+            timestamps: ours.timestamps.is_some() && theirs.timestamps.is_some(),
+            sack: ours.sack_permitted && theirs.sack_permitted,
+            send_scale: scales.map_or(0, |(_, theirs)| theirs.min(MAX_SCALE)),
+            recv_scale: scales.map_or(0, |(ours, _)| ours.min(MAX_SCALE)),
+        }
+    }
+}
+
+/// TSval for a connection: milliseconds plus an offset of its own, so that it tells neither uptime nor other
+/// connections (RFC 7323 5.4, 7).
+pub fn ts_value(now: Instant, offset: u32) -> u32 {
+    (now.as_millis() as u32).wrapping_add(offset)
+}
+
+/// TS.Recent and what goes with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimestampClock {
+    offset: u32,
+    recent: u32,
+    recent_at: Instant,
+}
+
+/// After this much idleness TS.Recent may have wrapped and is not trusted (RFC 7323 5.5).
+const TOO_OLD: Duration = Duration::from_secs(24 * 24 * 3600);
+
+impl TimestampClock {
+    /// A clock whose first echo is `recent`.
+    pub fn new(offset: u32, recent: u32, now: Instant) -> Self {
+        Self { offset, recent, recent_at: now }
+    }
+
+    /// The option for a segment sent now.
+    pub fn stamp(&self, now: Instant) -> Timestamps {
+        Timestamps { value: ts_value(now, self.offset), echo: self.recent }
+    }
+
+    /// TS.Recent.
+    pub fn recent(&self) -> u32 {
+        self.recent
+    }
+
+    /// Our offset.
+    pub fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// PAWS: whether `value` is older than what was seen.
+    //= RFC 7323 5.3 R1
+    pub fn is_old(&self, value: u32, now: Instant) -> bool {
+        Seq(value).before(Seq(self.recent)) && now.saturating_since(self.recent_at) <= TOO_OLD
+    }
+
+    /// Takes the value of an acceptable segment that begins at `seq`, when everything before `last_ack` has been
+    /// acknowledged.
+    //= RFC 7323 4.3 (2)
+    pub fn on_segment(&mut self, value: u32, seq: Seq, last_ack: Seq, now: Instant) {
+        if seq.at_or_before(last_ack) && !self.is_old(value, now) {
+            self.recent = value;
+            self.recent_at = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_holds_only_what_was_offered() {
+        let config = TcpConfig::default();
+        assert_eq!(answer(&config, 1460, 7, &Options::NONE), Options { mss: Some(1460), ..Options::NONE });
+        let theirs = offer(&config, 1460, 99);
+        let ours = answer(&config, 1460, 7, &theirs);
+        assert_eq!(ours.timestamps, Some(Timestamps { value: 7, echo: 99 }));
+        assert_eq!(
+            Negotiated::new(&ours, &theirs),
+            Negotiated { timestamps: true, sack: true, send_scale: 3, recv_scale: 3 }
+        );
+    }
+
+    #[test]
+    fn a_shift_above_14_is_14_and_one_side_alone_has_none() {
+        let ours = offer(&TcpConfig::default(), 1460, 0);
+        let huge = Options { window_scale: Some(255), ..Options::NONE };
+        assert_eq!(Negotiated::new(&ours, &huge).send_scale, 14);
+        assert_eq!(Negotiated::new(&ours, &Options::NONE), Negotiated::default());
+    }
+
+    #[test]
+    fn paws_refuses_the_past_until_24_idle_days() {
+        let mut clock = TimestampClock::new(0, 1000, Instant::ZERO);
+        assert!(clock.is_old(999, Instant::from_millis(1)));
+        assert!(!clock.is_old(1000, Instant::from_millis(1)));
+        assert!(!clock.is_old(999, Instant::ZERO + TOO_OLD + Duration::from_secs(1)));
+        clock.on_segment(1005, Seq(10), Seq(9), Instant::ZERO);
+        assert_eq!(clock.recent(), 1000, "a segment ahead of a gap does not move the clock");
+        clock.on_segment(1005, Seq(9), Seq(9), Instant::ZERO);
+        assert_eq!(clock.recent(), 1005);
+    }
+}

@@ -1,0 +1,264 @@
+//! What is sent: the SYNs, data old and new, the FIN, the ACK (RFC 9293 3.8, 3.10.7.4).
+
+use super::Tcb;
+use super::congestion::CongestionControl;
+use super::options;
+use super::segment::{Flags, Options, Segment};
+use super::send::decide::{Decision, Situation, decide};
+use super::state::State;
+use super::timers::Timer;
+use crate::memory::{Buf, Token};
+use crate::time::Instant;
+
+/// What the endpoint has to do next for this connection.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Send this segment; its payload, if any, lies in a frame that the connection keeps.
+    Send {
+        /// The header.
+        segment: Segment,
+        /// The payload.
+        payload: Option<&'a mut Buf>,
+        /// It was sent before.
+        again: bool,
+    },
+    /// Chunk `index` of the queue does not go whole: copy all but its first `at` bytes into a frame of their own and
+    /// call [`Tcb::split`].
+    Split {
+        /// The chunk.
+        index: usize,
+        /// Where.
+        at: u16,
+    },
+}
+
+/// What may leave now that is not data.
+enum Control {
+    Syn,
+    SynAck,
+    Fin { again: bool },
+    Probe,
+    Ack,
+}
+
+impl Tcb {
+    /// The next thing to do, until there is none. `posted` says whether the device still has a frame; `frames_left`
+    /// whether a segment without payload will find one.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        posted: impl Fn(&Token) -> bool,
+        frames_left: bool,
+    ) -> Option<Step<'_>> {
+        if frames_left && self.syn_due {
+            let control = if self.state == State::SynSent { Control::Syn } else { Control::SynAck };
+            return Some(self.send_control(now, &control));
+        }
+        if !self.state.is_synchronized() {
+            return None;
+        }
+        if frames_left && self.reassembly.has_gap() && self.ack.is_due(now) {
+            // SACK blocks go in a segment of their own: in front of data they would move the payload.
+            return Some(self.send_control(now, &Control::Ack));
+        }
+        if self.resend_front {
+            if self.snd.front_sent().is_some_and(|chunk| !posted(&chunk.buf.token)) {
+                return self.send_front_again(now);
+            }
+            if self.snd.queued() == 0 && self.snd.outstanding() > 0 && frames_left {
+                self.resend_front = false;
+                return Some(self.send_control(now, &Control::Fin { again: true }));
+            }
+        }
+        match self.decide_next(&posted) {
+            Some(Decision::Whole) => return self.send_next(now),
+            Some(Decision::Part(at)) if frames_left => return Some(Step::Split { index: self.snd.next_index(), at }),
+            Some(Decision::Closed) => self.watch_window(now),
+            _ => {}
+        }
+        if frames_left && self.snd.fin_is_next() {
+            let again = self.snd.max().after(self.snd.nxt());
+            return Some(self.send_control(now, &Control::Fin { again }));
+        }
+        if frames_left && self.probe_peer {
+            return Some(self.send_control(now, &Control::Probe));
+        }
+        (frames_left && self.ack.is_due(now)).then(|| self.send_control(now, &Control::Ack))
+    }
+
+    /// Chunk `index` keeps its first `at` bytes; `tail` has a copy of the others.
+    pub fn split(&mut self, index: usize, at: u16, tail: Buf) {
+        self.snd.split(index, at, tail);
+    }
+
+    /// The bytes of chunk `index`, to copy from.
+    pub fn chunk(&self, index: usize) -> Option<&Buf> {
+        self.snd.chunk(index)
+    }
+
+    /// What to do with the chunk at SND.NXT, if there is one and the device does not have it.
+    fn decide_next(&mut self, posted: &impl Fn(&Token) -> bool) -> Option<Decision> {
+        let mss = self.size.effective();
+        let finished = self.snd.is_finished();
+        let (in_flight, outstanding) = (self.snd.in_flight(), self.snd.outstanding());
+        let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
+        let (chunk, last) = self.snd.next_chunk()?;
+        if posted(&chunk.buf.token) {
+            return None;
+        }
+        let len = chunk.buf.len;
+        let situation = Situation {
+            chunk: len,
+            last,
+            finished,
+            in_flight,
+            window: self.snd_window.size(),
+            max_window: self.snd_window.max(),
+            cwnd: self.congestion.cwnd().saturating_add(beyond),
+            mss,
+            nodelay: self.config.nodelay,
+            probe: self.probe_window,
+        };
+        Some(match decide(&situation) {
+            // The path has become narrower since the chunk was filled.
+            Decision::Whole if len > mss => Decision::Part(mss),
+            Decision::Closed if outstanding > 0 && self.snd_window.size() > 0 => Decision::Wait,
+            decision => decision,
+        })
+    }
+
+    /// The window is closed and nothing is in flight that would bring an ACK: probe it in a while.
+    fn watch_window(&mut self, now: Instant) {
+        let interval = self.persist.interval(self.rto.base(), self.config.rto_max);
+        self.timers.arm_if_idle(Timer::Persist, now + interval);
+    }
+
+    fn send_next(&mut self, now: Instant) -> Option<Step<'_>> {
+        let seq = self.snd.nxt();
+        let index = self.snd.next_index();
+        let (chunk, last) = self.snd.next_chunk()?;
+        let (len, again) = (chunk.buf.len, chunk.was_sent());
+        if self.snd.outstanding() == 0 && now.saturating_since(self.sent_at) > self.rto.base() {
+            self.congestion.on_idle();
+        }
+        let fin = last && self.snd.is_finished();
+        self.snd.on_sent_next(now, fin);
+        self.probe_window = false;
+        let mut flags = Flags::ACK;
+        if last {
+            //= RFC 9293 3.9.1.2: PSH in the last buffered segment (MUST-61)
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        let segment = self.data_segment(now, seq, flags, len, again);
+        Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again })
+    }
+
+    fn send_front_again(&mut self, now: Instant) -> Option<Step<'_>> {
+        self.resend_front = false;
+        let seq = self.snd.una();
+        let len = self.snd.chunk(0)?.len;
+        self.snd.on_resent_front(now);
+        let segment = self.data_segment(now, seq, Flags::ACK, len, true);
+        Some(Step::Send { segment, payload: self.snd.chunk_mut(0), again: true })
+    }
+
+    fn data_segment(&mut self, now: Instant, seq: super::seq::Seq, flags: Flags, len: u16, again: bool) -> Segment {
+        if again {
+            self.retransmits += 1;
+        }
+        self.arm_retransmit(now);
+        let options = self.data_options(now);
+        let window = self.on_ack_goes(now);
+        Segment { seq, ack: self.rcv.next(), flags, window, len, options, ..Segment::default() }
+    }
+
+    fn send_control(&mut self, now: Instant, control: &Control) -> Step<'_> {
+        let (segment, again) = match control {
+            Control::Syn | Control::SynAck => self.syn(now, matches!(control, Control::SynAck)),
+            Control::Fin { again } => {
+                let segment = self.fin(now, *again);
+                (segment, *again)
+            }
+            Control::Probe => {
+                self.probe_peer = false;
+                //= RFC 9293 3.8.4: SEG.SEQ = SND.NXT-1, with no data
+                (Segment { seq: self.snd.nxt() - 1, ..self.pure_ack(now) }, false)
+            }
+            Control::Ack => (self.pure_ack(now), false),
+        };
+        if again {
+            self.retransmits += 1;
+        }
+        Step::Send { segment, payload: None, again }
+    }
+
+    /// Our SYN, or SYN-ACK when both sides opened at once.
+    fn syn(&mut self, now: Instant, ack: bool) -> (Segment, bool) {
+        self.syn_due = false;
+        self.arm_retransmit(now);
+        let stamp = self.clock.stamp(now);
+        let mut options = options::offer(&self.config, self.link.mss, stamp.value);
+        let mut flags = Flags::SYN;
+        if ack {
+            flags = flags | Flags::ACK;
+            options.window_scale =
+                options.window_scale.filter(|_| self.agreed.recv_scale > 0 || self.agreed.send_scale > 0);
+            options.sack_permitted &= self.agreed.sack;
+            options.timestamps = options.timestamps.filter(|_| self.agreed.timestamps).map(|_| stamp);
+            self.last_ack_sent = self.rcv.next();
+        }
+        let window = self.rcv.advertise_unscaled();
+        self.sent_at = now;
+        let segment = Segment { seq: self.iss, ack: self.rcv.next(), flags, window, options, ..Segment::default() };
+        let segment = if ack { segment } else { Segment { ack: super::seq::Seq(0), ..segment } };
+        (segment, self.rto.expiries() > 0)
+    }
+
+    fn fin(&mut self, now: Instant, again: bool) -> Segment {
+        let seq = if self.snd.fin_is_next() {
+            let seq = self.snd.nxt();
+            self.snd.on_sent_fin();
+            seq
+        } else {
+            self.snd.max() - 1
+        };
+        self.arm_retransmit(now);
+        let _ = again;
+        Segment { seq, flags: Flags::FIN | Flags::ACK, ..self.pure_ack(now) }
+    }
+
+    /// An ACK and nothing else. It counts as sent.
+    pub(super) fn pure_ack(&mut self, now: Instant) -> Segment {
+        let mut options = self.data_options(now);
+        if self.agreed.sack {
+            options.sack = self.reassembly.sack_blocks();
+            if options.timestamps.is_some() {
+                // Forty bytes of options hold three ranges beside timestamps.
+                options.sack.truncate(3);
+            }
+        }
+        let window = self.on_ack_goes(now);
+        Segment { seq: self.snd.nxt(), ack: self.rcv.next(), flags: Flags::ACK, window, options, ..Segment::default() }
+    }
+
+    fn data_options(&self, now: Instant) -> Options {
+        Options { timestamps: self.agreed.timestamps.then(|| self.clock.stamp(now)), ..Options::NONE }
+    }
+
+    /// A segment with ACK leaves: gives its window field.
+    fn on_ack_goes(&mut self, now: Instant) -> u16 {
+        self.ack.on_sent();
+        self.last_ack_sent = self.rcv.next();
+        self.sent_at = now;
+        self.rcv.advertise(self.size.effective())
+    }
+
+    /// Something that takes sequence numbers leaves.
+    //= RFC 6298 5.1
+    fn arm_retransmit(&mut self, now: Instant) {
+        self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
+    }
+}

@@ -1,0 +1,115 @@
+//! When to acknowledge: at once, with the next data, or a little later (RFC 9293 3.8.6.3, RFC 5681 4.2).
+
+use crate::time::Instant;
+use core::time::Duration;
+
+/// Segments at the start of a connection, and after idleness, that are acknowledged at once so that the peer's
+/// congestion window opens quickly. Linux has 16.
+const QUICK: u8 = 16;
+
+/// Decides when an ACK is due; sending anything with ACK settles it.
+#[derive(Clone, Copy, Debug)]
+pub struct AckPolicy {
+    unacked: u32,
+    quick: u8,
+    now: bool,
+    deadline: Option<Instant>,
+}
+
+impl Default for AckPolicy {
+    fn default() -> Self {
+        Self { unacked: 0, quick: QUICK, now: false, deadline: None }
+    }
+}
+
+impl AckPolicy {
+    /// `len` bytes came in order.
+    pub fn on_data(&mut self, now: Instant, len: u32, mss: u16, delay: Duration) {
+        self.unacked += len;
+        //= RFC 9293 3.8.6.3: at least every second full-sized segment (SHLD-19), within 500 ms (MUST-40)
+        if self.quick > 0 || delay.is_zero() || self.unacked >= 2 * u32::from(mss) {
+            self.quick = self.quick.saturating_sub(1);
+            self.now = true;
+        } else if self.deadline.is_none() {
+            self.deadline = Some(now + delay.min(Duration::from_millis(499)));
+        }
+    }
+
+    /// Something came that has to be acknowledged at once: out of order, filling a gap, a FIN, a probe, a segment
+    /// that was not acceptable.
+    //= RFC 5681 4.2
+    pub fn force(&mut self) {
+        self.now = true;
+    }
+
+    /// The connection was idle: the peer's congestion window may have shrunk.
+    pub fn on_idle(&mut self) {
+        self.quick = QUICK;
+    }
+
+    /// Whether an ACK has to go out now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.now || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// When a delayed ACK falls due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// A segment with ACK was sent.
+    pub fn on_sent(&mut self) {
+        *self = Self { unacked: 0, quick: self.quick, now: false, deadline: None };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(40);
+
+    fn past_the_quick_start() -> AckPolicy {
+        AckPolicy { quick: 0, ..AckPolicy::default() }
+    }
+
+    #[test]
+    fn every_second_full_segment_is_acknowledged_at_once() {
+        let mut ack = past_the_quick_start();
+        ack.on_data(Instant::ZERO, 1460, 1460, DELAY);
+        assert!(!ack.is_due(Instant::ZERO));
+        ack.on_data(Instant::ZERO, 1460, 1460, DELAY);
+        assert!(ack.is_due(Instant::ZERO));
+        ack.on_sent();
+        assert!(!ack.is_due(Instant::ZERO + DELAY));
+    }
+
+    #[test]
+    fn a_single_small_segment_waits_for_the_delay_and_no_longer() {
+        let mut ack = past_the_quick_start();
+        ack.on_data(Instant::ZERO, 10, 1460, DELAY);
+        ack.on_data(Instant::from_millis(30), 10, 1460, DELAY);
+        assert_eq!(ack.deadline(), Some(Instant::from_millis(40)));
+        assert!(!ack.is_due(Instant::from_millis(39)));
+        assert!(ack.is_due(Instant::from_millis(40)));
+    }
+
+    #[test]
+    fn the_delay_stays_below_half_a_second_whatever_is_asked() {
+        let mut ack = past_the_quick_start();
+        ack.on_data(Instant::ZERO, 10, 1460, Duration::from_secs(9));
+        assert_eq!(ack.deadline(), Some(Instant::from_millis(499)));
+    }
+
+    #[test]
+    fn the_first_segments_are_acknowledged_at_once() {
+        let mut ack = AckPolicy::default();
+        for _ in 0..QUICK {
+            ack.on_data(Instant::ZERO, 10, 1460, DELAY);
+            assert!(ack.is_due(Instant::ZERO));
+            ack.on_sent();
+        }
+        ack.on_data(Instant::ZERO, 10, 1460, DELAY);
+        assert!(!ack.is_due(Instant::ZERO));
+    }
+}

@@ -1,0 +1,49 @@
+//! The urgent mark of what is received (RFC 9293 3.8.5, RFC 6093). The bytes themselves stay in the stream.
+
+use crate::tcp::seq::Seq;
+
+/// RCV.UP: the number after the last urgent byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Urgent {
+    mark: Option<Seq>,
+}
+
+impl Urgent {
+    /// A segment that begins at `seq` has URG with `pointer`; says whether the mark has moved on.
+    //= RFC 9293 3.10.7.4, sixth step: RCV.UP <- max(RCV.UP, SEG.UP); RFC 6093 4: it points behind the urgent data
+    pub fn on_segment(&mut self, seq: Seq, pointer: u16) -> bool {
+        let mark = seq + u32::from(pointer);
+        let moved = self.mark.is_none_or(|old| mark.after(old));
+        if moved {
+            self.mark = Some(mark);
+        }
+        moved
+    }
+
+    /// The mark, until the application has read past it.
+    pub fn mark(&self) -> Option<Seq> {
+        self.mark
+    }
+
+    /// Everything before `read` has been read.
+    pub fn on_read(&mut self, read: Seq) {
+        self.mark = self.mark.filter(|mark| mark.after(read));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_moves_forward_and_ends_when_it_is_read() {
+        let mut urgent = Urgent::default();
+        assert!(urgent.on_segment(Seq(10), 5));
+        assert!(!urgent.on_segment(Seq(9), 5));
+        assert_eq!(urgent.mark(), Some(Seq(15)));
+        urgent.on_read(Seq(14));
+        assert_eq!(urgent.mark(), Some(Seq(15)));
+        urgent.on_read(Seq(15));
+        assert_eq!(urgent.mark(), None);
+    }
+}

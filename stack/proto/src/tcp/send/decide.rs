@@ -1,0 +1,117 @@
+//! How much of the next chunk may go now: the windows, silly-window avoidance and Nagle.
+
+/// What the decision depends on. All in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// Payload of the chunk at SND.NXT.
+    pub chunk: u16,
+    /// Nothing is queued behind it.
+    pub last: bool,
+    /// A FIN follows the last chunk.
+    pub finished: bool,
+    /// SND.NXT - SND.UNA.
+    pub in_flight: u32,
+    /// SND.WND.
+    pub window: u32,
+    /// The largest window the peer ever offered.
+    pub max_window: u32,
+    /// What the congestion control allows in flight.
+    pub cwnd: u32,
+    /// Effective MSS.
+    pub mss: u16,
+    /// Nagle is off.
+    pub nodelay: bool,
+    /// The persist timer fired: something must go, whatever the window.
+    pub probe: bool,
+}
+
+/// The answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Send the whole chunk.
+    Whole,
+    /// Send this many bytes, fewer than the chunk has.
+    Part(u16),
+    /// The congestion window is full, or Nagle waits for an ACK.
+    Wait,
+    /// The peer's window is too small: the persist timer watches over it.
+    Closed,
+}
+
+/// Decides on the chunk at SND.NXT.
+pub fn decide(s: &Situation) -> Decision {
+    let room = s.window.saturating_sub(s.in_flight);
+    let chunk = u32::from(s.chunk);
+    if s.probe {
+        //= RFC 9293 3.8.6.1: at least one octet of new data, even if the send window is zero (MUST-35, MUST-36)
+        return if room >= chunk { Decision::Whole } else { part(room.max(1), s.chunk) };
+    }
+    if s.in_flight > 0 && s.in_flight + chunk > s.cwnd {
+        return Decision::Wait;
+    }
+    if room < chunk {
+        //= RFC 9293 3.8.6.2.1: a fraction of the window only if it is at least half of the largest (MUST-38)
+        return if room > 0 && room >= s.max_window / 2 { part(room, s.chunk) } else { Decision::Closed };
+    }
+    //= RFC 9293 3.7.4: a small segment waits while unacknowledged data is in flight (SHLD-7, MUST-17)
+    let small = s.chunk < s.mss && s.last && !s.finished;
+    if small && s.in_flight > 0 && !s.nodelay { Decision::Wait } else { Decision::Whole }
+}
+
+fn part(bytes: u32, chunk: u16) -> Decision {
+    match u16::try_from(bytes) {
+        Ok(bytes) if bytes < chunk => Decision::Part(bytes),
+        _ => Decision::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Situation {
+        Situation {
+            chunk: 1460,
+            last: false,
+            finished: false,
+            in_flight: 0,
+            window: 65_535,
+            max_window: 65_535,
+            cwnd: 14_600,
+            mss: 1460,
+            nodelay: false,
+            probe: false,
+        }
+    }
+
+    #[test]
+    fn an_open_window_takes_whole_chunks_up_to_the_congestion_window() {
+        assert_eq!(decide(&open()), Decision::Whole);
+        assert_eq!(decide(&Situation { in_flight: 13_140, ..open() }), Decision::Whole);
+        assert_eq!(decide(&Situation { in_flight: 13_141, ..open() }), Decision::Wait);
+        assert_eq!(decide(&Situation { cwnd: 100, ..open() }), Decision::Whole, "one segment may always go");
+    }
+
+    #[test]
+    fn a_small_window_is_not_filled_with_slivers() {
+        assert_eq!(decide(&Situation { window: 1000, ..open() }), Decision::Closed);
+        assert_eq!(decide(&Situation { window: 1000, max_window: 2000, ..open() }), Decision::Part(1000));
+        assert_eq!(decide(&Situation { window: 0, ..open() }), Decision::Closed);
+    }
+
+    #[test]
+    fn a_probe_sends_one_byte_into_a_closed_window() {
+        assert_eq!(decide(&Situation { window: 0, probe: true, ..open() }), Decision::Part(1));
+        assert_eq!(decide(&Situation { window: 0, probe: true, chunk: 1, ..open() }), Decision::Whole);
+        assert_eq!(decide(&Situation { window: 700, probe: true, ..open() }), Decision::Part(700));
+    }
+
+    #[test]
+    fn nagle_holds_a_small_last_segment_only_while_data_is_in_flight() {
+        let small = Situation { chunk: 10, last: true, ..open() };
+        assert_eq!(decide(&small), Decision::Whole);
+        assert_eq!(decide(&Situation { in_flight: 1, ..small }), Decision::Wait);
+        assert_eq!(decide(&Situation { in_flight: 1, nodelay: true, ..small }), Decision::Whole);
+        assert_eq!(decide(&Situation { in_flight: 1, finished: true, ..small }), Decision::Whole);
+    }
+}

@@ -1,0 +1,6 @@
+//! The sending machines: window, queue, and how much may go.
+
+pub mod decide;
+pub mod persist;
+pub mod queue;
+pub mod window;

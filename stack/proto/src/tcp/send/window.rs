@@ -1,0 +1,76 @@
+//! The send window: what the peer lets us send (RFC 9293 3.8.6, 3.10.7.4 fifth step).
+
+use crate::tcp::seq::Seq;
+
+/// SND.WND with the segment that last set it.
+#[derive(Clone, Copy, Debug)]
+pub struct SendWindow {
+    size: u32,
+    max: u32,
+    wl1: Seq,
+    wl2: Seq,
+    scale: u8,
+}
+
+impl SendWindow {
+    /// The window that a SYN or SYN-ACK gave: `field` is not scaled (RFC 7323 2.2).
+    pub fn from_syn(field: u16, seq: Seq, ack: Seq, scale: u8) -> Self {
+        let size = u32::from(field);
+        Self { size, max: size, wl1: seq, wl2: ack, scale: scale.min(crate::tcp::recv::window::MAX_SCALE) }
+    }
+
+    /// Bytes past SND.UNA that the peer takes.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The largest window the peer has offered: MAX.SND.WND of RFC 5961 and Max(SND.WND) of RFC 9293 3.8.6.2.1.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// Whether `field`, in a segment that is not older than the one that set the window, says what we know already.
+    pub fn is_current(&self, field: u16, seq: Seq) -> bool {
+        u32::from(field) << self.scale == self.size && self.wl1.at_or_before(seq)
+    }
+
+    /// Takes the window of an acceptable segment, unless a newer segment has set it; says whether it has changed.
+    //= RFC 9293 3.10.7.4: SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)
+    pub fn on_segment(&mut self, field: u16, seq: Seq, ack: Seq) -> bool {
+        let newer = self.wl1.before(seq) || (self.wl1 == seq && self.wl2.at_or_before(ack));
+        if !newer {
+            return false;
+        }
+        self.wl1 = seq;
+        self.wl2 = ack;
+        let size = u32::from(field) << self.scale;
+        let changed = size != self.size;
+        self.size = size;
+        self.max = self.max.max(size);
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_segment_does_not_change_the_window() {
+        let mut window = SendWindow::from_syn(1000, Seq(5), Seq(9), 0);
+        assert!(window.on_segment(2000, Seq(6), Seq(9)));
+        assert!(!window.on_segment(10, Seq(5), Seq(20)), "older sequence number");
+        assert!(!window.on_segment(10, Seq(6), Seq(8)), "older acknowledgment");
+        assert!(window.on_segment(0, Seq(6), Seq(9)));
+        assert_eq!((window.size(), window.max()), (0, 2000));
+    }
+
+    #[test]
+    fn the_scale_is_for_segments_and_not_for_syns() {
+        let mut window = SendWindow::from_syn(65_535, Seq(0), Seq(0), 7);
+        assert_eq!(window.size(), 65_535);
+        window.on_segment(65_535, Seq(1), Seq(1));
+        assert_eq!(window.size(), 65_535 << 7);
+        assert!(window.is_current(65_535, Seq(2)));
+    }
+}

@@ -1,0 +1,127 @@
+//! What happens by itself: expired timers, and which of them run.
+
+use super::Tcb;
+use super::close::CloseReason;
+use super::congestion::CongestionControl;
+use super::keepalive::OnExpiry;
+use super::state::{Event, State};
+use super::timers::Timer;
+use crate::time::Instant;
+
+impl Tcb {
+    /// When [`on_time`](Self::on_time) wants to be called at the latest; it may be called at any time.
+    pub fn deadline(&self) -> Option<Instant> {
+        let timers = self.timers.earliest();
+        match (timers, self.ack.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Time has passed. Says whether the retransmission timer fired.
+    pub fn on_time(&mut self, now: Instant) -> bool {
+        let mut retransmits = false;
+        if self.timers.take_expired(Timer::Retransmit, now) {
+            self.on_retransmission_time_out(now);
+            retransmits = true;
+        }
+        if self.timers.take_expired(Timer::Persist, now) {
+            self.on_persist_time_out(now);
+        }
+        if self.timers.take_expired(Timer::Keepalive, now) {
+            self.on_keepalive_time_out(now);
+        }
+        if self.timers.take_expired(Timer::Close, now) {
+            if self.state == State::TimeWait {
+                self.transition(Event::TimeWaitOver);
+            }
+            self.end(CloseReason::Finished);
+        }
+        self.arm_timers(now);
+        self.check_consistency();
+        retransmits
+    }
+
+    //= RFC 6298 5.4 to 5.7
+    fn on_retransmission_time_out(&mut self, now: Instant) {
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            if self.rto.expiries() >= self.config.syn_retries {
+                self.end(CloseReason::TimedOut);
+                return;
+            }
+            self.rto.on_expiry(now);
+            self.syn_due = true;
+            return;
+        }
+        let first = self.rto.expiries() == 0;
+        self.rto.on_expiry(now);
+        //= RFC 9293 3.8.3: R2 closes the connection (MUST-20)
+        if self.rto.silent_for(now) >= self.config.give_up_after {
+            self.end(CloseReason::TimedOut);
+            return;
+        }
+        self.congestion.on_time_out(self.snd.outstanding(), first);
+        self.recovery.on_time_out(self.snd.max());
+        self.resend_front = false;
+        self.snd.rewind();
+    }
+
+    fn on_persist_time_out(&mut self, now: Instant) {
+        //= RFC 9293 3.8.6.1: not given up as long as the peer acknowledges (MUST-37)
+        if now.saturating_since(self.heard_at) >= self.config.give_up_after {
+            self.end(CloseReason::TimedOut);
+            return;
+        }
+        self.persist.on_probe();
+        self.snd.rewind();
+        self.probe_window = true;
+    }
+
+    fn on_keepalive_time_out(&mut self, now: Instant) {
+        let Some(config) = self.config.keepalive else { return };
+        if self.keepalive.deadline(&config, self.heard_at, self.heard_at) > now {
+            return;
+        }
+        match self.keepalive.on_expiry(&config) {
+            OnExpiry::Probe => {
+                self.probe_peer = true;
+                self.timers.arm(Timer::Keepalive, now + config.interval);
+            }
+            OnExpiry::GiveUp => self.end(CloseReason::TimedOut),
+        }
+    }
+
+    /// Starts and stops timers so that a connection with something to do has one.
+    pub(super) fn arm_timers(&mut self, now: Instant) {
+        match self.state {
+            State::Closed | State::Listen | State::TimeWait => return,
+            State::SynSent | State::SynReceived => {
+                if !self.syn_due {
+                    self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
+                }
+                return;
+            }
+            _ => {}
+        }
+        if self.snd.outstanding() == 0 {
+            self.timers.cancel(Timer::Retransmit);
+        } else if self.snd_window.size() == 0 {
+            // What is out is a probe, or lies behind an edge that the peer took back: probing goes on, and it is
+            // the peer's silence that ends it, not the number of time-outs.
+            self.timers.cancel(Timer::Retransmit);
+            let interval = self.persist.interval(self.rto.base(), self.config.rto_max);
+            self.timers.arm_if_idle(Timer::Persist, now + interval);
+        } else {
+            self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
+        }
+        if let Some(config) = self.config.keepalive {
+            //= RFC 9293 3.8.4: probes only when nothing is in flight (MUST-28 for the time)
+            if self.snd.outstanding() > 0 {
+                self.timers.cancel(Timer::Keepalive);
+            } else {
+                let at = self.keepalive.deadline(&config, self.heard_at, now);
+                self.timers.arm_if_idle(Timer::Keepalive, at);
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The calls of the application (RFC 9293 3.10.1 to 3.10.6, 3.9.1).
+
+use super::close::CloseReason;
+use super::config::TcpConfig;
+use super::congestion::CongestionControl;
+use super::effects::Effects;
+use super::info::TcpInfo;
+use super::segment::{Flags, Segment};
+use super::seq::Seq;
+use super::state::{Event, State};
+use super::timers::Timer;
+use super::{News, Tcb};
+use crate::memory::Buf;
+use crate::time::Instant;
+
+impl Tcb {
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How the connection ended, once it has.
+    pub fn ended(&self) -> Option<CloseReason> {
+        self.ended
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &TcpConfig {
+        &self.config
+    }
+
+    /// News for the application; they are told once.
+    pub fn take_news(&mut self) -> News {
+        core::mem::take(&mut self.news)
+    }
+
+    /// The offset of our timestamps.
+    pub fn ts_offset(&self) -> u32 {
+        self.clock.offset()
+    }
+
+    /// Whether data that begins at `seq` is the next in order.
+    pub fn expects(&self, seq: Seq) -> bool {
+        self.rcv.next() == seq
+    }
+
+    /// Whether the application has closed for reading and gets no news but the end.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Payload bytes of a full segment.
+    pub fn mss(&self) -> u16 {
+        self.size.effective()
+    }
+
+    /// Bytes of TCP header and options in front of data.
+    pub fn data_header_len(&self) -> u16 {
+        if self.agreed.timestamps { 32 } else { 20 }
+    }
+
+    /// Whether the sending side is open (RFC 9293 3.10.2).
+    pub fn may_send(&self) -> bool {
+        self.state.sends_data() && !self.snd.is_finished()
+    }
+
+    /// Bytes that may be queued now.
+    pub fn send_room(&self) -> u32 {
+        if self.may_send() { self.config.send_buffer.saturating_sub(self.snd.queued()) } else { 0 }
+    }
+
+    /// The application was refused room: it is told when there is some.
+    pub fn want_room(&mut self) {
+        self.wants_room = true;
+    }
+
+    /// Whether it was.
+    pub fn wants_room(&self) -> bool {
+        self.wants_room
+    }
+
+    /// There is room for another reason than an ACK: frames have become free.
+    pub fn offer_room(&mut self) {
+        if self.wants_room && self.send_room() > 0 {
+            self.wants_room = false;
+            self.news.writable = true;
+        }
+    }
+
+    /// The last chunk, when small writes may still join it.
+    pub fn open_tail(&mut self) -> Option<&mut Buf> {
+        self.snd.open_tail()
+    }
+
+    /// `n` bytes have joined the last chunk.
+    pub fn grew(&mut self, n: u16) {
+        self.snd.grew(n);
+    }
+
+    /// Queues a chunk of at most [`mss`](Self::mss) bytes.
+    pub fn push(&mut self, buf: Buf) {
+        self.snd.push(buf);
+    }
+
+    /// The next bytes in order; the frame is the caller's.
+    pub fn recv(&mut self) -> Option<Buf> {
+        self.reassembly.pop()
+    }
+
+    /// Puts bytes back in front.
+    pub fn unread(&mut self, buf: Buf) {
+        self.reassembly.unread(buf);
+    }
+
+    /// Whether nothing is ready to read.
+    pub fn is_drained(&self) -> bool {
+        self.reassembly.is_drained()
+    }
+
+    /// `n` bytes have been read for good: the window opens, and the peer hears of it at once when that matters.
+    pub fn consumed(&mut self, n: u32) {
+        self.rcv.on_read(n);
+        self.urgent.on_read(self.rcv.next() - self.rcv.held());
+        if self.state.receives_data() && self.rcv.wants_update(self.size.effective()) {
+            self.ack.force();
+        }
+    }
+
+    /// The urgent mark: the number of bytes from the next unread one to the one behind the urgent data (RFC 6093).
+    pub fn urgent_mark(&self) -> Option<u32> {
+        let unread = self.rcv.next() - self.rcv.held();
+        self.urgent.mark().filter(|mark| mark.after(unread)).map(|mark| mark.since(unread))
+    }
+
+    /// Nothing more will be sent: a FIN follows what is queued (RFC 9293 3.10.4).
+    pub fn shutdown_write(&mut self, now: Instant) {
+        match self.state {
+            State::SynSent => self.end(CloseReason::Aborted),
+            // The call is queued until ESTABLISHED.
+            State::SynReceived => self.snd.finish(),
+            State::Established | State::CloseWait if !self.snd.is_finished() => {
+                self.snd.finish();
+                self.transition(Event::Close);
+            }
+            _ => {}
+        }
+        self.arm_timers(now);
+    }
+
+    /// The application will not read any more: what has come and what comes is thrown away, and acknowledged.
+    pub fn shutdown_read(&mut self, fx: &mut Effects) {
+        self.discard = true;
+        self.throw_away(fx);
+    }
+
+    /// Frees everything that is ready to read.
+    pub(super) fn throw_away(&mut self, fx: &mut Effects) {
+        while let Some(buf) = self.reassembly.pop() {
+            self.consumed(u32::from(buf.len));
+            fx.freed.push(buf.token);
+        }
+        self.news.readable = false;
+    }
+
+    /// The application is done with the connection: what is queued still goes out, then the FIN. Unread data means
+    /// that the peer has to learn of it by an RST.
+    pub fn close(&mut self, now: Instant, fx: &mut Effects) {
+        //= RFC 9293 3.6, RFC 1122 4.2.2.13, RFC 2525 2.17: closed with data unread
+        if !self.reassembly.is_drained() && !self.discard && self.state.is_synchronized() {
+            self.abort(fx);
+            return;
+        }
+        self.deaf = true;
+        self.reassembly.clear_ahead(&mut |token| fx.freed.push(token));
+        self.shutdown_write(now);
+        if self.state == State::FinWait2 {
+            self.timers.arm_if_idle(Timer::Close, now + self.config.fin_wait_2);
+        }
+    }
+
+    /// Ends the connection with an RST (RFC 9293 3.10.5). Queued data is lost.
+    pub fn abort(&mut self, fx: &mut Effects) {
+        self.deaf = true;
+        self.abort_for(CloseReason::Aborted, fx);
+    }
+
+    /// The same for another reason, of which the application still hears.
+    pub fn abort_for(&mut self, reason: CloseReason, fx: &mut Effects) {
+        if self.state.is_synchronized() && !matches!(self.state, State::TimeWait) || self.state == State::SynReceived {
+            fx.reply = Some(self.reset());
+        }
+        self.end(reason);
+    }
+
+    /// Ends the connection without a word: the stack stops, or the peer can't be reached.
+    pub fn kill(&mut self, reason: CloseReason) {
+        self.end(reason);
+    }
+
+    /// The RST of an abort.
+    pub(super) fn reset(&self) -> Segment {
+        Segment {
+            seq: self.snd.nxt().max(self.iss + 1),
+            ack: self.rcv.next(),
+            flags: Flags::RST | Flags::ACK,
+            ..Segment::default()
+        }
+    }
+
+    /// Gives every frame back; the connection must not be used after.
+    pub fn release(&mut self, fx: &mut Effects) {
+        self.snd.clear(&mut |token| fx.freed.push(token));
+        self.reassembly.clear(&mut |token| fx.freed.push(token));
+    }
+
+    /// Frames that the connection holds.
+    pub fn frames(&self) -> usize {
+        self.snd.frames() + self.reassembly.frames()
+    }
+
+    /// The path carries segments of at most `mss` bytes (RFC 1191). `quoted` is the sequence number in the ICMP
+    /// message; it has to be in flight (RFC 5927 4.1).
+    pub fn on_too_big(&mut self, mss: u16, quoted: Seq) -> bool {
+        if !self.is_in_flight(quoted) {
+            return false;
+        }
+        self.size.on_too_big(mss);
+        self.congestion.set_mss(self.size.effective());
+        self.snd.rewind();
+        true
+    }
+
+    /// An ICMP error quotes `quoted`. A hard error ends only an attempt to open (RFC 5927 5.2); otherwise the
+    /// retransmission time-out decides (RFC 9293 3.9.2.2, MUST-56).
+    pub fn on_unreachable(&mut self, quoted: Seq, hard: bool) -> bool {
+        let opening = matches!(self.state, State::SynSent | State::SynReceived) && quoted == self.iss;
+        if opening && hard {
+            self.end(CloseReason::Unreachable);
+        }
+        opening || self.is_in_flight(quoted)
+    }
+
+    fn is_in_flight(&self, quoted: Seq) -> bool {
+        quoted.in_window(self.snd.una(), self.snd.outstanding())
+    }
+
+    /// A snapshot for the application and for tools.
+    pub fn info(&self) -> TcpInfo {
+        TcpInfo {
+            state: self.state,
+            srtt: self.rtt.smoothed(),
+            rto: self.rto.base(),
+            cwnd: self.congestion.cwnd(),
+            ssthresh: self.congestion.ssthresh(),
+            mss: self.size.effective(),
+            send_window: self.snd_window.size(),
+            recv_window: self.rcv.size(),
+            in_flight: self.snd.outstanding(),
+            unsent: self.snd.unsent(),
+            unread: self.rcv.held(),
+            retransmits: self.retransmits,
+        }
+    }
+}

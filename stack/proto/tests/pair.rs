@@ -1,0 +1,397 @@
+//! Two endpoints joined by a wire without delay: the smallest network there is.
+
+use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, SendError, Shutdown, Transmit};
+use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::state::State;
+use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, Memory, SocketAddr, Token};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Frames in plain memory that know who has them.
+struct Frames {
+    frames: Vec<Vec<u8>>,
+    free: Vec<u32>,
+}
+
+impl Frames {
+    fn new(count: u32) -> Self {
+        Self { frames: vec![vec![0; 2048]; count as usize], free: (0..count).rev().collect() }
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Option<Buf> {
+        let token = self.alloc()?;
+        self.bytes_mut(&token)[..bytes.len()].copy_from_slice(bytes);
+        Some(Buf::new(token, 0, bytes.len() as u16))
+    }
+}
+
+impl Memory for Frames {
+    fn alloc(&mut self) -> Option<Token> {
+        self.free.pop().map(Token::new)
+    }
+
+    fn free(&mut self, token: Token) {
+        assert!(!self.free.contains(&token.index()), "frame {} is freed twice", token.index());
+        self.free.push(token.index());
+    }
+
+    fn bytes(&self, token: &Token) -> &[u8] {
+        &self.frames[token.index() as usize]
+    }
+
+    fn bytes_mut(&mut self, token: &Token) -> &mut [u8] {
+        &mut self.frames[token.index() as usize]
+    }
+
+    fn is_posted(&self, _: &Token) -> bool {
+        false
+    }
+
+    fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    fn frame_len(&self) -> usize {
+        2048
+    }
+}
+
+struct Host {
+    endpoint: Endpoint,
+    frames: Frames,
+    events: VecDeque<Event>,
+}
+
+const FRAMES: u32 = 2048;
+
+impl Host {
+    fn new(last: u8) -> Self {
+        let config = EndpointConfig {
+            mac: Mac([2, 0, 0, 0, 0, last]),
+            addresses: vec![Cidr { addr: addr(last), prefix_len: 24 }],
+            connections: 64,
+            time_wait: 64,
+            syn_queue: 64,
+            low_water_frames: 8,
+            ..EndpointConfig::default()
+        };
+        Self {
+            endpoint: Endpoint::new(config, [last; 32], Instant::ZERO),
+            frames: Frames::new(FRAMES),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn sent(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.frames) {
+            match transmit {
+                Transmit::Owned { token, len } => {
+                    out.push(self.frames.bytes(&token)[..usize::from(len)].to_vec());
+                    self.frames.free(token);
+                }
+                Transmit::Lent { index, len } => out.push(self.frames.frames[index as usize][..usize::from(len)].to_vec()),
+            }
+        }
+        out
+    }
+
+    fn read_all(&mut self, id: ConnId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(buf) = self.endpoint.recv(id) {
+            bytes.extend_from_slice(buf.bytes(&self.frames));
+            self.endpoint.consumed(id, usize::from(buf.len));
+            self.frames.free(buf.token);
+        }
+        bytes
+    }
+
+    fn accepted(&mut self) -> ConnId {
+        let at = self.events.iter().position(|event| matches!(event, Event::Accepted { .. })).expect("a connection");
+        let Some(Event::Accepted { conn, .. }) = self.events.remove(at) else { unreachable!() };
+        conn
+    }
+
+    fn saw(&self, event: Event) -> bool {
+        self.events.contains(&event)
+    }
+}
+
+fn addr(last: u8) -> Addr {
+    Addr::v4([10, 0, 0, last])
+}
+
+/// Two hosts and the time.
+struct Pair {
+    a: Host,
+    b: Host,
+    now: Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { a: Host::new(1), b: Host::new(2), now: Instant::from_millis(1000) }
+    }
+
+    /// Passes frames to and fro until nobody has anything to say.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut quiet = true;
+            for forth in [true, false] {
+                let (from, to) = if forth { (&mut self.a, &mut self.b) } else { (&mut self.b, &mut self.a) };
+                for frame in from.sent(self.now) {
+                    quiet = false;
+                    if let Some(buf) = to.frames.fill(&frame) {
+                        to.endpoint.receive(self.now, &mut to.frames, buf);
+                    }
+                }
+                while let Some(event) = to.endpoint.poll_event() {
+                    to.events.push_back(event);
+                    quiet = false;
+                }
+                while let Some(event) = from.endpoint.poll_event() {
+                    from.events.push_back(event);
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("the two never come to rest");
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = [self.a.endpoint.poll_deadline(), self.b.endpoint.poll_deadline()].into_iter().flatten().min() {
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.tick();
+        }
+        self.now = end;
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        for host in [&mut self.a, &mut self.b] {
+            host.endpoint.on_time(self.now, &mut host.frames);
+            while let Some(event) = host.endpoint.poll_event() {
+                host.events.push_back(event);
+            }
+        }
+        self.settle();
+    }
+
+    /// Opens a connection from a to b's port 80.
+    fn open(&mut self) -> (ConnId, ConnId) {
+        self.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
+        let remote = SocketAddr::new(addr(2), 80);
+        let id = self.a.endpoint.connect(self.now, addr(1), remote, TcpConfig::default()).expect("connect");
+        self.settle();
+        assert!(self.a.saw(Event::Connected(id)), "{:?}", self.a.events);
+        (id, self.b.accepted())
+    }
+
+    fn check_frames(&self) {
+        for host in [&self.a, &self.b] {
+            assert_eq!(host.frames.available() + host.endpoint.frames_held(), FRAMES as usize, "a frame is lost");
+        }
+    }
+}
+
+#[test]
+fn a_handshake_an_exchange_and_a_close_from_each_side() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    assert_eq!(pair.a.endpoint.send_copy(&mut pair.a.frames, a, b"hello"), Ok(5));
+    pair.settle();
+    assert!(pair.b.saw(Event::Readable(b)));
+    assert_eq!(pair.b.read_all(b), b"hello");
+    assert_eq!(pair.b.endpoint.send_copy(&mut pair.b.frames, b, b"world"), Ok(5));
+    pair.settle();
+    assert_eq!(pair.a.read_all(a), b"world");
+
+    pair.a.endpoint.close(a);
+    pair.settle();
+    assert!(pair.b.saw(Event::PeerClosed(b)));
+    assert_eq!(pair.b.endpoint.info(b).unwrap().state, State::CloseWait);
+    pair.b.endpoint.close(b);
+    pair.settle();
+    assert!(pair.b.saw(Event::Closed { conn: b, reason: CloseReason::Finished }));
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::Finished }));
+    assert_eq!(pair.a.endpoint.time_waits(), 1, "who closes first waits 2 MSL");
+    assert_eq!(pair.b.endpoint.time_waits(), 0);
+    assert_eq!(pair.a.endpoint.connections() + pair.b.endpoint.connections(), 0);
+    pair.wait(Duration::from_secs(61));
+    assert_eq!(pair.a.endpoint.time_waits(), 0);
+    assert_eq!(pair.a.endpoint.poll_deadline(), None, "nothing is left to do");
+    pair.check_frames();
+}
+
+#[test]
+fn a_megabyte_in_each_direction_at_once() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    let data: Vec<u8> = (0..1_000_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+    let (mut sent_a, mut sent_b) = (0, 0);
+    let (mut got_a, mut got_b) = (Vec::new(), Vec::new());
+    for _ in 0..10_000 {
+        sent_a += pair.a.endpoint.send_copy(&mut pair.a.frames, a, &data[sent_a..]).unwrap();
+        sent_b += pair.b.endpoint.send_copy(&mut pair.b.frames, b, &data[sent_b..]).unwrap();
+        pair.settle();
+        got_a.extend(pair.a.read_all(a));
+        got_b.extend(pair.b.read_all(b));
+        pair.settle();
+        if got_a.len() == data.len() && got_b.len() == data.len() {
+            break;
+        }
+    }
+    assert!(got_a == data && got_b == data, "{} and {} of {}", got_a.len(), got_b.len(), data.len());
+    assert_eq!(pair.a.endpoint.counters().retransmits, 0);
+    pair.wait(Duration::from_secs(1));
+    pair.check_frames();
+}
+
+#[test]
+fn a_reader_that_does_not_read_closes_the_window_and_opens_it_again() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    let data = vec![5; 1_000_000];
+    let mut sent = 0;
+    for _ in 0..50 {
+        sent += pair.a.endpoint.send_copy(&mut pair.a.frames, a, &data[sent..]).unwrap();
+        pair.settle();
+    }
+    assert_eq!(pair.b.endpoint.info(b).unwrap().unread, 256 * 1024, "the receive buffer is full and no more");
+    assert_eq!(pair.a.endpoint.info(a).unwrap().send_window, 0);
+    pair.wait(Duration::from_secs(60));
+    assert!(pair.a.endpoint.info(a).is_some(), "a closed window is probed, not given up");
+    let mut got = 0;
+    for _ in 0..1000 {
+        got += pair.b.read_all(b).len();
+        pair.settle();
+        sent += pair.a.endpoint.send_copy(&mut pair.a.frames, a, &data[sent..]).unwrap();
+        pair.settle();
+    }
+    pair.wait(Duration::from_secs(5));
+    got += pair.b.read_all(b).len();
+    assert_eq!((sent, got), (data.len(), data.len()));
+    pair.check_frames();
+}
+
+#[test]
+fn a_port_without_a_listener_refuses() {
+    let mut pair = Pair::new();
+    let remote = SocketAddr::new(addr(2), 81);
+    let id = pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).unwrap();
+    pair.settle();
+    assert!(pair.a.saw(Event::Closed { conn: id, reason: CloseReason::Refused }));
+    assert_eq!(pair.b.endpoint.counters().resets_out, 1);
+    pair.check_frames();
+}
+
+#[test]
+fn a_neighbour_that_is_not_there_is_unreachable() {
+    let mut pair = Pair::new();
+    let id = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(9), 80), TcpConfig::default()).unwrap();
+    pair.settle();
+    pair.wait(Duration::from_secs(10));
+    assert!(pair.a.saw(Event::Closed { conn: id, reason: CloseReason::Unreachable }), "{:?}", pair.a.events);
+    pair.check_frames();
+}
+
+#[test]
+fn an_abort_is_a_reset_for_the_peer() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    pair.a.endpoint.abort(a);
+    pair.settle();
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::Aborted }));
+    assert!(pair.b.saw(Event::Closed { conn: b, reason: CloseReason::Reset }));
+    assert_eq!(pair.a.endpoint.time_waits(), 0);
+    pair.check_frames();
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_other_way() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    pair.a.endpoint.shutdown(a, Shutdown::Write);
+    pair.settle();
+    assert!(pair.b.saw(Event::PeerClosed(b)));
+    assert_eq!(pair.a.endpoint.send_copy(&mut pair.a.frames, a, b"x"), Err(SendError::Closed));
+    for _ in 0..100 {
+        assert_eq!(pair.b.endpoint.send_copy(&mut pair.b.frames, b, &[1; 1000]), Ok(1000));
+        pair.settle();
+        assert_eq!(pair.a.read_all(a).len(), 1000);
+        pair.wait(Duration::from_secs(36));
+    }
+    pair.b.endpoint.close(b);
+    pair.settle();
+    assert!(pair.a.saw(Event::PeerClosed(a)));
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::Finished }));
+    pair.check_frames();
+}
+
+#[test]
+fn closing_with_unread_data_resets() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    pair.a.endpoint.send_copy(&mut pair.a.frames, a, b"unread").unwrap();
+    pair.settle();
+    pair.b.endpoint.close(b);
+    pair.settle();
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::Reset }));
+    pair.check_frames();
+}
+
+#[test]
+fn a_silent_peer_is_given_up_and_a_syn_without_answer_too() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.open();
+    let config = TcpConfig::default();
+    pair.a.endpoint.send_copy(&mut pair.a.frames, a, b"anybody there?").unwrap();
+    let dead = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(2), 80), config).unwrap();
+    // From here on the wire is cut.
+    let end = pair.now + Duration::from_secs(1200);
+    while pair.now < end {
+        drop(pair.a.sent(pair.now));
+        let Some(at) = pair.a.endpoint.poll_deadline() else { break };
+        pair.now = pair.now.max(at);
+        pair.a.endpoint.on_time(pair.now, &mut pair.a.frames);
+        while let Some(event) = pair.a.endpoint.poll_event() {
+            pair.a.events.push_back(event);
+        }
+    }
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::TimedOut }), "{:?}", pair.a.events);
+    let closed = pair.a.events.iter().find(|event| matches!(event, Event::Closed { conn, .. } if *conn == dead));
+    assert!(closed.is_some(), "{:?}", pair.a.events);
+    drop(pair.a.sent(pair.now));
+    pair.check_frames();
+}
+
+#[test]
+fn many_connections_open_and_close_without_a_trace() {
+    let mut pair = Pair::new();
+    pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).unwrap();
+    for round in 0..200 {
+        let remote = SocketAddr::new(addr(2), 80);
+        let a = pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).unwrap();
+        pair.settle();
+        let b = pair.b.accepted();
+        let (first, second) = if round % 2 == 0 { (true, false) } else { (false, true) };
+        for side_a in [first, second] {
+            if side_a {
+                pair.a.endpoint.close(a);
+            } else {
+                pair.b.endpoint.close(b);
+            }
+            pair.settle();
+        }
+        assert_eq!(pair.a.endpoint.connections() + pair.b.endpoint.connections(), 0, "round {round}");
+    }
+    assert_eq!(pair.a.endpoint.time_waits(), 64, "the table is bounded");
+    pair.check_frames();
+}
