@@ -90,7 +90,9 @@ impl Host {
                     out.push(self.frames.bytes(&token)[..usize::from(len)].to_vec());
                     self.frames.free(token);
                 }
-                Transmit::Lent { index, len } => out.push(self.frames.frames[index as usize][..usize::from(len)].to_vec()),
+                Transmit::Lent { index, len } => {
+                    out.push(self.frames.frames[index as usize][..usize::from(len)].to_vec())
+                }
             }
         }
         out
@@ -163,7 +165,9 @@ impl Pair {
 
     fn wait(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(at) = [self.a.endpoint.poll_deadline(), self.b.endpoint.poll_deadline()].into_iter().flatten().min() {
+        while let Some(at) =
+            [self.a.endpoint.poll_deadline(), self.b.endpoint.poll_deadline()].into_iter().flatten().min()
+        {
             if at > end {
                 break;
             }
@@ -264,6 +268,7 @@ fn a_reader_that_does_not_read_closes_the_window_and_opens_it_again() {
         sent += pair.a.endpoint.send_copy(&mut pair.a.frames, a, &data[sent..]).unwrap();
         pair.settle();
     }
+    pair.wait(Duration::from_millis(50));
     assert_eq!(pair.b.endpoint.info(b).unwrap().unread, 256 * 1024, "the receive buffer is full and no more");
     assert_eq!(pair.a.endpoint.info(a).unwrap().send_window, 0);
     pair.wait(Duration::from_secs(60));

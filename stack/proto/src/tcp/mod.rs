@@ -479,8 +479,9 @@ impl Tcb {
         }
         if s.ack.after(una) {
             self.on_progress(now, s.ack, fx);
-        } else if s.ack == una && !changed && s.seq_len() == 0 && self.snd.outstanding() > 0 {
-            //= RFC 5681 2: the definition of a duplicate acknowledgment
+        } else if s.ack == una && !changed && s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed {
+            //= RFC 5681 2: the definition of a duplicate acknowledgment. The answers to probes of a closed window
+            // fit it too, but tell of no loss.
             self.on_duplicate_ack(fx);
         }
         self.state != State::Closed
