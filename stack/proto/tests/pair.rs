@@ -91,7 +91,7 @@ impl Host {
                     self.frames.free(token);
                 }
                 Transmit::Lent { index, len } => {
-                    out.push(self.frames.frames[index as usize][..usize::from(len)].to_vec())
+                    out.push(self.frames.frames[index as usize][..usize::from(len)].to_vec());
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What the application is told, in the order in which it makes sense: opened, readable, writable, peer closed, closed.
 
-use super::{Conn, Endpoint, Event};
+use super::{Conn, ConnId, Endpoint, Event};
+use crate::addr::Flow;
 use crate::tcp::close::CloseReason;
 use crate::tcp::state::State;
 
@@ -20,34 +21,34 @@ impl Endpoint {
         None
     }
 
-    fn next_news(&mut self, id: super::ConnId) -> Option<Event> {
+    fn next_news(&mut self, id: ConnId) -> Option<Event> {
         let flow = *self.conns.flow(id)?;
         let conn = self.conns.get_mut(id)?;
         if !conn.told && conn.news.opened {
             return self.tell_accepted(id, flow);
         }
-        if conn.told && !conn.tcb.is_deaf() {
-            if let Some(event) = conn.next_event(id) {
-                self.count_open(event);
-                return Some(event);
-            }
+        if conn.told
+            && !conn.tcb.is_deaf()
+            && let Some(event) = conn.next_event(id)
+        {
+            self.count_open(event);
+            return Some(event);
         }
         let conn = self.conns.get_mut(id)?;
         let reason = conn.over()?;
         let told = conn.told;
-        self.count_end(reason);
-        if reason == CloseReason::Finished && conn_waits(self.conns.get(id)?) {
+        if conn.tcb.state() == State::TimeWait {
             // It stays until its last ACK has left, then TIME-WAIT remembers it without a slot.
-            let conn = self.conns.get_mut(id)?;
             conn.retired = true;
             self.ready.push(id.slot() as u32);
         } else {
             self.bury(id);
         }
+        self.count_end(reason);
         told.then_some(Event::Closed { conn: id, reason })
     }
 
-    fn tell_accepted(&mut self, id: super::ConnId, flow: crate::Flow) -> Option<Event> {
+    fn tell_accepted(&mut self, id: ConnId, flow: Flow) -> Option<Event> {
         let conn = self.conns.get_mut(id)?;
         conn.told = true;
         conn.news.opened = false;
@@ -75,12 +76,12 @@ impl Endpoint {
     }
 
     /// Takes a connection out of every table; its frames are freed with the next call that has memory.
-    pub(super) fn bury(&mut self, id: super::ConnId) {
+    pub(super) fn bury(&mut self, id: ConnId) {
         let Some(mut conn) = self.conns.remove(id) else { return };
-        if let (false, Some(listener)) = (conn.told, conn.listener) {
-            if let Some(listener) = self.listeners.get_mut(listener) {
-                listener.untold = listener.untold.saturating_sub(1);
-            }
+        if let (false, Some(listener)) = (conn.told, conn.listener)
+            && let Some(listener) = self.listeners.get_mut(listener)
+        {
+            listener.untold = listener.untold.saturating_sub(1);
         }
         conn.tcb.release(&mut self.fx);
         self.wheel.cancel(id.slot() as u32);
@@ -90,13 +91,9 @@ impl Endpoint {
     }
 }
 
-fn conn_waits(conn: &Conn) -> bool {
-    conn.tcb.state() == State::TimeWait
-}
-
 impl Conn {
     /// The next event of a connection that the application knows and has not closed.
-    fn next_event(&mut self, id: super::ConnId) -> Option<Event> {
+    fn next_event(&mut self, id: ConnId) -> Option<Event> {
         let news = &mut self.news;
         if core::mem::take(&mut news.opened) {
             return Some(Event::Connected(id));

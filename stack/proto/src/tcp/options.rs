@@ -60,7 +60,7 @@ impl Negotiated {
     }
 }
 
-/// TSval for a connection: milliseconds plus an offset of its own, so that it tells neither uptime nor other
+/// `TSval` for a connection: milliseconds plus an offset of its own, so that it tells neither uptime nor other
 /// connections (RFC 7323 5.4, 7).
 pub fn ts_value(now: Instant, offset: u32) -> u32 {
     (now.as_millis() as u32).wrapping_add(offset)
