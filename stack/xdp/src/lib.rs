@@ -38,6 +38,8 @@ mod rings;
 #[cfg(test)]
 mod tests;
 mod umem;
+#[cfg(feature = "veth")]
+pub mod veth;
 mod xsk;
 
 pub use bind::{Mode, ModeInForce, OpenError, QueueConfig, UnknownMode};

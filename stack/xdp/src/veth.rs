@@ -1,0 +1,195 @@
+//! A veth pair between two network namespaces, and an XDP program that gives everything to `AF_XDP`: for tests.
+//!
+//! Needs root and the program `ip`. The namespaces are named after the process, so that several tests do not meet, and
+//! are deleted when the pair is dropped. What goes wrong panics, since this is for tests.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::process::{Command, Output};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use libxdp_sys::{bpf_insn, bpf_link_create, bpf_map_create, bpf_map_update_elem, bpf_prog_load};
+
+use crate::Interface;
+
+/// `BPF_MAP_TYPE_XSKMAP`, `BPF_PROG_TYPE_XDP` and `BPF_XDP` (`linux/bpf.h`).
+const MAP_TYPE_XSKMAP: u32 = 17;
+const PROG_TYPE_XDP: u32 = 6;
+const ATTACH_XDP: u32 = 37;
+
+/// The queues that [`RedirectAll`] has room for.
+const MAX_QUEUES: u32 = 64;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One end of a pair: a network namespace with one interface.
+pub struct End {
+    namespace: String,
+    interface: String,
+}
+
+impl End {
+    fn new(namespace: String, interface: &str) -> Self {
+        succeed("ip", &["netns", "add", &namespace]);
+        let end = Self { namespace, interface: interface.to_owned() };
+        // The kernel would send neighbour solicitations and the like on its own.
+        end.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6 2>/dev/null || true"]);
+        end
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The namespace's name, as `ip netns` has it.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Runs a program in the namespace and waits for it.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        let mut all = vec!["netns", "exec", &self.namespace, program];
+        all.extend(args);
+        succeed("ip", &all)
+    }
+
+    /// Does `work` with this thread in the namespace. Sockets stay in the namespace that they were made in.
+    ///
+    /// # Panics
+    ///
+    /// When the thread cannot enter the namespace, or get back.
+    pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        let back = File::open("/proc/thread-self/ns/net").expect("this thread's namespace");
+        let inside = File::open(format!("/run/netns/{}", self.namespace)).expect("the namespace");
+        set_namespace(&inside);
+        let result = work();
+        set_namespace(&back);
+        result
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Deleting a namespace deletes its interface and so the other end's.
+        let deleted = Command::new("ip").args(["netns", "del", &self.namespace]).status();
+        if !deleted.is_ok_and(|status| status.success()) && fs::exists(format!("/run/netns/{}", self.namespace)).is_ok()
+        {
+            eprintln!("the namespace {} is left behind; `ip netns del` removes it", self.namespace);
+        }
+    }
+}
+
+/// Two namespaces joined by a veth pair, up, without IPv6.
+pub struct VethPair {
+    /// The first end.
+    pub a: End,
+    /// The second end.
+    pub b: End,
+}
+
+impl VethPair {
+    /// A pair with `queues` queues each way.
+    ///
+    /// # Panics
+    ///
+    /// Without root or `ip`.
+    pub fn new(queues: u32) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = |end: &str| format!("xdp-{}-{number}{end}", std::process::id());
+        let (a, b) = (End::new(name("a"), "veth-a"), End::new(name("b"), "veth-b"));
+        let queues = queues.to_string();
+        let count = ["numrxqueues", &queues, "numtxqueues", &queues];
+        let mut link = vec!["link", "add", "veth-a", "netns", a.namespace()];
+        link.extend(count);
+        link.extend(["type", "veth", "peer", "name", "veth-b", "netns", b.namespace()]);
+        link.extend(count);
+        succeed("ip", &link);
+        for end in [&a, &b] {
+            end.run("ip", &["link", "set", "dev", end.interface(), "up"]);
+        }
+        Self { a, b }
+    }
+}
+
+/// The smallest XDP program: each packet goes to the `AF_XDP` socket of its queue, or else passes. It is attached until
+/// this is dropped; drop it before the queues.
+pub struct RedirectAll {
+    map: OwnedFd,
+    _program: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl RedirectAll {
+    /// Loads the program and attaches it to `interface`, of this thread's namespace.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn attach(interface: &str) -> Self {
+        let name = CString::new("redirect_all").expect("a name without NUL");
+        // SAFETY: the name ends in NUL and outlives the call; no options.
+        let map = unsafe { bpf_map_create(MAP_TYPE_XSKMAP, name.as_ptr(), 4, 4, MAX_QUEUES, ptr::null()) };
+        let map = owned(map, "XSKMAP");
+        let [m0, m1, m2, m3] = map.as_raw_fd().to_ne_bytes();
+        let code: [[u8; 8]; 7] = [
+            [0x61, 0x12, 16, 0, 0, 0, 0, 0],    // r2 = ctx->rx_queue_index
+            [0x18, 0x11, 0, 0, m0, m1, m2, m3], // r1 = map
+            [0; 8],                             //
+            [0xb7, 0x03, 0, 0, 2, 0, 0, 0],     // r3 = XDP_PASS
+            [0x85, 0, 0, 0, 51, 0, 0, 0],       // r0 = bpf_redirect_map(r1, r2, r3)
+            [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
+            [0; 8],
+        ];
+        let count = code.len() - 1;
+        // SAFETY: the code is `count` instructions of 8 bytes, which the kernel checks; all strings end in NUL.
+        let program = unsafe {
+            let first = code.as_ptr().cast::<bpf_insn>();
+            bpf_prog_load(PROG_TYPE_XDP, name.as_ptr(), c"GPL".as_ptr(), first, count, ptr::null_mut())
+        };
+        let program = owned(program, "XDP program");
+        let index = i32::try_from(Interface::query(interface).expect("the interface").index).expect("an index");
+        // SAFETY: two numbers that the kernel checks; no options.
+        let link = unsafe { bpf_link_create(program.as_raw_fd(), index, ATTACH_XDP, ptr::null()) };
+        Self { map, _program: program, _link: owned(link, "XDP link") }
+    }
+
+    /// Gives the packets of `queue` to `socket`.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn register(&self, queue: u32, socket: BorrowedFd<'_>) {
+        let value = socket.as_raw_fd();
+        // SAFETY: key and value have the 4 bytes that the map was made with, and outlive the call.
+        let answer = unsafe {
+            bpf_map_update_elem(self.map.as_raw_fd(), (&raw const queue).cast(), (&raw const value).cast(), 0)
+        };
+        assert_eq!(answer, 0, "registering queue {queue}: {}", std::io::Error::last_os_error());
+    }
+}
+
+fn owned(fd: i32, what: &str) -> OwnedFd {
+    assert!(fd >= 0, "{what}: {}", std::io::Error::last_os_error());
+    // SAFETY: the caller has just opened it and hands it over.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn set_namespace(namespace: &File) {
+    // SAFETY: a system call with numbers only.
+    let answer = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    assert_eq!(answer, 0, "entering a namespace needs root: {}", std::io::Error::last_os_error());
+}
+
+fn succeed(program: &str, args: &[&str]) -> Output {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`{program} {}` failed: {errors}", args.join(" "));
+    output
+}
