@@ -48,12 +48,17 @@ impl CoreList {
 
     /// The first core that this process may run on: where a server goes when no core is named.
     pub fn first_allowed() -> Self {
-        Self(vec![allowed().first().copied().unwrap_or(0)])
+        Self(vec![Self::allowed().0.first().copied().unwrap_or(0)])
     }
 
     /// The last core that this process may run on: where a client goes when no core is named, away from the server.
     pub fn last_allowed() -> Self {
-        Self(vec![allowed().last().copied().unwrap_or(0)])
+        Self(vec![Self::allowed().0.last().copied().unwrap_or(0)])
+    }
+
+    /// The cores that this process may run on.
+    pub fn allowed() -> Self {
+        Self(core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect())
     }
 }
 
@@ -63,11 +68,8 @@ fn online() -> Vec<usize> {
     std::fs::read_to_string(ONLINE)
         .ok()
         .and_then(|text| CoreList::parse(text.trim()).ok())
-        .map_or_else(allowed, |list| list.0)
-}
-
-fn allowed() -> Vec<usize> {
-    core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
+        .unwrap_or_else(CoreList::allowed)
+        .0
 }
 
 /// Pins the calling thread to `core`.

@@ -7,27 +7,46 @@ use crate::failure::Failure;
 use crate::report::units;
 use crate::stop::Stop;
 use crate::transport::{ServeSummary, TransportKind, corelane, kernel};
+use serde::Serialize;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What is printed at the end.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    transport: &'static str,
+    #[serde(flatten)]
+    summary: ServeSummary,
+    /// What the stack counted below the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<&'a ::corelane::Summary>,
+}
 
 /// Runs the command.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     check(args)?;
-    let cores = args.cores.clone().unwrap_or_else(CoreList::first_allowed);
-    cores.check_online()?;
+    if let Some(cores) = &args.cores {
+        cores.check_online()?;
+    }
     let _held = dma_latency::hold(args.hold_cpu_dma_latency)?;
-    let stop = Stop::on_signals()?;
-    let summary = match args.transport {
+    let default = CoreList::first_allowed();
+    let announce = |listen| announce(listen, args.json);
+    let (summary, stack) = match args.transport {
         TransportKind::Kernel => {
             let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
             let listen = SocketAddr::new(ip, args.port);
-            let cores = cores.as_slice().to_vec();
+            let cores = args.cores.as_ref().unwrap_or(&default).as_slice().to_vec();
             let options = kernel::ServeOptions { workload: args.workload, listen, cores, spin: args.spin };
-            kernel::run_serve(&options, &stop, || announce(listen, args.json))?
+            (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
-        TransportKind::Corelane => corelane::run_serve(args, &cores, &stop, |listen| announce(listen, args.json))?,
+        TransportKind::Corelane => {
+            let config = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
+            let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
+            (summary, Some(stack))
+        }
     };
-    print_summary(&summary, args.json)
+    let report = Report { transport: args.transport.name(), summary, stack: stack.as_ref() };
+    print_summary(&report, args.json)
 }
 
 fn check(args: &ServeArgs) -> Result<(), Failure> {
@@ -39,7 +58,7 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
 
 /// Options that the chosen transport would ignore are refused, so that nobody measures something else than meant.
 pub fn check_stack(stack: &StackArgs, transport: TransportKind, spin: bool) -> Result<(), Failure> {
-    let StackArgs { config, interface, address, gateway, mode, wait, impair } = stack;
+    let StackArgs { config, interface, address, gateway, mode, wait, impair, set } = stack;
     match transport {
         TransportKind::Kernel => {
             let given = [
@@ -49,6 +68,7 @@ pub fn check_stack(stack: &StackArgs, transport: TransportKind, spin: bool) -> R
                 ("--mode", mode.is_some()),
                 ("--wait", wait.is_some()),
                 ("--impair", impair.is_some()),
+                ("--set", !set.is_empty()),
             ];
             match given.iter().find(|(_, given)| *given) {
                 None => Ok(()),
@@ -94,12 +114,14 @@ fn announce(listen: SocketAddr, json: bool) {
     };
 }
 
-fn print_summary(summary: &ServeSummary, json: bool) -> Result<(), Failure> {
+fn print_summary(report: &Report<'_>, json: bool) -> Result<(), Failure> {
     let text = if json {
-        serde_json::to_string_pretty(summary)
+        serde_json::to_string_pretty(report)
             .map_err(|error| Failure::Machine(format!("the summary cannot be written: {error}")))?
     } else {
-        let ServeSummary { accepted, closed, reset, open_at_stop, accept_errors, bytes_in, bytes_out, tally } = summary;
+        let stack = report.stack.map(|stack| format!("\n\n{}", stack.to_string().trim_end())).unwrap_or_default();
+        let ServeSummary { accepted, closed, reset, open_at_stop, accept_errors, bytes_in, bytes_out, tally } =
+            &report.summary;
         let rows = [
             ("connections accepted", accepted),
             ("connections closed", closed),
@@ -111,7 +133,7 @@ fn print_summary(summary: &ServeSummary, json: bool) -> Result<(), Failure> {
             ("bytes in", bytes_in),
             ("bytes out", bytes_out),
         ];
-        rows.map(|(name, value)| format!("{name:<22}{:>20}", units::count(*value))).join("\n")
+        rows.map(|(name, value)| format!("{name:<22}{:>20}", units::count(*value))).join("\n") + &stack
     };
     // A closed pipe is the reader's wish.
     let _ = writeln!(std::io::stdout(), "{text}");

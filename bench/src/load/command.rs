@@ -18,8 +18,17 @@ use std::time::SystemTime;
 /// Runs the command.
 pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     check(args)?;
-    let cores = args.cores.clone().unwrap_or_else(CoreList::last_allowed);
-    cores.check_online()?;
+    if let Some(cores) = &args.cores {
+        cores.check_online()?;
+    }
+    let default = CoreList::last_allowed();
+    let stack = match args.transport {
+        TransportKind::Kernel => None,
+        TransportKind::Corelane => Some(corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?),
+    };
+    let cores = stack
+        .as_ref()
+        .map_or_else(|| args.cores.as_ref().unwrap_or(&default).as_slice().to_vec(), |stack| stack.cores.clone());
     let options = options(args, &cores)?;
     // What cannot be written is better known before the measurement than after it.
     std::fs::create_dir_all(&args.out)
@@ -30,9 +39,9 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     let seconds = (args.warmup + args.duration).as_secs_f64();
     let (setup, channels) = Setup::new(options);
     let (outcomes, collected) = std::thread::scope(|scope| {
-        let run = scope.spawn(|| match args.transport {
-            TransportKind::Kernel => kernel::run_load(&setup, &stop),
-            TransportKind::Corelane => corelane::run_load(args, &setup, &stop),
+        let run = scope.spawn(|| match &stack {
+            None => kernel::run_load(&setup, &stop),
+            Some(stack) => corelane::run_load(stack, &setup),
         });
         let collected = collect(&channels, seconds, || run.is_finished());
         (run.join(), collected)
@@ -78,8 +87,8 @@ fn check(args: &LoadArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(args: &LoadArgs, cores: &CoreList) -> Result<Options, Failure> {
-    let count = cores.as_slice().len();
+fn options(args: &LoadArgs, cores: &[usize]) -> Result<Options, Failure> {
+    let count = cores.len();
     if args.connections < count {
         return Err(Failure::Usage(format!(
             "--connections {} is less than the {count} cores; give each core one, or name fewer --cores",
@@ -99,7 +108,7 @@ fn options(args: &LoadArgs, cores: &CoreList) -> Result<Options, Failure> {
         requests_per_connection: args.requests_per_connection,
         size: args.size,
         seed: args.seed,
-        cores: cores.as_slice().to_vec(),
+        cores: cores.to_vec(),
         spin: args.spin,
     })
 }
@@ -121,7 +130,7 @@ fn nobody_there(args: &LoadArgs, error: Option<ErrorKind>) -> Failure {
 
 fn result(
     args: &LoadArgs,
-    cores: &CoreList,
+    cores: &[usize],
     outcomes: &[CoreOutcome],
     collected: &Collected,
     begin: SystemTime,
@@ -157,7 +166,7 @@ fn result(
         bytes_received,
         size: args.size,
         seed: args.seed,
-        cores: cores.as_slice().to_vec(),
+        cores: cores.to_vec(),
         cpu_s: outcomes.iter().map(|outcome| outcome.cpu_ns).sum::<u64>() as f64 / 1e9,
         cpu_dma_latency_held: args.hold_cpu_dma_latency,
         spin: args.spin,

@@ -79,15 +79,13 @@ impl Client {
     }
 }
 
-/// Writes what fits of the places `range` of the stream of `seed`; says how many bytes that were.
+/// Writes what fits of the places `range` of the stream of `seed`; says how many bytes that were. When there is no room
+/// it tries nevertheless, because only a write that fell short makes a transport say when there is room again.
 pub(super) fn pattern_to(seed: u64, range: std::ops::Range<u64>, out: &mut dyn Output) -> u64 {
     let mut at = range.start;
     let mut piece = [0; 4096];
     while at < range.end {
-        let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(piece.len()).min(out.room());
-        if wanted == 0 {
-            break;
-        }
+        let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(piece.len()).min(out.room().max(1));
         pattern::fill(seed, at, &mut piece[..wanted]);
         let taken = out.write(&piece[..wanted]);
         at += taken as u64;

@@ -23,7 +23,8 @@ use serde::Serialize;
 
 /// Where a workload writes to: the connection's send queue, or a stage before it.
 pub trait Output {
-    /// Takes as many of `bytes`, from the front, as there is room for, and says how many those were.
+    /// Takes as many of `bytes`, from the front, as there is room for, and says how many those were. If it is not all,
+    /// the transport tells when there is room again.
     fn write(&mut self, bytes: &[u8]) -> usize;
 
     /// How many bytes [`write`](Self::write) would take now.

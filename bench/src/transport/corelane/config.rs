@@ -1,0 +1,74 @@
+//! The stack's configuration from a file and from arguments, which override it.
+
+use crate::cli::{Impair, StackArgs};
+use crate::cores::CoreList;
+use crate::failure::Failure;
+use corelane::Config;
+use corelane::config::ConfigError;
+
+/// A configuration, and the cores that its workers run on.
+#[derive(Clone, Debug)]
+pub struct StackConfig {
+    /// What the stack is started with.
+    pub config: Config,
+    /// One for each worker.
+    pub cores: Vec<usize>,
+}
+
+impl StackConfig {
+    /// Lays `args` over the file that they name, if any. `cores` are those of the command line; without them, the
+    /// file's; without these, `default`.
+    pub fn new(args: &StackArgs, cores: Option<&CoreList>, default: &CoreList) -> Result<Self, Failure> {
+        let wrong = |error: ConfigError| Failure::Usage(error.to_string());
+        let StackArgs { config: file, interface, address, gateway, mode, wait, impair, set } = args;
+        let mut builder = match file {
+            Some(path) => Config::load(path).map_err(wrong)?.into_builder(),
+            None => Config::builder(),
+        };
+        if let Some(name) = interface {
+            builder = builder.interface(name);
+        }
+        if let Some(prefix) = address {
+            let len = prefix.len.unwrap_or(if prefix.ip.is_ipv4() { 32 } else { 128 });
+            builder = builder.set("interface.address", vec![format!("{}/{len}", prefix.ip)]);
+        }
+        if let Some(gateway) = gateway {
+            builder = builder.set("interface.gateway", vec![gateway.to_string()]);
+        }
+        for (key, value) in [("interface.mode", mode), ("waiting.strategy", wait)] {
+            if let Some(value) = value {
+                builder = builder.set(key, value.as_str());
+            }
+        }
+        if let Some(Impair { loss, reorder, duplicate, corrupt }) = *impair {
+            for direction in ["rx", "tx"] {
+                for (name, share) in
+                    [("loss", loss), ("reorder", reorder), ("duplicate", duplicate), ("corrupt", corrupt)]
+                {
+                    builder = builder.set(&format!("impair.{direction}.{name}"), share);
+                }
+            }
+        }
+        for assignment in set {
+            builder = builder.set_text(assignment);
+        }
+        let config = builder.build().map_err(wrong)?;
+        let (queues, listed) = (config.interface().queues().to_vec(), config.cores().list().to_vec());
+        let (queues, cores) = match cores {
+            // One worker for each core named: on the file's queues if it has as many, else on the first ones.
+            Some(cores) => {
+                let count = cores.as_slice().len();
+                let queues = if queues.len() == count { queues } else { (0..).take(count).collect() };
+                (queues, cores.as_slice().to_vec())
+            }
+            None if !listed.is_empty() => (queues, listed),
+            None if queues.len() == 1 => (queues, default.as_slice().to_vec()),
+            None => {
+                let cores = CoreList::allowed().as_slice().iter().copied().take(queues.len()).collect();
+                (queues, cores)
+            }
+        };
+        let config = config.into_builder().queues(&queues).cores(&cores).build().map_err(wrong)?;
+        Ok(Self { config, cores })
+    }
+}

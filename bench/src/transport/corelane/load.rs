@@ -1,0 +1,205 @@
+//! Load over the stack.
+
+use super::{ConnOutput, StackConfig, failure};
+use crate::clock::{self, Clock};
+use crate::failure::Failure;
+use crate::load::session::{Action, Keep, Session};
+use crate::load::{CoreOutcome, Setup};
+use crate::transport::ErrorKind;
+use corelane::{App, CloseReason, Conn, ConnId, ConnectError, Core, Instant, Rx};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Runs the load on the stack's workers, as many as the set-up has cores.
+pub fn run_load(stack: &StackConfig, setup: &Setup) -> Result<Vec<CoreOutcome>, Failure> {
+    let outcomes = Mutex::new(Vec::new());
+    let make_app = |worker| LoadApp::new(setup, worker, &outcomes);
+    corelane::run(&stack.config, make_app).map_err(|error| failure(&error))?;
+    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One core's load.
+struct LoadApp<'s> {
+    outcomes: &'s Mutex<Vec<CoreOutcome>>,
+    /// Taken when the app goes.
+    session: Option<Session>,
+    clock: Clock,
+    target: SocketAddr,
+    places: Vec<Place>,
+    cpu_before_ns: u64,
+}
+
+/// What one place of the session has at the moment.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    conn: Option<ConnId>,
+    /// How many connections it had: news of an earlier one are ignored.
+    generation: u32,
+}
+
+/// Which place a connection belongs to, and to which of its generations.
+#[derive(Clone, Copy)]
+struct Ticket {
+    place: usize,
+    generation: u32,
+}
+
+impl<'s> LoadApp<'s> {
+    fn new(setup: &Setup, worker: usize, outcomes: &'s Mutex<Vec<CoreOutcome>>) -> Self {
+        let session = setup.session(worker);
+        Self {
+            outcomes,
+            places: vec![Place::default(); session.connections()],
+            session: Some(session),
+            clock: setup.clock().clone(),
+            target: setup.target(),
+            cpu_before_ns: clock::thread_cpu_ns(),
+        }
+    }
+
+    /// The session, for news of a connection that is still the place's.
+    fn session_of(&mut self, ticket: Ticket) -> Option<&mut Session> {
+        let place = self.places.get(ticket.place)?;
+        if place.generation == ticket.generation { self.session.as_mut() } else { None }
+    }
+
+    /// The place has no connection any more.
+    fn forget(&mut self, place: usize) -> Option<ConnId> {
+        let place = self.places.get_mut(place)?;
+        place.generation = place.generation.wrapping_add(1);
+        place.conn.take()
+    }
+
+    fn act(&mut self, core: &mut Core<'_, Ticket>, action: Action) {
+        match action {
+            Action::Connect(place) => {
+                let ticket = Ticket { place, generation: self.places[place].generation };
+                match core.connect(self.target, ticket) {
+                    Ok(id) => self.places[place].conn = Some(id),
+                    Err(error) => {
+                        let now = self.clock.now();
+                        if let Some(session) = &mut self.session {
+                            session.on_closed(place, now, connect_error(&error));
+                        }
+                    }
+                }
+            }
+            Action::Send(place) => {
+                // A connection that has ended takes nothing, and the news of its end comes.
+                let conn = self.places[place].conn.and_then(|id| core.conn(id));
+                if let (Some(mut conn), Some(session)) = (conn, &mut self.session) {
+                    session.on_writable(place, &mut ConnOutput::new(&mut conn));
+                }
+            }
+            Action::Abort(place) => {
+                if let Some(mut conn) = self.forget(place).and_then(|id| core.conn(id)) {
+                    conn.abort();
+                }
+            }
+        }
+    }
+}
+
+impl App for LoadApp<'_> {
+    type State = Ticket;
+
+    /// A load does not listen; what comes in anyway is turned away.
+    fn on_accept(&mut self, conn: &mut Conn<'_>) -> Ticket {
+        conn.abort();
+        Ticket { place: usize::MAX, generation: 0 }
+    }
+
+    fn on_connect(&mut self, _conn: &mut Conn<'_>, ticket: &mut Ticket) {
+        let now = self.clock.now();
+        let ticket = *ticket;
+        if let Some(session) = self.session_of(ticket) {
+            session.on_connected(ticket.place, now);
+        }
+    }
+
+    fn on_recv(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket, rx: &mut Rx<'_>) {
+        let now = self.clock.now();
+        let ticket = *ticket;
+        let Some(session) = self.session_of(ticket) else { return };
+        if session.on_bytes(ticket.place, rx.bytes(), now) == Keep::Close {
+            self.forget(ticket.place);
+            conn.close();
+        }
+    }
+
+    fn on_writable(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket) {
+        let ticket = *ticket;
+        let Some(session) = self.session_of(ticket) else { return };
+        if session.wants_write(ticket.place) {
+            session.on_writable(ticket.place, &mut ConnOutput::new(conn));
+        }
+    }
+
+    fn on_peer_closed(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket) {
+        let now = self.clock.now();
+        let ticket = *ticket;
+        if let Some(session) = self.session_of(ticket) {
+            session.on_eof(ticket.place, now);
+            self.forget(ticket.place);
+        }
+        conn.close();
+    }
+
+    fn on_closed(&mut self, _core: &mut Core<'_, Ticket>, ticket: Ticket, reason: CloseReason) {
+        let now = self.clock.now();
+        let Some(session) = self.session_of(ticket) else { return };
+        session.on_closed(ticket.place, now, error_kind(reason));
+        self.forget(ticket.place);
+    }
+
+    fn on_turn(&mut self, core: &mut Core<'_, Ticket>) -> Option<Instant> {
+        while let Some(action) = self.session.as_mut().and_then(|session| session.poll_action(self.clock.now())) {
+            self.act(core, action);
+        }
+        let session = self.session.as_ref()?;
+        if session.is_done() {
+            core.stop();
+            return None;
+        }
+        // The stack's clock has another origin than ours. Being asked a little early does no harm.
+        let left = session.poll_deadline().saturating_sub(self.clock.now());
+        Some(core.now() + Duration::from_nanos(left))
+    }
+
+    fn on_stop(&mut self, _core: &mut Core<'_, Ticket>) {
+        let now = self.clock.now();
+        if let Some(session) = &mut self.session {
+            session.interrupt(now);
+        }
+    }
+}
+
+impl Drop for LoadApp<'_> {
+    fn drop(&mut self) {
+        let cpu_ns = clock::thread_cpu_ns().saturating_sub(self.cpu_before_ns);
+        if let Some(session) = self.session.take() {
+            let outcome = CoreOutcome { counts: session.finish(), cpu_ns };
+            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+        }
+    }
+}
+
+const fn connect_error(error: &ConnectError) -> ErrorKind {
+    match error {
+        ConnectError::NoRoute(_) => ErrorKind::Unreachable,
+        ConnectError::NoPort(_) | ConnectError::TableFull => ErrorKind::Exhausted,
+        ConnectError::NotOurs(_) | ConnectError::BadRemote(_) => ErrorKind::Other,
+    }
+}
+
+const fn error_kind(reason: CloseReason) -> ErrorKind {
+    match reason {
+        CloseReason::Reset => ErrorKind::Reset,
+        CloseReason::Refused => ErrorKind::Refused,
+        CloseReason::TimedOut => ErrorKind::TimedOut,
+        CloseReason::Unreachable => ErrorKind::Unreachable,
+        CloseReason::Finished => ErrorKind::Closed,
+        CloseReason::Aborted | CloseReason::Stopped => ErrorKind::Other,
+    }
+}
