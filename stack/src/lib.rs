@@ -22,7 +22,7 @@ pub mod worker;
 
 pub use app::{App, Conn, Core, Rx, RxBuf, TxBuf};
 pub use config::Config;
-pub use corelane_proto::endpoint::{CloseReason, ConnId, ListenerId, SendError, Shutdown};
+pub use corelane_proto::endpoint::{CloseReason, ConnId, ConnectError, ListenerId, SendError, Shutdown};
 pub use corelane_proto::tcp::config::TcpConfig;
 pub use corelane_proto::tcp::info::TcpInfo;
 pub use corelane_proto::{Addr, Flow, Instant, Mac, SocketAddr};
