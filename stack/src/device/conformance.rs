@@ -21,8 +21,9 @@ const HEADER: usize = 14;
 /// One check over two joined ends.
 type Check<A, B> = fn(&mut End<A>, &mut End<B>);
 
-/// Runs every check, each over fresh ends that `make` joined. The ends' TX rings have to be smaller than their pools.
-pub(super) fn conformance<A: Device, B: Device>(make: impl Fn() -> (A, B)) {
+/// Runs every check, each over fresh ends that `make` joined, with whatever has to outlive them. The ends' TX rings have
+/// to be smaller than their pools.
+pub(super) fn conformance<A: Device, B: Device, Guard>(make: impl Fn() -> (A, B, Guard)) {
     let checks: [(&str, Check<A, B>); 7] = [
         ("every length arrives intact", every_length_arrives_intact),
         ("order is kept", order_is_kept),
@@ -33,7 +34,7 @@ pub(super) fn conformance<A: Device, B: Device>(make: impl Fn() -> (A, B)) {
         ("random traffic loses no frame", random_traffic_loses_no_frame),
     ];
     for (name, check) in checks {
-        let (a, b) = make();
+        let (a, b, _guard) = make();
         let (mut a, mut b) = (End::new(a), End::new(b));
         check(&mut a, &mut b);
         a.finish(name);
@@ -179,8 +180,7 @@ fn a_full_ring_gives_frames_back<A: Device, B: Device>(a: &mut End<A>, b: &mut E
     assert!(taken > 0 && taken < total, "{taken} of {total} went into the ring");
     assert_eq!(a.send(&mut frames), 0, "there was room after all");
     frames.clear();
-    let mut got = Vec::new();
-    got.extend(pass(a, b, &mut frames, taken));
+    let got = pass(a, b, &mut frames, taken);
     assert!(got.iter().map(number).eq(0..u32::try_from(taken).unwrap()), "{} of {taken} came", got.len());
 }
 

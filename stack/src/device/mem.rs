@@ -219,7 +219,10 @@ mod tests {
 
     #[test]
     fn conforms() {
-        conformance(|| pair(&small()).unwrap());
+        conformance(|| {
+            let (a, b) = pair(&small()).unwrap();
+            (a, b, ())
+        });
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
         conformance(|| {
             let (a, b) = pair(&small()).unwrap();
             let clear = |device| Impaired::new(device, Impairment::default(), Impairment::default(), 1);
-            (clear(a), clear(b))
+            (clear(a), clear(b), ())
         });
     }
 
@@ -236,7 +239,7 @@ mod tests {
         conformance(|| {
             let (a, b) = pair(&small()).unwrap();
             let clear = Impaired::new(AnyDevice::from(b), Impairment::default(), Impairment::default(), 1);
-            (AnyDevice::from(a), AnyDevice::from(clear))
+            (AnyDevice::from(a), AnyDevice::from(clear), ())
         });
     }
 

@@ -162,3 +162,51 @@ impl Device for XdpDevice {
         self.queue.pool()
     }
 }
+
+#[cfg(all(test, feature = "veth"))]
+mod veth_tests {
+    use corelane_xdp::veth::{End, RedirectAll, VethPair};
+
+    use super::super::conformance::conformance;
+    use super::*;
+
+    fn open(end: &End) -> (XdpDevice, RedirectAll) {
+        let config = QueueConfig {
+            frame_count: 1024,
+            rx_ring: 256,
+            tx_ring: 64,
+            fill_ring: 256,
+            completion_ring: 256,
+            receive_reserve: 64,
+            ..QueueConfig::new(end.interface(), 0)
+        };
+        end.enter(|| {
+            let program = RedirectAll::attach(end.interface());
+            let register = |queue, socket: BorrowedFd<'_>| {
+                program.register(queue, socket);
+                Ok::<(), MapError>(())
+            };
+            (XdpDevice::open(&config, register).unwrap(), program)
+        })
+    }
+
+    #[test]
+    fn conforms() {
+        conformance(|| {
+            let pair = VethPair::new(1);
+            let ((a, program_a), (b, program_b)) = (open(&pair.a), open(&pair.b));
+            (a, b, (program_a, program_b, pair))
+        });
+    }
+
+    #[test]
+    fn says_what_it_is() {
+        let pair = VethPair::new(1);
+        let (device, _program) = open(&pair.a);
+        let info = device.info();
+        assert_eq!((info.name.as_str(), info.queue, info.mtu, info.mode.as_str()), ("veth-a", 0, 1500, "copy"));
+        let shown = pair.a.run("ip", &["link", "show", "veth-a"]).stdout;
+        assert!(String::from_utf8_lossy(&shown).contains(&info.mac.to_string()), "{info:?}");
+        assert_eq!(device.mode(), ModeInForce::Copy);
+    }
+}
