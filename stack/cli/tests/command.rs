@@ -105,3 +105,27 @@ fn the_doctor_reads_the_needs_of_a_configuration() {
     assert!(message.contains("frames need 128 MiB"), "{message}");
     corelane().args(["doctor", "--config", "no-such.toml"]).assert().code(2);
 }
+
+fn shown(arguments: &[&str]) -> serde_json::Value {
+    let shown = corelane().args(["config", "show", "--json"]).args(arguments).assert().success();
+    serde_json::from_slice(&shown.get_output().stdout).expect("one JSON document")
+}
+
+/// The sample names every setting, and what it says is the default is the default.
+#[test]
+fn the_sample_of_a_server_has_every_setting_at_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/server.toml");
+    let text = std::fs::read_to_string(path).expect("the sample");
+    let (sample, defaults) = (shown(&[path]), shown(&[]));
+    for (section, settings) in defaults.as_object().expect("sections").iter().filter(|(name, _)| *name != "impair") {
+        for (key, default) in settings.as_object().expect("settings") {
+            let is_given = matches!(key.as_str(), "name" | "address");
+            assert!(is_given || sample[section][key] == *default, "{section}.{key} is not at its default {default}");
+            assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{section}.{key} is not there");
+        }
+    }
+    // Settings without a default are not shown.
+    for key in ["mac", "mtu", "mss_bytes"] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("# {key} = "))), "{key} is not there");
+    }
+}
