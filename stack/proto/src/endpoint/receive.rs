@@ -5,6 +5,7 @@ use super::time_wait::Waiting;
 use super::{Conn, ConnId, Endpoint, ListenerId, Outgoing};
 use crate::addr::{Addr, Flow, Mac};
 use crate::memory::{Buf, Memory};
+use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
 use crate::tcp::effects::Dropped;
 use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen, reset_for};
@@ -239,7 +240,8 @@ impl Endpoint {
             return None;
         };
         let window = config.recv_buffer.min(u32::from(u16::MAX));
-        match on_half_open(segment, half_open.irs, half_open.iss, window) {
+        let acceptable = is_acceptable(segment, half_open.irs + 1, window);
+        match on_half_open(segment, half_open.irs, half_open.iss, acceptable) {
             OnHalfOpen::Ignore => self.counters.dropped_by_state += 1,
             OnHalfOpen::Again => self.send_syn_ack(half_open, Some(from)),
             OnHalfOpen::Reset => {

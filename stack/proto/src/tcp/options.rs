@@ -1,11 +1,15 @@
 //! What the SYNs agree on (RFC 7323, RFC 2018), and timestamps: PAWS and the clock that the peer sees.
 
 use super::config::TcpConfig;
-use super::recv::window::{MAX_SCALE, scale_for};
-use super::segment::{Options, Timestamps};
+use super::segment::{MAX_WINDOW_SCALE, Options, Timestamps};
 use super::seq::Seq;
 use crate::time::Instant;
 use core::time::Duration;
+
+/// The shift that lets a window of `limit` bytes be told in 16 bits.
+fn scale_for(limit: u32) -> u8 {
+    (0..MAX_WINDOW_SCALE).find(|scale| limit >> scale <= u32::from(u16::MAX)).unwrap_or(MAX_WINDOW_SCALE)
+}
 
 /// The options of our SYN.
 pub fn offer(config: &TcpConfig, mss: u16, ts_value: u32) -> Options {
@@ -54,8 +58,8 @@ impl Negotiated {
         Self {
             timestamps: ours.timestamps.is_some() && theirs.timestamps.is_some(),
             sack: ours.sack_permitted && theirs.sack_permitted,
-            send_scale: scales.map_or(0, |(_, theirs)| theirs.min(MAX_SCALE)),
-            recv_scale: scales.map_or(0, |(ours, _)| ours.min(MAX_SCALE)),
+            send_scale: scales.map_or(0, |(_, theirs)| theirs.min(MAX_WINDOW_SCALE)),
+            recv_scale: scales.map_or(0, |(ours, _)| ours.min(MAX_WINDOW_SCALE)),
         }
     }
 }
@@ -118,6 +122,14 @@ impl TimestampClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scale_fits_the_buffer() {
+        assert_eq!(scale_for(65_535), 0);
+        assert_eq!(scale_for(65_536), 1);
+        assert_eq!(scale_for(256 * 1024), 3);
+        assert_eq!(scale_for(u32::MAX), MAX_WINDOW_SCALE);
+    }
 
     #[test]
     fn the_answer_holds_only_what_was_offered() {

@@ -4,6 +4,9 @@ use super::seq::Seq;
 use core::fmt;
 use core::ops::BitOr;
 
+/// Largest shift of a window (RFC 7323 2.3).
+pub const MAX_WINDOW_SCALE: u8 = 14;
+
 /// The control bits of a header (RFC 9293 3.1), in their place on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Flags(pub u8);

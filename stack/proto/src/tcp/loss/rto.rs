@@ -1,6 +1,5 @@
 //! The retransmission time-out and its exponential back-off (RFC 6298 2, 5).
 
-use super::rtt::Rtt;
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -23,11 +22,11 @@ impl Rto {
         Self { base: initial.clamp(min, max), min, max, backoff: 0, since: None }
     }
 
-    /// A new estimate.
-    pub fn on_estimate(&mut self, rtt: &Rtt) {
-        if let Some(time_out) = rtt.time_out() {
+    /// A new estimate: SRTT + 4 * RTTVAR, once there is one.
+    pub fn on_estimate(&mut self, estimate: Option<Duration>) {
+        if let Some(estimate) = estimate {
             //= RFC 6298 2.4, 2.5
-            self.base = time_out.clamp(self.min, self.max);
+            self.base = estimate.clamp(self.min, self.max);
         }
     }
 
@@ -95,13 +94,11 @@ mod tests {
     #[test]
     fn estimates_stay_within_the_bounds() {
         let mut rto = Rto::new(SECOND, Duration::from_millis(200), 60 * SECOND);
-        let mut rtt = Rtt::default();
-        rtt.on_sample(Duration::from_micros(50));
-        rto.on_estimate(&rtt);
+        rto.on_estimate(Some(Duration::from_micros(50)));
         assert_eq!(rto.current(), Duration::from_millis(200));
-        let mut slow = Rtt::default();
-        slow.on_sample(Duration::from_secs(500));
-        rto.on_estimate(&slow);
+        rto.on_estimate(Some(Duration::from_secs(500)));
+        assert_eq!(rto.current(), 60 * SECOND);
+        rto.on_estimate(None);
         assert_eq!(rto.current(), 60 * SECOND);
     }
 

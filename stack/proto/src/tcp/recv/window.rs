@@ -1,5 +1,6 @@
 //! The receive window: what we offer, and never take back (RFC 9293 3.8.6).
 
+use crate::tcp::segment::MAX_WINDOW_SCALE;
 use crate::tcp::seq::Seq;
 
 /// RCV.NXT, the right edge that the peer has been told, and how much the application has yet to read.
@@ -12,18 +13,10 @@ pub struct RecvWindow {
     scale: u8,
 }
 
-/// Largest shift (RFC 7323 2.3).
-pub const MAX_SCALE: u8 = 14;
-
-/// The shift that lets a window of `limit` bytes be told in 16 bits.
-pub fn scale_for(limit: u32) -> u8 {
-    (0..MAX_SCALE).find(|scale| limit >> scale <= u32::from(u16::MAX)).unwrap_or(MAX_SCALE)
-}
-
 impl RecvWindow {
     /// A window of at most `limit` bytes. `scale` is 0 until both SYNs have offered scaling.
     pub fn new(next: Seq, limit: u32, scale: u8) -> Self {
-        Self { next, edge: next, limit, held: 0, scale: scale.min(MAX_SCALE) }
+        Self { next, edge: next, limit, held: 0, scale: scale.min(MAX_WINDOW_SCALE) }
     }
 
     /// RCV.NXT: the next sequence number expected.
@@ -99,7 +92,7 @@ impl RecvWindow {
     /// What must hold after every event.
     pub fn check_consistency(&self) {
         debug_assert!(self.edge.at_or_after(self.next));
-        debug_assert!(self.scale <= MAX_SCALE);
+        debug_assert!(self.scale <= MAX_WINDOW_SCALE);
     }
 }
 
@@ -107,14 +100,6 @@ impl RecvWindow {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn the_scale_fits_the_buffer() {
-        assert_eq!(scale_for(65_535), 0);
-        assert_eq!(scale_for(65_536), 1);
-        assert_eq!(scale_for(256 * 1024), 3);
-        assert_eq!(scale_for(u32::MAX), MAX_SCALE);
-    }
 
     #[test]
     fn a_slow_reader_closes_the_window_and_a_read_opens_it() {

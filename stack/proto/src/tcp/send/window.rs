@@ -1,5 +1,6 @@
 //! The send window: what the peer lets us send (RFC 9293 3.8.6, 3.10.7.4 fifth step).
 
+use crate::tcp::segment::MAX_WINDOW_SCALE;
 use crate::tcp::seq::Seq;
 
 /// SND.WND with the segment that last set it.
@@ -16,7 +17,7 @@ impl SendWindow {
     /// The window that a SYN or SYN-ACK gave: `field` is not scaled (RFC 7323 2.2).
     pub fn from_syn(field: u16, seq: Seq, ack: Seq, scale: u8) -> Self {
         let size = u32::from(field);
-        Self { size, max: size, wl1: seq, wl2: ack, scale: scale.min(crate::tcp::recv::window::MAX_SCALE) }
+        Self { size, max: size, wl1: seq, wl2: ack, scale: scale.min(MAX_WINDOW_SCALE) }
     }
 
     /// Bytes past SND.UNA that the peer takes.
