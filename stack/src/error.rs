@@ -128,9 +128,14 @@ impl Error {
         use crate::device::xdp::XdpError;
         use corelane_xdp::{InterfaceError, OpenError};
         match self {
-            Self::Config(_) | Self::NoInterface | Self::NoAddress | Self::Listen(_) | Self::Connect(_) => 2,
-            Self::Interface(InterfaceError::Name { .. }) | Self::Queue(XdpError::Open(OpenError::Setting { .. })) => 2,
-            Self::MtuAboveInterface { .. } => 2,
+            Self::Config(_)
+            | Self::NoInterface
+            | Self::NoAddress
+            | Self::Listen(_)
+            | Self::Connect(_)
+            | Self::MtuAboveInterface { .. }
+            | Self::Interface(InterfaceError::Name { .. })
+            | Self::Queue(XdpError::Open(OpenError::Setting { .. })) => 2,
             Self::Interface(_)
             | Self::InterfaceDown { .. }
             | Self::MtuTooBig { .. }

@@ -3,7 +3,7 @@
 use super::{Config, ConfigError};
 use std::collections::HashSet;
 
-/// Bytes that the kernel keeps at the start of each AF_XDP frame (XDP_PACKET_HEADROOM).
+/// Bytes that the kernel keeps at the start of each AF_XDP frame (`XDP_PACKET_HEADROOM`).
 pub(crate) const FRAME_HEADROOM: u32 = 256;
 
 /// Bytes of an Ethernet header with one VLAN tag.

@@ -139,7 +139,7 @@ section! {
         tx_ring: u32, copy = 2048, Rule::PowerOfTwo(32, 1 << 16);
         /// Free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
         low_water_frames: u32, copy = 256, Rule::Range(0, 1 << 20);
-        /// Whether the UMEM lies in huge pages (reserve them first: vm.nr_hugepages). Fewer TLB misses.
+        /// Whether the UMEM lies in huge pages (reserve them first: `vm.nr_hugepages`). Fewer TLB misses.
         huge_pages: bool, copy = false, Rule::Any;
     }
 }

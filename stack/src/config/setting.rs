@@ -44,7 +44,7 @@ impl Rule {
 ///
 /// The errors of [`read`](Self::read) and [`check`](Self::check) say what is wrong and what to write instead, without
 /// the key and the place, which the caller puts in front.
-pub trait Setting: Sized {
+pub(super) trait Setting: Sized {
     /// What may stand there, as in "give ...".
     fn kind() -> String;
 

@@ -98,7 +98,7 @@ impl Summary {
     /// The sum over the workers of one of their groups of counters.
     fn sum(&self, group: impl Fn(&WorkerSummary) -> &Named) -> Named {
         let mut sum = Named::new();
-        for (name, n) in self.workers.iter().flat_map(|worker| group(worker)) {
+        for (name, n) in self.workers.iter().flat_map(group) {
             *sum.entry(name.clone()).or_default() += n;
         }
         sum

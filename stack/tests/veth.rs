@@ -1,0 +1,300 @@
+//! A whole stack on a veth pair, with the kernel as its peer. Needs root; `--features veth` turns it on.
+
+mod common;
+
+use common::{Echo, stretch};
+use corelane::config::{Config, Mode, Strategy};
+use corelane::{App, Conn, Core, Error, Rx, Stack, StopHandle, Summary};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Two network namespaces joined by a veth pair; gone when dropped.
+struct Link {
+    ours: String,
+    theirs: String,
+}
+
+/// The kernel's address on its end, and the stack's own on ours.
+const KERNEL: &str = "10.78.0.1";
+const OWN: &str = "10.78.0.10";
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+impl Link {
+    fn new(name: &str, queues: u32) -> Self {
+        let id = std::process::id();
+        let link = Self { ours: format!("clt-{name}-{id}-a"), theirs: format!("clt-{name}-{id}-b") };
+        let Self { ours, theirs } = &link;
+        ip(&format!("netns add {ours}"));
+        ip(&format!("netns add {theirs}"));
+        ip(&format!(
+            "link add veth0 netns {ours} numrxqueues {queues} numtxqueues {queues} type veth \
+             peer name veth1 netns {theirs} numrxqueues {queues} numtxqueues {queues}"
+        ));
+        ip(&format!("-n {ours} addr add 10.78.0.2/24 dev veth0"));
+        ip(&format!("-n {theirs} addr add {KERNEL}/24 dev veth1"));
+        ip(&format!("-n {ours} link set veth0 up"));
+        ip(&format!("-n {theirs} link set veth1 up"));
+        // The kernel's end would send TCP with an unfinished checksum.
+        let off =
+            Command::new("ip").args(["netns", "exec", theirs, "ethtool", "-K", "veth1", "tx", "off"]).output().unwrap();
+        assert!(off.status.success(), "{off:?}");
+        link
+    }
+
+    fn config(&self) -> corelane::config::Builder {
+        Config::builder()
+            .interface("veth0")
+            .address(&format!("{OWN}/24"))
+            .mode(Mode::Copy)
+            .waiting(Strategy::Adaptive)
+            .set("limits.connections", 1000)
+            .set("memory.frame_count", 4096)
+            .set("memory.fill_ring", 2048)
+            .set("memory.tx_ring", 1024)
+            .set("tcp.rto_min_ms", 50)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for name in [&self.ours, &self.theirs] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+/// Moves the calling thread; those that it starts follow.
+fn enter(namespace: &str) {
+    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+}
+
+/// Runs a stack in our namespace, on a thread of its own.
+fn start<A: App>(
+    link: &Link,
+    config: Config,
+    make_app: impl Fn(usize) -> A + Send + Sync + 'static,
+) -> (StopHandle, JoinHandle<Result<Summary, Error>>) {
+    let stop = StopHandle::new();
+    let (handle, namespace) = (stop.clone(), link.ours.clone());
+    let thread = std::thread::spawn(move || {
+        enter(&namespace);
+        Stack::builder(config).stop_handle(&handle).signals(false).run(make_app)
+    });
+    (stop, thread)
+}
+
+/// Connects from the kernel's side, for as long as the stack is not up yet.
+fn connect(to: &str) -> TcpStream {
+    let to: SocketAddr = to.parse().unwrap();
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match TcpStream::connect_timeout(&to, Duration::from_millis(500)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < end, "{to}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends `len` bytes of the pattern and checks that they come back.
+fn exchange(mut stream: TcpStream, len: usize) {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || writer.write_all(&stretch(0, len)).unwrap());
+    let mut back = vec![0; len];
+    stream.read_exact(&mut back).unwrap();
+    sender.join().unwrap();
+    assert!(back == stretch(0, len), "the bytes came back changed");
+}
+
+#[test]
+fn the_kernel_talks_to_a_stack_that_then_stops_within_a_second() {
+    let link = Link::new("echo", 1);
+    let (stop, stack) = start(&link, link.config().build().unwrap(), |_| Echo::default());
+    enter(&link.theirs);
+    exchange(connect(&format!("{OWN}:7")), 64);
+    let several: Vec<_> = (0..8).map(|_| connect(&format!("{OWN}:7"))).collect();
+    std::thread::scope(|scope| {
+        for stream in several {
+            scope.spawn(|| exchange(stream, 200_000));
+        }
+    });
+    let refused = TcpStream::connect_timeout(&format!("{OWN}:9").parse().unwrap(), Duration::from_secs(2));
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    let ping = Command::new("ping").args(["-c", "2", "-i", "0.2", "-W", "1", OWN]).output();
+    assert!(ping.is_ok_and(|ping| ping.status.success()), "ping to {OWN}");
+    let ping = Command::new("ping").args(["-c", "1", "-W", "1", "10.78.0.2"]).output();
+    assert!(ping.is_ok_and(|ping| ping.status.success()), "ping to the kernel's own address on the same interface");
+
+    let left_open = connect(&format!("{OWN}:7"));
+    let asked = Instant::now();
+    stop.stop();
+    let summary = stack.join().unwrap().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    drop(left_open);
+
+    println!("{summary}");
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+    assert_eq!((summary.workers[0].frames.held, summary.workers[0].frames.tx), (0, 0), "{summary}");
+    assert_eq!(summary.workers[0].mode, "copy");
+    assert!(summary.protocol()["opened_passive"] >= 10, "{summary}");
+    assert!(summary.steering["redirected_own_tcp"] > 0 && summary.steering["redirected_own_icmp"] > 0, "{summary}");
+    // The program is gone with the stack.
+    let shown = Command::new("ip").args(["-n", &link.ours, "link", "show", "veth0"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains("xdp"), "{shown:?}");
+
+    // And another stack starts at once.
+    let (stop, stack) = start(&link, link.config().build().unwrap(), |_| Echo::default());
+    exchange(connect(&format!("{OWN}:7")), 64);
+    stop.stop();
+    stack.join().unwrap().unwrap();
+}
+
+/// Opens connections to the kernel, sends one message on each and stops its core when all have come back.
+struct Client {
+    left: usize,
+    result: Sender<usize>,
+}
+
+impl App for Client {
+    type State = usize;
+
+    fn on_start(&mut self, core: &mut Core<'_, usize>) -> Result<(), Error> {
+        let to: SocketAddr = format!("{KERNEL}:9007").parse().unwrap();
+        for _ in 0..self.left {
+            core.connect(to, 0)?;
+        }
+        Ok(())
+    }
+
+    fn on_accept(&mut self, _: &mut Conn<'_>) -> usize {
+        unreachable!("the client does not listen")
+    }
+
+    fn on_connect(&mut self, conn: &mut Conn<'_>, _: &mut usize) {
+        assert_eq!(conn.send_copy(&stretch(0, 1000)), 1000);
+    }
+
+    fn on_recv(&mut self, conn: &mut Conn<'_>, got: &mut usize, rx: &mut Rx<'_>) {
+        assert_eq!(rx.bytes(), &stretch(0, 1000)[*got..*got + rx.bytes().len()]);
+        *got += rx.bytes().len();
+        if *got == 1000 {
+            self.result.send(*got).unwrap();
+            self.left -= 1;
+            conn.close();
+        }
+    }
+
+    fn on_turn(&mut self, core: &mut Core<'_, usize>) -> Option<corelane::Instant> {
+        if self.left == 0 && core.connections() == 0 {
+            core.stop();
+        }
+        None
+    }
+}
+
+#[test]
+fn a_client_opens_connections_to_the_kernel_and_ends_by_itself() {
+    const CONNECTIONS: usize = 50;
+    let link = Link::new("client", 1);
+    enter(&link.theirs);
+    let listener = TcpListener::bind((KERNEL, 9007)).unwrap();
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming().take(CONNECTIONS) {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 1000];
+            stream.read_exact(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+            assert_eq!(stream.read(&mut bytes).unwrap(), 0, "the client closes first");
+        }
+    });
+    let (result, results) = channel();
+    let make = move |_| Client { left: CONNECTIONS, result: result.clone() };
+    let (_, stack) = start(&link, link.config().build().unwrap(), make);
+    let summary = stack.join().unwrap().unwrap();
+    server.join().unwrap();
+    assert_eq!(results.iter().count(), CONNECTIONS);
+    assert_eq!(summary.endings()["finished"], CONNECTIONS as u64, "{summary}");
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+}
+
+#[test]
+fn two_queues_have_two_workers() {
+    let link = Link::new("queues", 2);
+    let config = link.config().queues(&[0, 1]).set("cores.pin", false).build().unwrap();
+    let (stop, stack) = start(&link, config, |_| Echo::default());
+    enter(&link.theirs);
+    for _ in 0..40 {
+        exchange(connect(&format!("{OWN}:7")), 1000);
+    }
+    stop.stop();
+    let summary = stack.join().unwrap().unwrap();
+    assert_eq!(summary.workers.len(), 2);
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+    assert!(summary.protocol()["opened_passive"] >= 40, "{summary}");
+}
+
+#[test]
+fn what_the_machine_lacks_is_one_sentence_and_exit_code_3() {
+    let link = Link::new("lacks", 1);
+    let attempt = |config: Config| {
+        let (_, stack) = start(&link, config, |_| Echo::default());
+        let error = stack.join().unwrap().unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().lines().count()), (3, 1), "{error}");
+        error.to_string()
+    };
+    let missing = attempt(link.config().interface("nowhere0").build().unwrap());
+    assert!(missing.contains("nowhere0"), "{missing}");
+    let queue = attempt(link.config().queues(&[5]).build().unwrap());
+    assert!(queue.contains("queue 5"), "{queue}");
+    let core = attempt(link.config().cores(&[1000]).build().unwrap());
+    assert!(core.contains("core 1000"), "{core}");
+    ip(&format!("-n {} link set veth0 mtu 3000", link.ours));
+    let mtu = attempt(link.config().build().unwrap());
+    assert!(mtu.contains("3000") && mtu.contains("frame_size = 4096"), "{mtu}");
+    ip(&format!("-n {} link set veth0 mtu 1500", link.ours));
+    ip(&format!("-n {} link set veth0 down", link.ours));
+    let down = attempt(link.config().build().unwrap());
+    assert!(down.contains("ip link set dev veth0 up"), "{down}");
+}
+
+/// Panics when the first bytes come.
+struct Faulty;
+
+impl App for Faulty {
+    type State = ();
+
+    fn on_start(&mut self, core: &mut Core<'_, ()>) -> Result<(), Error> {
+        core.listen_port(7)
+    }
+
+    fn on_accept(&mut self, _: &mut Conn<'_>) {}
+
+    fn on_recv(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Rx<'_>) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_in_a_worker_stops_the_stack_and_is_told() {
+    let link = Link::new("panic", 1);
+    let (_, stack) = start(&link, link.config().build().unwrap(), |_| Faulty);
+    enter(&link.theirs);
+    let mut stream = connect(&format!("{OWN}:7"));
+    stream.write_all(b"x").unwrap();
+    let error = stack.join().unwrap().unwrap_err();
+    assert!(matches!(&error, Error::Panicked { worker: 0, message } if message == "on purpose"), "{error}");
+    assert_eq!(error.exit_code(), 1);
+}
