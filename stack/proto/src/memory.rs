@@ -74,6 +74,18 @@ pub trait Memory {
     /// The whole frame's bytes, to write to. Never called for a frame that is [posted](Self::is_posted).
     fn bytes_mut(&mut self, token: &Token) -> &mut [u8];
 
+    /// Copies `len` bytes that begin at `start` of `from` to `at` of `to`. Both runs lie inside their frames.
+    fn copy(&mut self, from: &Token, start: usize, len: usize, to: &Token, at: usize) {
+        let mut piece = [0; 256];
+        let mut done = 0;
+        while done < len {
+            let n = piece.len().min(len - done);
+            piece[..n].copy_from_slice(&self.bytes(from)[start + done..][..n]);
+            self.bytes_mut(to)[at + done..][..n].copy_from_slice(&piece[..n]);
+            done += n;
+        }
+    }
+
     /// Whether the device has the frame and may still read it; such a frame is neither written to nor sent again.
     fn is_posted(&self, token: &Token) -> bool;
 

@@ -123,16 +123,15 @@ impl Endpoint {
     /// Copies all but the first `at` bytes of a chunk into a frame of its own.
     fn split<M: Memory>(&mut self, memory: &mut M, id: ConnId, index: usize, at: u16) -> Option<()> {
         let room = self.header_room(id);
-        let conn = self.conns.get_mut(id)?;
-        let (source, start, len) = {
-            let chunk = conn.tcb.chunk(index)?;
-            (chunk, usize::from(chunk.start + at), chunk.len.checked_sub(at)?)
-        };
         let token = memory.alloc()?;
-        let mut bytes = [0; 9216];
-        let copied = bytes.get_mut(..usize::from(len))?;
-        copied.copy_from_slice(memory.bytes(&source.token).get(start..start + usize::from(len))?);
-        memory.bytes_mut(&token)[usize::from(room)..][..usize::from(len)].copy_from_slice(copied);
+        let conn = self.conns.get_mut(id)?;
+        let Some(chunk) = conn.tcb.chunk(index).filter(|chunk| chunk.len > at) else {
+            memory.free(token);
+            return None;
+        };
+        let len = chunk.len - at;
+        let start = usize::from(chunk.start) + usize::from(at);
+        memory.copy(&chunk.token, start, usize::from(len), &token, usize::from(room));
         conn.tcb.split(index, at, Buf::new(token, room, len));
         self.counters.payload_moves += 1;
         Some(())

@@ -264,3 +264,14 @@ impl Tcb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that grows makes every cache line of the table farther away; this is the place to notice it.
+    #[test]
+    fn a_connection_stays_small() {
+        assert!(size_of::<Tcb>() <= 480, "{}", size_of::<Tcb>());
+    }
+}
