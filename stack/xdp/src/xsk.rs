@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xsk_rs::config::{
     BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, SocketConfigBuilder, UmemConfig, UmemConfigBuilder,
@@ -88,12 +88,12 @@ impl Queue<Xsk> {
 /// Binds, and tries again while the queue is busy. Each attempt has a UMEM of its own, because what libxdp and the
 /// kernel leave behind in one after a refused bind is not something to build on.
 fn bind_patiently(config: &QueueConfig, found: &Interface) -> Result<(Xsk, Pool), OpenError> {
-    let started = Instant::now();
-    let mut pause = BUSY_PAUSE;
+    let (mut pause, mut paused) = (BUSY_PAUSE, Duration::ZERO);
     loop {
         match bind(config, found) {
-            Err(OpenError::QueueBusy { .. }) if started.elapsed() + pause <= config.busy_timeout => {
+            Err(OpenError::QueueBusy { .. }) if paused + pause <= config.busy_timeout => {
                 thread::sleep(pause);
+                paused += pause;
                 pause *= 2;
             }
             other => return other,
