@@ -1,0 +1,187 @@
+//! What must hold for the segments on the wire, without knowing what goes on in the hosts.
+
+use corelane_proto::SocketAddr;
+use corelane_proto::tcp::segment::Flags;
+use corelane_proto::tcp::seq::Seq;
+use corelane_proto::wire::{Body, Checksums, TcpPacket, parse};
+use std::collections::HashMap;
+
+/// One direction of one connection: what its sender has sent and heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Half {
+    /// The sender's initial sequence number.
+    isn: Option<Seq>,
+    /// The number after the last one that it sent.
+    sent: Option<Seq>,
+    /// The shift that its SYN offered.
+    scale: Option<u8>,
+    /// The right edge of the window that it has offered.
+    offered: Option<Seq>,
+    /// The right edge that has reached it: the last thing it may fill.
+    heard: Option<Seq>,
+}
+
+/// Every connection's two directions, by sender and receiver.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    halves: HashMap<(SocketAddr, SocketAddr), Half>,
+}
+
+impl Wire {
+    /// A host has sent `frame`.
+    pub(crate) fn on_sent(&mut self, frame: &[u8]) -> Result<(), String> {
+        let packet = parse(frame, Checksums::VERIFY).map_err(|error| format!("it sent what is no frame: {error:?}"))?;
+        let Body::Tcp(tcp) = packet.body else { return Ok(()) };
+        if tcp.segment.flags.has(Flags::RST) {
+            return Ok(());
+        }
+        self.on_segment(&tcp).map_err(|what| format!("{what}: {} > {} {:?}", tcp.src, tcp.dst, tcp.segment))
+    }
+
+    fn on_segment(&mut self, tcp: &TcpPacket) -> Result<(), String> {
+        let s = &tcp.segment;
+        let syn = s.flags.has(Flags::SYN);
+        if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
+            // The two ends are used again.
+            self.halves.insert((tcp.src, tcp.dst), Half::default());
+            self.halves.insert((tcp.dst, tcp.src), Half::default());
+        }
+        let theirs = self.half(tcp.dst, tcp.src);
+        let mut ours = self.half(tcp.src, tcp.dst);
+        if syn {
+            ours.isn = Some(s.seq);
+            ours.scale = s.options.window_scale;
+        }
+        if s.flags.has(Flags::ACK) {
+            match theirs.sent {
+                Some(sent) if s.ack.at_or_before(sent) => {}
+                Some(sent) => return Err(format!("it acknowledges beyond {sent:?}, the last that was sent")),
+                None => return Err("it acknowledges somebody who has sent nothing".to_owned()),
+            }
+            let edge = s.ack + window(s.window, syn, &ours, &theirs);
+            if let Some(before) = ours.offered.filter(|before| edge.before(*before)) {
+                return Err(format!("the window's right edge moves left from {before:?} to {edge:?}"));
+            }
+            ours.offered = Some(edge);
+        }
+        let end = s.seq + u32::from(s.len);
+        let beyond = ours.heard.filter(|heard| end.after(*heard)).map(|heard| (heard, end.since(heard)));
+        if let Some((heard, beyond)) = beyond.filter(|(_, beyond)| s.len > 0 && !(s.len == 1 && *beyond == 1)) {
+            return Err(format!("it sends {beyond} bytes beyond {heard:?}, the edge of the window it was offered"));
+        }
+        let end = s.end();
+        ours.sent = Some(ours.sent.map_or(end, |sent| sent.max(end)));
+        self.halves.insert((tcp.src, tcp.dst), ours);
+        Ok(())
+    }
+
+    /// `frame` has reached its host, whole.
+    pub(crate) fn on_arrived(&mut self, frame: &[u8]) {
+        let Ok(packet) = parse(frame, Checksums::VERIFY) else { return };
+        let Body::Tcp(tcp) = packet.body else { return };
+        let s = &tcp.segment;
+        if !s.flags.has(Flags::ACK) || s.flags.has(Flags::RST) {
+            return;
+        }
+        let (theirs, mut ours) = (self.half(tcp.src, tcp.dst), self.half(tcp.dst, tcp.src));
+        let edge = s.ack + window(s.window, s.flags.has(Flags::SYN), &theirs, &ours);
+        ours.heard = Some(ours.heard.map_or(edge, |heard| heard.max(edge)));
+        self.halves.insert((tcp.dst, tcp.src), ours);
+    }
+
+    fn half(&self, src: SocketAddr, dst: SocketAddr) -> Half {
+        self.halves.get(&(src, dst)).copied().unwrap_or_default()
+    }
+}
+
+/// What a window field means: it is scaled when both SYNs offered to, and never in a SYN (RFC 7323 2.2).
+fn window(field: u16, syn: bool, sender: &Half, other: &Half) -> u32 {
+    let scale = sender.scale.filter(|_| !syn && other.scale.is_some()).unwrap_or(0).min(14);
+    u32::from(field) << scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corelane_proto::tcp::segment::{Options, Segment};
+    use corelane_proto::wire::{EthernetHeader, IpHeader, emit_tcp};
+    use corelane_proto::{Addr, Mac};
+
+    const A: u8 = 1;
+    const B: u8 = 2;
+
+    fn frame(from: u8, to: u8, segment: Segment) -> Vec<u8> {
+        let eth = EthernetHeader { dst: Mac([2, 0, 0, 0, 0, to]), src: Mac([2, 0, 0, 0, 0, from]), vlan: None };
+        let ip = IpHeader::new(Addr::v4([10, 0, 0, from]), Addr::v4([10, 0, 0, to]));
+        let mut frame = vec![0; 2000];
+        let len = emit_tcp(&mut frame, &eth, &ip, (u16::from(from), u16::from(to)), &segment);
+        frame.truncate(len);
+        frame
+    }
+
+    fn syn(seq: u32, ack: Option<u32>) -> Segment {
+        let flags = if ack.is_some() { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let options = Options { window_scale: Some(2), ..Options::NONE };
+        Segment { seq: Seq(seq), ack: Seq(ack.unwrap_or(0)), flags, window: 1000, options, ..Segment::default() }
+    }
+
+    fn data(seq: u32, len: u16, ack: u32, window: u16) -> Segment {
+        Segment { seq: Seq(seq), ack: Seq(ack), len, window, flags: Flags::ACK, ..Segment::default() }
+    }
+
+    /// A handshake: A begins at 100 and offers 4 * 500 bytes, B begins at 900 and offers 1000.
+    fn open() -> Wire {
+        let mut wire = Wire::default();
+        for (from, to, segment) in [(A, B, syn(99, None)), (B, A, syn(899, Some(100))), (A, B, data(100, 0, 900, 500))] {
+            let frame = frame(from, to, segment);
+            wire.on_sent(&frame).expect("legal");
+            wire.on_arrived(&frame);
+        }
+        wire
+    }
+
+    #[test]
+    fn what_is_legal_passes() {
+        let mut wire = open();
+        for (from, to, segment) in [(A, B, data(100, 1000, 900, 500)), (B, A, data(900, 10, 1100, 250))] {
+            assert_eq!(wire.on_sent(&frame(from, to, segment)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_edge_that_moves_left_is_seen() {
+        let error = open().on_sent(&frame(A, B, data(100, 0, 900, 499))).unwrap_err();
+        assert!(error.contains("moves left"), "{error}");
+    }
+
+    #[test]
+    fn data_beyond_the_window_is_seen_and_a_probe_is_not() {
+        let error = open().on_sent(&frame(A, B, data(1000, 101, 900, 500))).unwrap_err();
+        assert!(error.contains("beyond"), "{error}");
+        assert_eq!(open().on_sent(&frame(A, B, data(1100, 1, 900, 500))), Ok(()));
+        assert!(open().on_sent(&frame(A, B, data(1101, 1, 900, 500))).is_err());
+    }
+
+    #[test]
+    fn a_window_counts_when_it_has_arrived_and_not_when_it_is_sent() {
+        let mut wire = open();
+        wire.on_sent(&frame(B, A, data(900, 0, 100, 1000))).expect("legal");
+        assert!(wire.on_sent(&frame(A, B, data(1000, 200, 900, 500))).is_err());
+        let mut wire = open();
+        wire.on_arrived(&frame(B, A, data(900, 0, 100, 1000)));
+        assert!(wire.on_sent(&frame(A, B, data(1000, 200, 900, 500))).is_ok());
+    }
+
+    #[test]
+    fn an_ack_of_what_was_not_sent_is_seen() {
+        let error = open().on_sent(&frame(B, A, data(900, 0, 101, 1000))).unwrap_err();
+        assert!(error.contains("acknowledges beyond"), "{error}");
+    }
+
+    #[test]
+    fn a_frame_with_a_wrong_checksum_is_no_frame() {
+        let mut bytes = frame(A, B, data(100, 10, 900, 500));
+        *bytes.last_mut().unwrap() ^= 1;
+        assert!(open().on_sent(&bytes).is_err());
+    }
+}

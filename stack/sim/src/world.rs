@@ -1,0 +1,270 @@
+//! A run: two hosts, the wire between them, and time, which jumps from one event to the next.
+
+use crate::app::App;
+use crate::host::{Host, Schedule, Shared, Wake};
+use crate::network::{Link, LinkCounters};
+use crate::scenario::{ConnPlan, Scenario};
+use crate::trace::{Fate, Trace};
+use crate::wire::Wire;
+use corelane_proto::Instant;
+use corelane_proto::endpoint::CloseReason;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use crate::host::Sabotage;
+
+/// Virtual time after which every connection has to be over.
+const LONGEST: Duration = Duration::from_secs(7200);
+/// How often a host may ask to be woken at once without anything coming of it.
+const MOST_IDLE_WAKES: u32 = 5_000;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong.
+    pub failure: Option<String>,
+    /// The hash of the trace.
+    pub hash: u64,
+    /// Virtual time.
+    pub virtual_time: Duration,
+    /// Connections.
+    pub connections: u64,
+    /// What the wire did.
+    pub link: LinkCounters,
+    /// Frames that came to a host without a free frame.
+    pub starved: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// Retransmission time-outs.
+    pub rto_fired: u64,
+    /// Fast retransmits.
+    pub fast_retransmits: u64,
+    /// Bytes that applications read.
+    pub bytes: u64,
+    /// The trace, if it was asked for.
+    pub lines: Vec<String>,
+}
+
+/// Runs `seed`, keeps the trace if `keep_trace`, and puts in the faults of `sabotage`.
+///
+/// # Panics
+/// When the endpoint does: the caller catches it.
+pub fn run(seed: u64, keep_trace: bool, sabotage: Sabotage) -> Outcome {
+    let mut world = World::new(Scenario::draw(seed), keep_trace, sabotage);
+    world.run();
+    world.outcome()
+}
+
+struct World {
+    now: Instant,
+    hosts: [Host; 2],
+    links: [Link; 2],
+    wire: Wire,
+    shared: Shared,
+    idle_wakes: [u32; 2],
+}
+
+impl World {
+    fn new(scenario: Scenario, keep_trace: bool, sabotage: Sabotage) -> Self {
+        let mut schedule = Schedule::default();
+        for (conn, plan) in scenario.conns.iter().enumerate() {
+            schedule.push(plan.start, plan.opener, Wake::Open { conn });
+        }
+        let hosts = [0, 1].map(|index| Host::new(&scenario, index));
+        let links = [0, 1].map(|index| Link::new(scenario.links[index].clone(), scenario.rng(10 + index as u64)));
+        let mut trace = Trace::new(keep_trace);
+        trace.note(Instant::ZERO, 0, || format!("{scenario:#?}"));
+        let shared = Shared {
+            scenario: Rc::new(scenario),
+            schedule,
+            openers: HashMap::new(),
+            outgoing: Vec::new(),
+            trace,
+            sabotage,
+            failure: None,
+        };
+        Self { now: Instant::ZERO, hosts, links, wire: Wire::default(), shared, idle_wakes: [0; 2] }
+    }
+
+    fn run(&mut self) {
+        while self.shared.failure.is_none() {
+            let Some(next) = self.next_at() else { return self.check_at_rest() };
+            self.now = self.now.max(next);
+            if self.now > Instant::ZERO + LONGEST {
+                return self.too_long();
+            }
+            self.step();
+        }
+    }
+
+    /// When something happens next.
+    fn next_at(&self) -> Option<Instant> {
+        let hosts = self.hosts.iter().zip(self.idle_wakes).filter_map(|(host, idle)| {
+            let deadline = host.endpoint.poll_deadline()?;
+            // A deadline that has passed and is still there is looked at again a little later, as a worker would.
+            Some(if idle > 0 { deadline.max(self.now + Duration::from_millis(1)) } else { deadline })
+        });
+        hosts.chain(self.shared.schedule.next_at()).min()
+    }
+
+    /// Everything that happens now.
+    fn step(&mut self) {
+        let mut touched = [false; 2];
+        while let Some((host, wake)) = self.shared.schedule.pop(self.now) {
+            touched[host] = true;
+            if let Wake::Arrive { frame } = &wake
+                && self.hosts[host].frames.free_count() > 0
+            {
+                self.wire.on_arrived(frame);
+            }
+            self.hosts[host].on_wake(self.now, &mut self.shared, wake);
+        }
+        for host in 0..2 {
+            let due = self.hosts[host].endpoint.poll_deadline().is_some_and(|deadline| deadline <= self.now);
+            if touched[host] || due {
+                self.turns(host);
+            }
+        }
+    }
+
+    fn turns(&mut self, host: usize) {
+        self.hosts[host].turns(self.now, &mut self.shared);
+        let sent = std::mem::take(&mut self.shared.outgoing);
+        let late = self.hosts[host].endpoint.poll_deadline().is_some_and(|deadline| deadline <= self.now);
+        self.idle_wakes[host] = if late && sent.is_empty() { self.idle_wakes[host] + 1 } else { 0 };
+        if self.idle_wakes[host] > MOST_IDLE_WAKES {
+            self.shared.fail(format!("host {host} asks to be woken at once, again and again, and does nothing"));
+        }
+        for frame in sent {
+            self.send(host, frame);
+        }
+    }
+
+    fn send(&mut self, host: usize, frame: Vec<u8>) {
+        let Self { now, links, shared, .. } = self;
+        let Shared { trace, schedule, .. } = shared;
+        trace.frame(*now, host, Fate::Sent, &frame);
+        let checked = self.wire.on_sent(&frame);
+        links[host].send(*now, host, frame, trace, |at, frame| {
+            schedule.push(at, 1 - host, Wake::Arrive { frame });
+        });
+        if let Err(what) = checked {
+            shared.fail(format!("host {host}: {what}"));
+        }
+    }
+
+    fn too_long(&mut self) {
+        let open: Vec<String> = self.apps().filter(|app| app.order.closed().is_none()).map(App::name).collect();
+        let what = if open.is_empty() { "nothing of an application".to_owned() } else { open.join(", ") };
+        self.shared.fail(format!("it does not end within {} s: {what} is still open", LONGEST.as_secs()));
+    }
+
+    fn apps(&self) -> impl Iterator<Item = &App> {
+        self.hosts.iter().flat_map(|host| &host.apps)
+    }
+
+    /// Nothing is planned any more.
+    fn check_at_rest(&mut self) {
+        for host in &self.hosts {
+            host.check_at_rest(&mut self.shared);
+        }
+        let scenario = Rc::clone(&self.shared.scenario);
+        for (conn, plan) in scenario.conns.iter().enumerate() {
+            if let Err(what) = self.check_end(conn, plan) {
+                self.shared.fail(format!("connection {conn}: {what}"));
+            }
+        }
+        self.check_frames_sent();
+    }
+
+    /// How a connection may end.
+    fn check_end(&self, conn: usize, plan: &ConnPlan) -> Result<(), String> {
+        let of_side = |side: usize| self.apps().find(|app| app.conn == conn && app.side == side);
+        let opener = of_side(0).ok_or("it was never opened")?;
+        let unlucky = self.shared.scenario.worst_loss() > 0.0 || self.had_outage();
+        match opener.order.closed() {
+            Some(CloseReason::Refused) if plan.refused => return Ok(()),
+            // Every ARP request or its answer was lost.
+            Some(CloseReason::Unreachable) if unlucky && of_side(1).is_none() => return Ok(()),
+            other if plan.refused => return Err(format!("it ended as {other:?} where nobody listens")),
+            _ if !plan.is_orderly() => return Ok(()),
+            _ => {}
+        }
+        let accepter = of_side(1).ok_or_else(|| format!("it was not accepted; {:?}", opener.order.closed()))?;
+        for (app, other) in [(opener, accepter), (accepter, opener)] {
+            let (mine, theirs) = (&plan.sides[app.side], &plan.sides[other.side]);
+            let (read, expected) = (app.read, theirs.total);
+            if mine.shut_read_after.is_none() && read != expected {
+                return Err(format!("the {} read {read} of {expected} bytes", app.name()));
+            }
+            match app.order.closed() {
+                Some(CloseReason::Finished) => {}
+                // Its peer was told of the last FIN, waited for 2 MSL, and went; the ACK was lost all that time.
+                Some(CloseReason::Reset) if unlucky && self.outlived(app, other) => {}
+                reason => return Err(format!("the {} ended as {reason:?}", app.name())),
+            }
+        }
+        Ok(())
+    }
+
+    fn outlived(&self, app: &App, other: &App) -> bool {
+        let msl = self.shared.scenario.hosts.iter().map(|host| host.msl).min().unwrap_or_default();
+        let (Some(mine), Some(theirs)) = (app.closed_at, other.closed_at) else { return false };
+        other.order.closed() == Some(CloseReason::Finished) && mine >= theirs + 2 * msl
+    }
+
+    fn had_outage(&self) -> bool {
+        self.shared.scenario.links.iter().any(|link| link.outage.is_some() || link.bytes_per_second.is_some())
+    }
+
+    /// No storm: a few times what a network without loss would need.
+    fn check_frames_sent(&mut self) {
+        let sent: u64 = self.links.iter().map(|link| link.counters.sent).sum();
+        let ideal: u64 = self.shared.scenario.conns.iter().map(ideal_frames).sum();
+        // Who probes, keeps alive or retransmits backs off to seconds at least.
+        let waiting = self.now.as_millis() / 1000 * self.shared.scenario.conns.len() as u64;
+        let most = 100 + 6 * ideal + waiting;
+        if sent > most {
+            self.shared.fail(format!("{sent} frames were sent, at most {most} should be"));
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        let counters = self.hosts.iter().map(|host| host.endpoint.counters());
+        let sum = counters.clone().fold((0, 0, 0), |sum, counters| {
+            (
+                sum.0 + counters.retransmits,
+                sum.1 + counters.rto_fired,
+                sum.2 + counters.fast_retransmits,
+            )
+        });
+        let mut link = LinkCounters::default();
+        self.links.iter().for_each(|one| link += one.counters);
+        Outcome {
+            seed: self.shared.scenario.seed,
+            hash: self.shared.trace.hash(),
+            virtual_time: self.now.saturating_since(Instant::ZERO),
+            connections: self.shared.scenario.conns.len() as u64,
+            link,
+            starved: self.hosts.iter().map(|host| host.starved).sum(),
+            retransmits: sum.0,
+            rto_fired: sum.1,
+            fast_retransmits: sum.2,
+            bytes: self.apps().map(|app| app.read).sum(),
+            failure: self.shared.failure,
+            lines: self.shared.trace.into_lines(),
+        }
+    }
+}
+
+/// Frames of a connection when nothing is lost and every write and every read has a segment of its own.
+fn ideal_frames(plan: &ConnPlan) -> u64 {
+    let sides = plan.sides.iter().map(|side| {
+        let least_segment = 204;
+        2 * side.total.div_ceil(least_segment) + side.total.div_ceil(side.write as u64)
+    });
+    10 + sides.sum::<u64>()
+}
