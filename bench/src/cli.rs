@@ -1,4 +1,5 @@
 //! The command line.
+#![expect(clippy::doc_markdown, reason = "these comments are the help texts, which show backticks as they are")]
 
 use crate::cores::CoreList;
 use crate::load::schedule::Arrivals;
@@ -28,7 +29,7 @@ pub enum Command {
     /// Serve a workload until SIGINT or SIGTERM.
     Serve(ServeArgs),
     /// Load a server and measure how long its answers take.
-    Load(LoadArgs),
+    Load(Box<LoadArgs>),
     /// Show the results of loads, side by side.
     Report(ReportArgs),
 }

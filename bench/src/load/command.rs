@@ -120,9 +120,14 @@ fn nobody_there(args: &LoadArgs, error: Option<ErrorKind>) -> Failure {
         Some(ErrorKind::Exhausted) => {
             format!("no connection to {target} could be opened: local ports, descriptors or memory ran out")
         }
-        Some(ErrorKind::Unreachable) => {
-            format!("{target} cannot be reached from here; `ip route get {}` shows the way", target.ip())
-        }
+        Some(ErrorKind::Unreachable) => match args.transport {
+            TransportKind::Kernel => {
+                format!("{target} cannot be reached from here; `ip route get {}` shows the way", target.ip())
+            }
+            TransportKind::Corelane => {
+                format!("{target} cannot be reached over the interface: it does not answer ARP, or needs a --gateway")
+            }
+        },
         Some(kind) => format!("no connection to {target} could be opened ({})", kind.name()),
         None => format!("no connection to {target} was opened"),
     })

@@ -118,14 +118,32 @@ pub struct Counts {
     pub unsent: u64,
     /// Connections opened anew after one had ended.
     pub reconnects: u64,
-    /// Bytes sent and received by the workload during the measurement.
+    /// Bytes of requests that were due in the measurement.
     pub bytes_sent: u64,
-    /// See [`bytes_sent`](Self::bytes_sent).
+    /// Bytes of the answers to them.
     pub bytes_received: u64,
     /// Errors from the first opening on, warm-up included.
     pub errors: BTreeMap<ErrorKind, u64>,
     /// How long the measurement lasted, in nanoseconds.
     pub measured_ns: u64,
+}
+
+/// An output that counts what it takes.
+struct Counted<'o> {
+    out: &'o mut dyn Output,
+    taken: u64,
+}
+
+impl Output for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let taken = self.out.write(bytes);
+        self.taken += taken as u64;
+        taken
+    }
+
+    fn room(&self) -> usize {
+        self.out.room()
+    }
 }
 
 /// The load of one core.
@@ -290,16 +308,17 @@ impl Session {
 
     /// Writes what fits of the connection's request.
     pub fn on_writable(&mut self, conn: usize, out: &mut dyn Output) {
-        let before = out.room();
-        self.slots[conn].client.on_writable(out);
-        if self.is_measuring() {
-            self.counts.bytes_sent += (before - out.room().min(before)) as u64;
+        let mut out = Counted { out, taken: 0 };
+        self.slots[conn].client.on_writable(&mut out);
+        let taken = out.taken;
+        if self.is_measured(conn) {
+            self.counts.bytes_sent += taken;
         }
     }
 
     /// Bytes came in on the connection at `now`; all of them are consumed.
     pub fn on_bytes(&mut self, conn: usize, input: &[u8], now: u64) -> Keep {
-        if self.is_measuring() {
+        if self.is_measured(conn) {
             self.counts.bytes_received += input.len() as u64;
         }
         if self.slots[conn].state == State::Idle && !input.is_empty() {
@@ -334,6 +353,10 @@ impl Session {
     /// The connection is gone, or could not be opened. Ending an idle connection is the peer's right and no error,
     /// unless it was by [`Unexpected`](ErrorKind::Unexpected) bytes.
     pub fn on_closed(&mut self, conn: usize, now: u64, kind: ErrorKind) {
+        if self.phase == Phase::Done {
+            // The transport closes what is open, which is no error.
+            return;
+        }
         let slot = &mut self.slots[conn];
         let state = std::mem::replace(&mut slot.state, State::Down);
         slot.client.reset();
@@ -374,8 +397,9 @@ impl Session {
         counts
     }
 
-    fn is_measuring(&self) -> bool {
-        self.phase == Phase::Running && self.counts.sent > 0
+    /// Whether the connection's request was due in the measurement.
+    fn is_measured(&self, conn: usize) -> bool {
+        matches!(self.slots[conn].state, State::Busy { intended, .. } if intended >= self.begin)
     }
 
     fn count_error(&mut self, kind: ErrorKind) {

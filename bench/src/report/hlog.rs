@@ -1,4 +1,4 @@
-//! latency.hlog: an HdrHistogram V2 interval log, one interval a second; service times carry the tag `service_time`.
+//! latency.hlog: an `HdrHistogram` V2 interval log, one interval a second; service times carry the tag `service_time`.
 
 use crate::load::recorder::{Pair, histogram};
 use hdrhistogram::Histogram;

@@ -97,7 +97,7 @@ pub struct LoadResult {
     pub duration_s: f64,
     /// How long the warm-up before it lasted.
     pub warmup_s: f64,
-    /// Bytes sent and received in the measurement.
+    /// Bytes of the requests that were due in the measurement, and of their answers.
     pub bytes: u64,
     /// Of these, sent.
     pub bytes_sent: u64,

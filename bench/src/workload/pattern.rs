@@ -1,6 +1,6 @@
 //! The bytes that workloads send: a stream that both sides can compute, at any place, without keeping it.
 //!
-//! The stream of `seed` is the output of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number
+//! The stream of `seed` is the output of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
 //! generators", 2014) started at `seed`, each 64-bit word in little-endian order. In Python, byte `i` of the stream is
 //!
 //! ```python

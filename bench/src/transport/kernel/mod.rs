@@ -1,4 +1,4 @@
-//! The kernel's TCP: one thread a core, one epoll a thread, level-triggered, non-blocking sockets with TCP_NODELAY.
+//! The kernel's TCP: one thread a core, one epoll a thread, level-triggered, non-blocking sockets with `TCP_NODELAY`.
 
 mod load;
 mod serve;

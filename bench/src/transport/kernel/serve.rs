@@ -83,7 +83,7 @@ fn socket(listen: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Two servers with SO_REUSEPORT would share a port silently, and each get half of the load. So the port is first
+/// Two servers with `SO_REUSEPORT` would share a port silently, and each get half of the load. So the port is first
 /// taken without it.
 fn check_port_free(listen: SocketAddr) -> Result<(), Failure> {
     let probe = || -> Result<(), Errno> {
@@ -185,7 +185,7 @@ impl Worker {
                 }
             }
             turns += 1;
-            let look = events.is_empty() || turns % 256 == 0;
+            let look = events.is_empty() || turns.is_multiple_of(256);
             self.poller.events = events;
             // A busy turn seldom reads this clock.
             if look && Instant::now() >= next_sweep {

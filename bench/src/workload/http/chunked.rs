@@ -69,9 +69,8 @@ impl Decoder {
                 self.left = self.left << 4 | u64::from(digit);
                 Place::Size { digits: digits + 1 }
             }
-            (Place::Size { digits: 1.. }, b'\r') => Place::SizeLf,
             (Place::Size { digits: 1.. }, b';' | b' ' | b'\t') => Place::Extension,
-            (Place::Extension, b'\r') => Place::SizeLf,
+            (Place::Size { digits: 1.. } | Place::Extension, b'\r') => Place::SizeLf,
             (Place::Extension, _) if byte != b'\n' => self.overhead(Place::Extension)?,
             (Place::SizeLf, b'\n') if self.left == 0 => Place::Trailer { line: 0 },
             (Place::SizeLf, b'\n') => Place::Data,
