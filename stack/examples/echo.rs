@@ -1,3 +1,5 @@
+//! An echo server on port 7 of an address that the kernel does not have.
+
 use corelane::{App, Config, Conn, Core, Error, Rx};
 
 struct Echo;

@@ -2,10 +2,11 @@
 
 use crate::config::ConfigError;
 use corelane_proto::endpoint::{ConnectError, ListenError};
+use std::fmt;
 use std::process::ExitCode;
 
 /// Why the stack did not start, or did not go on.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is wrong.
@@ -147,6 +148,13 @@ impl Error {
             | Self::System { .. } => 3,
             Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
         }
+    }
+}
+
+/// The sentence itself, so that `fn main() -> Result<(), Error>` ends with it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

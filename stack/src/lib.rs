@@ -5,7 +5,7 @@
 //!
 //! [`run`] starts an [`App`] on every core of a [`Config`]:
 //!
-//! ```no_run
+//! ```ignore (this is examples/echo.rs, which is built as an example)
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!

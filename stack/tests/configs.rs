@@ -1,6 +1,7 @@
 //! Every file in `configs/` loads as what it is.
 
 use corelane::Config;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 fn configs() -> Vec<PathBuf> {
@@ -21,4 +22,36 @@ fn every_file_in_configs_loads() {
             panic!("{error}");
         }
     }
+}
+
+/// The file that says of itself that every setting stands in it with its default.
+#[test]
+fn the_servers_file_shows_every_setting_with_its_default() {
+    let files = configs();
+    let file = files.iter().find(|path| path.ends_with("server.toml")).expect("configs/server.toml is there");
+    let loaded = Config::load(file).unwrap();
+    let name = loaded.interface().name().to_owned();
+    let addresses: Vec<String> = loaded.interface().address().iter().map(ToString::to_string).collect();
+    let expected = Config::builder().interface(&name).set("interface.address", addresses).build().unwrap();
+    assert_eq!(loaded, expected);
+
+    let text = std::fs::read_to_string(file).unwrap();
+    let settings = |text: &str| -> BTreeSet<String> {
+        let mut section = String::new();
+        let mut found = BTreeSet::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                section = name.to_owned();
+            }
+            // A setting that is not set stands there as a comment.
+            let key = line.trim_start_matches(['#', ' ']).split_once(" =").map(|(key, _)| key);
+            found.extend(key.filter(|key| !key.contains(' ')).map(|key| format!("{section}.{key}")));
+        }
+        found
+    };
+    let shown = settings(&text);
+    let all = settings(&Config::default().to_commented_toml());
+    // No server wants a bad network on purpose.
+    let missing: Vec<_> = all.difference(&shown).filter(|key| !key.starts_with("impair.")).collect();
+    assert!(missing.is_empty(), "{} lacks {missing:?}", file.display());
 }

@@ -18,6 +18,7 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 use crate::Error;
 use crate::app::App;
 use crate::config::{Config, Mode};
+use crate::worker::Siblings;
 use corelane_bpf::{AttachMode, Layout, Steering};
 use machine::Machine;
 use std::sync::mpsc::channel;
@@ -86,9 +87,10 @@ impl Builder {
         let common = Common { config: &config, machine: &machine, stop: &stop };
         std::thread::scope(|scope| {
             let mut supervisor = Supervisor::new(&config, &stop, steering, reports);
-            for (worker, (&queue, &core)) in queues.iter().zip(&cores).enumerate() {
+            let siblings = Siblings::join(queues.len());
+            for (worker, ((&queue, &core), siblings)) in queues.iter().zip(&cores).zip(siblings).enumerate() {
                 let (order, orders) = channel();
-                let thread = Thread { worker, core, queue, report: report.clone(), orders };
+                let thread = Thread { worker, core, queue, siblings, report: report.clone(), orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))

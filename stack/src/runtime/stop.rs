@@ -56,6 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_signal_stops_the_stack_for_as_long_as_it_is_caught() {
+        let handle = StopHandle::new();
+        let signals = Signals::stop(&handle).unwrap();
+        assert!(!handle.is_stopped());
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(handle.is_stopped());
+        drop(signals);
+    }
+
+    #[test]
     fn a_clone_stops_the_same_stack() {
         let handle = StopHandle::new();
         let clone = handle.clone();

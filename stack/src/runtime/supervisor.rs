@@ -4,6 +4,7 @@ use super::StopHandle;
 use super::summary::{Named, Summary, WorkerSummary, named};
 use super::thread::{Order, Report};
 use crate::Error;
+use crate::clock::Clock;
 use crate::config::Config;
 use corelane_bpf::Steering;
 use std::any::Any;
@@ -12,7 +13,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 type Outcome = Result<WorkerSummary, Error>;
 
@@ -77,12 +78,12 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         {
             self.fail(error.into());
         }
-        let began = Instant::now();
+        let clock = Clock::new();
         self.order(Order::Go);
         while self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
             self.take_report();
         }
-        self.finish(began)
+        self.finish(&clock)
     }
 
     fn take_report(&mut self) {
@@ -123,10 +124,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         }
     }
 
-    fn finish(self, began: Instant) -> Result<Summary, Error> {
+    fn finish(self, running: &Clock) -> Result<Summary, Error> {
         let counted = self.steering.counters().map(|counters| counters.iter().map(|(c, n)| (c.name(), n)).collect());
         let steering: Named = counted.map_or_else(|_| Named::new(), |all: Vec<_>| named(all));
-        let duration_s = began.elapsed().as_secs_f64();
+        let duration_s = Duration::from_nanos(running.now().as_nanos()).as_secs_f64();
         self.order(Order::Close);
         let Self { config, workers, mut error, steering: program, .. } = self;
         let mut summaries = Vec::new();

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::xdp::queue_config;
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
-use crate::worker::{Idle, Pause, Worker, WorkerConfig};
+use crate::worker::{Idle, Pause, Siblings, Worker, WorkerConfig};
 use corelane_bpf::MapError;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
@@ -52,6 +52,7 @@ pub(super) struct Thread {
     pub(super) worker: usize,
     pub(super) core: usize,
     pub(super) queue: u32,
+    pub(super) siblings: Siblings,
     pub(super) report: Sender<Report>,
     pub(super) orders: Receiver<Order>,
 }
@@ -77,14 +78,16 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, report, orders } = self;
+        let Self { worker, core, queue, siblings, report, orders } = self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
         let (device, socket) = open(common, queue)?;
         let clock = Clock::new();
-        let mut running = Worker::new(make_app(worker), device, worker_config(common), clock.now());
+        tracing::info!(worker, core, queue, mode = device.info().mode, "a queue is open");
+        let app = make_app(worker);
+        let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         running.start(clock.now())?;
         let tell = |report_now| report.send(report_now).is_ok();
         if tell(Report::Ready { worker, socket }) && orders.recv() == Ok(Order::Go) {

@@ -1,8 +1,10 @@
 //! One core's turn: receive, timers, application, transmit. No rule of TCP is here, and no clock.
 
 mod dispatch;
+mod siblings;
 mod waiting;
 
+pub use siblings::Siblings;
 pub use waiting::{Idle, Pause};
 
 use crate::Error;
@@ -106,6 +108,7 @@ pub struct Worker<A: App, D: Device> {
     events_per_turn: usize,
     counters: WorkerCounters,
     endings: Endings,
+    siblings: Option<Siblings>,
     // The last to go: its rings outlive every frame above.
     device: D,
 }
@@ -132,8 +135,16 @@ impl<A: App, D: Device> Worker<A, D> {
             events_per_turn: events_per_turn.max(1),
             counters: WorkerCounters::default(),
             endings: Endings::default(),
+            siblings: None,
             device,
         }
+    }
+
+    /// Joins the worker with the others of its interface.
+    #[must_use]
+    pub fn with_siblings(mut self, siblings: Siblings) -> Self {
+        self.siblings = Some(siblings);
+        self
     }
 
     /// Lets the application begin.
@@ -171,6 +182,10 @@ impl<A: App, D: Device> Worker<A, D> {
     fn receive(&mut self, now: Instant) -> usize {
         self.device.rx_burst(now, &mut self.received, RX_BATCH);
         let count = self.received.len();
+        if let Some(siblings) = &self.siblings {
+            self.received.iter().for_each(|frame| siblings.tell(frame.bytes()));
+            hear(siblings, &mut self.net, now);
+        }
         let Net { endpoint, store, .. } = &mut self.net;
         for frame in self.received.drain(..) {
             // A frame is shorter than 64 KiB.
@@ -307,5 +322,17 @@ impl<A: App, D: Device> Worker<A, D> {
     /// How many connections the application has a state for.
     pub const fn connections(&self) -> usize {
         self.states.len()
+    }
+}
+
+/// Gives the protocol what other workers received for this one.
+fn hear(siblings: &Siblings, net: &mut Net, now: Instant) {
+    while let Some((bytes, len)) = siblings.next() {
+        // Without a free frame it is lost, like any other packet.
+        let Some(mut frame) = net.store.pool().alloc() else { return };
+        frame.buffer_mut()[..len].copy_from_slice(&bytes[..len]);
+        let wire_len = u16::try_from(len).unwrap_or(u16::MAX);
+        let token = net.store.insert(frame);
+        net.endpoint.receive(now, &mut net.store, Buf::new(token, 0, wire_len));
     }
 }

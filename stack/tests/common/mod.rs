@@ -11,20 +11,20 @@ use corelane_proto::endpoint::{Cidr, EndpointConfig};
 use std::time::Duration;
 
 /// How long a turn of both takes.
-pub const TURN: Duration = Duration::from_micros(5);
+pub(crate) const TURN: Duration = Duration::from_micros(5);
 
-pub const SERVER: SocketAddr = SocketAddr::new(Addr::v4([10, 0, 0, 1]), 7);
-pub const CLIENT: Addr = Addr::v4([10, 0, 0, 2]);
+pub(crate) const SERVER: SocketAddr = SocketAddr::new(Addr::v4([10, 0, 0, 1]), 7);
+pub(crate) const CLIENT: Addr = Addr::v4([10, 0, 0, 2]);
 
 /// The two ends of a link, an application on each.
-pub struct Pair<C: App, S: App> {
-    pub client: Worker<C, AnyDevice>,
-    pub server: Worker<S, AnyDevice>,
-    pub now: Instant,
+pub(crate) struct Pair<C: App, S: App> {
+    pub(crate) client: Worker<C, AnyDevice>,
+    pub(crate) server: Worker<S, AnyDevice>,
+    pub(crate) now: Instant,
 }
 
 /// What a worker at `addr` is told, with room for `connections`.
-pub fn worker_config(addr: Addr, mac: Mac, connections: usize) -> WorkerConfig {
+pub(crate) fn worker_config(addr: Addr, mac: Mac, connections: usize) -> WorkerConfig {
     let config = Config::default();
     WorkerConfig {
         endpoint: EndpointConfig {
@@ -44,13 +44,13 @@ pub fn worker_config(addr: Addr, mac: Mac, connections: usize) -> WorkerConfig {
 
 impl<C: App, S: App> Pair<C, S> {
     /// Both ends started, the server first.
-    pub fn new(client: C, server: S) -> Self {
-        Self::over(client, server, 64, |device| device.into(), |_| {})
+    pub(crate) fn new(client: C, server: S) -> Self {
+        Self::over(client, server, 64, Into::into, |_| {})
     }
 
     /// Both ends with room for `connections`, over devices that `wrap` makes of the ends of the link, and with settings
     /// that `change` changes.
-    pub fn over(
+    pub(crate) fn over(
         client: C,
         server: S,
         connections: usize,
@@ -76,7 +76,7 @@ impl<C: App, S: App> Pair<C, S> {
     }
 
     /// One turn of each. When neither had anything to do, time goes on to the next timer.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.now = self.now + TURN;
         let busy = self.server.turn(self.now).unwrap() | self.client.turn(self.now).unwrap();
         if !busy {
@@ -87,7 +87,7 @@ impl<C: App, S: App> Pair<C, S> {
 
     /// Turns until `done` says so; panics after `limit` of the link's time.
     #[track_caller]
-    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !done(self) {
             assert!(
@@ -101,7 +101,7 @@ impl<C: App, S: App> Pair<C, S> {
     }
 
     /// Turns for as long as `time`.
-    pub fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.turn();
@@ -110,7 +110,7 @@ impl<C: App, S: App> Pair<C, S> {
 
     /// Stops both ends and checks that every frame came back to its pool.
     #[track_caller]
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.client.stop(self.now);
         self.server.stop(self.now);
         let end = self.now + Duration::from_secs(2);
@@ -132,7 +132,7 @@ impl<C: App, S: App> Pair<C, S> {
 }
 
 /// A network that loses, reorders and doubles.
-pub fn impaired(device: MemDevice, loss: f64, seed: u64) -> AnyDevice {
+pub(crate) fn impaired(device: MemDevice, loss: f64, seed: u64) -> AnyDevice {
     let config = Config::builder()
         .set("impair.rx.loss", loss)
         .set("impair.rx.reorder", loss / 2.0)
@@ -146,9 +146,9 @@ pub fn impaired(device: MemDevice, loss: f64, seed: u64) -> AnyDevice {
 
 /// Sends back what it gets. What there is no room for waits.
 #[derive(Default)]
-pub struct Echo {
-    pub bytes: u64,
-    pub partial: u64,
+pub(crate) struct Echo {
+    pub(crate) bytes: u64,
+    pub(crate) partial: u64,
 }
 
 impl App for Echo {
@@ -169,12 +169,12 @@ impl App for Echo {
 }
 
 /// Byte `at` of a stream that does not repeat within a window.
-pub fn pattern(at: u64) -> u8 {
+pub(crate) fn pattern(at: u64) -> u8 {
     let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 56) as u8
 }
 
 /// `len` bytes of the stream from `at` on.
-pub fn stretch(at: u64, len: usize) -> Vec<u8> {
+pub(crate) fn stretch(at: u64, len: usize) -> Vec<u8> {
     (at..).take(len).map(pattern).collect()
 }
