@@ -104,6 +104,8 @@ pub struct Endpoint {
     news: Ready,
     /// Connections that wait for a frame.
     starved: Ready,
+    /// Connections whose next frame the device has not sent yet.
+    posted: Ready,
     /// Connections that wait for a neighbour.
     unresolved: Ready,
     listeners: Listeners,
@@ -131,6 +133,7 @@ impl Endpoint {
             sending: None,
             news: Ready::new(connections),
             starved: Ready::new(connections),
+            posted: Ready::new(connections),
             unresolved: Ready::new(connections),
             listeners: Listeners::default(),
             half_open: SynQueue::new(config.syn_queue, config.syn_ack_retries, subkey(&secret, "half-open")),
@@ -265,6 +268,9 @@ impl Endpoint {
         self.counters.time_wait_evicted = self.time_wait.evicted();
         self.retransmit_syn_acks();
         self.poll_neighbours();
+        while let Some(slot) = self.posted.pop() {
+            self.ready.push(slot);
+        }
         self.feed_starved(memory);
         self.flush(memory);
     }

@@ -11,6 +11,7 @@ use crate::tcp::effects::Dropped;
 use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen, reset_for};
 use crate::tcp::options::{answer, ts_value};
 use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
+use crate::tcp::seq::Seq;
 use crate::tcp::{Handshake, Tcb};
 use crate::time::Instant;
 use crate::wire::{self, Body, Checksums, TcpPacket};
@@ -69,6 +70,7 @@ impl Endpoint {
             self.deliver(id, flow, segment, payload);
             return;
         }
+        let mut predecessor = None;
         if let Some(waiting) = self.time_wait.find(&flow) {
             if self.on_time_wait(flow, segment, waiting, from) {
                 memory.free(frame.token);
@@ -76,6 +78,7 @@ impl Endpoint {
             }
             // A new connection takes the old one's place.
             self.time_wait.remove(&flow);
+            predecessor = Some(waiting.snd_nxt);
         }
         if let Some(half_open) = self.half_open.find(&flow) {
             match self.on_half_open(&half_open, segment, from) {
@@ -88,7 +91,7 @@ impl Endpoint {
             return;
         }
         match self.listeners.find(flow.local) {
-            Some(listener) => self.on_listen(listener, flow, segment, from),
+            Some(listener) => self.on_listen(listener, flow, segment, from, predecessor),
             None => {
                 self.counters.dropped_no_listener += 1;
                 self.reset(flow, segment, from);
@@ -194,8 +197,8 @@ impl Endpoint {
         true
     }
 
-    /// LISTEN's answer.
-    fn on_listen(&mut self, listener: ListenerId, flow: Flow, segment: &Segment, from: Mac) {
+    /// LISTEN's answer. If the flow comes out of TIME-WAIT, `predecessor` is the last number that was used in it.
+    fn on_listen(&mut self, listener: ListenerId, flow: Flow, segment: &Segment, from: Mac, predecessor: Option<Seq>) {
         match on_listen(segment) {
             OnListen::Ignore => self.counters.dropped_by_state += 1,
             OnListen::Reset => self.reset(flow, segment, from),
@@ -205,10 +208,12 @@ impl Endpoint {
                 let link = self.link(flow.local.addr, &config);
                 let theirs = &segment.options;
                 let ours = answer(&config, link.mss, 0, theirs);
+                let iss = self.isn.generate(self.now, &flow);
                 let half_open = HalfOpen {
                     flow,
                     irs: segment.seq,
-                    iss: self.isn.generate(self.now, &flow),
+                    //= RFC 9293 3.6.1: larger than the largest number of the previous incarnation (MAY-2)
+                    iss: predecessor.map_or(iss, |last| iss.max(last + 1)),
                     peer_mss: theirs.mss.unwrap_or(link.default_mss),
                     peer_wscale: theirs.window_scale,
                     our_wscale: ours.window_scale,

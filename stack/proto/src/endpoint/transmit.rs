@@ -92,6 +92,10 @@ impl Endpoint {
                     return None;
                 }
                 None => return None,
+                Some(Step::Posted) => {
+                    self.posted.push(id.slot() as u32);
+                    return None;
+                }
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { segment, payload: Some(buf), again }) => {
                     let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };

@@ -22,6 +22,8 @@ pub enum Step<'a> {
         /// It was sent before.
         again: bool,
     },
+    /// The device still has the frame that would be next: look again when it has sent it.
+    Posted,
     /// Chunk `index` of the queue does not go whole: copy all but its first `at` bytes into a frame of their own and
     /// call [`Tcb::split`].
     Split {
@@ -62,15 +64,18 @@ impl Tcb {
             return Some(self.send_control(now, &Control::Ack));
         }
         if self.resend_front {
-            if self.snd.front_sent().is_some_and(|chunk| !posted(&chunk.buf.token)) {
-                return self.send_front_again(now);
+            if let Some(chunk) = self.snd.front_sent() {
+                return if posted(&chunk.buf.token) { Some(Step::Posted) } else { self.send_front_again(now) };
             }
             if self.snd.queued() == 0 && self.snd.outstanding() > 0 && frames_left {
                 self.resend_front = false;
                 return Some(self.send_control(now, &Control::Fin { again: true }));
             }
         }
-        match self.decide_next(&posted) {
+        if self.snd.next_chunk().is_some_and(|(chunk, _)| chunk.was_sent() && posted(&chunk.buf.token)) {
+            return Some(Step::Posted);
+        }
+        match self.decide_next() {
             Some(Decision::Whole) => return self.send_next(now),
             Some(Decision::Part(at)) if frames_left => return Some(Step::Split { index: self.snd.next_index(), at }),
             Some(Decision::Closed) => self.watch_window(now),
@@ -96,16 +101,13 @@ impl Tcb {
         self.snd.chunk(index)
     }
 
-    /// What to do with the chunk at SND.NXT, if there is one and the device does not have it.
-    fn decide_next(&mut self, posted: &impl Fn(&Token) -> bool) -> Option<Decision> {
+    /// What to do with the chunk at SND.NXT, if there is one.
+    fn decide_next(&mut self) -> Option<Decision> {
         let mss = self.size.effective();
         let finished = self.snd.is_finished();
         let (in_flight, outstanding) = (self.snd.in_flight(), self.snd.outstanding());
         let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
         let (chunk, last) = self.snd.next_chunk()?;
-        if posted(&chunk.buf.token) {
-            return None;
-        }
         let len = chunk.buf.len;
         let situation = Situation {
             chunk: len,
