@@ -162,6 +162,54 @@ fn the_kernel_talks_to_a_stack_that_then_stops_within_a_second() {
     stack.join().unwrap().unwrap();
 }
 
+#[test]
+fn stopping_under_load_takes_less_than_a_second_and_loses_no_frame() {
+    let link = Link::new("load", 1);
+    let (stop, stack) = start(&link, link.config().build().unwrap(), |_| Echo::default());
+    enter(&link.theirs);
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = connect(&format!("{OWN}:7"));
+            std::thread::spawn(move || {
+                let mut bytes = [7; 3000];
+                // Until the stack ends the connection, in whatever way.
+                while stream.write_all(&bytes).is_ok() && stream.read_exact(&mut bytes).is_ok() {}
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    stop.stop();
+    let summary = stack.join().unwrap().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    for client in clients {
+        client.join().unwrap();
+    }
+    let frames = summary.workers[0].frames;
+    assert!(summary.all_frames_accounted_for() && frames.held == 0 && frames.tx == 0, "{summary}");
+    assert_eq!(summary.endings().values().sum::<u64>(), 16, "{summary}");
+    assert!(summary.protocol()["bytes_in"] > 1_000_000, "{summary}");
+}
+
+#[test]
+fn a_bad_network_from_the_configuration_changes_no_byte() {
+    let link = Link::new("bad", 1);
+    let mut config = link.config();
+    for way in ["rx", "tx"] {
+        for (what, how_often) in [("loss", 0.02), ("reorder", 0.01), ("duplicate", 0.01)] {
+            config = config.set(&format!("impair.{way}.{what}"), how_often);
+        }
+    }
+    let (stop, stack) = start(&link, config.build().unwrap(), |_| Echo::default());
+    enter(&link.theirs);
+    exchange(connect(&format!("{OWN}:7")), 500_000);
+    stop.stop();
+    let summary = stack.join().unwrap().unwrap();
+    let device = &summary.workers[0].device;
+    assert!(device["impair_rx_lost"] > 0 && device["impair_tx_lost"] > 0, "{summary}");
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+}
+
 /// Opens connections to the kernel, sends one message on each and stops its core when all have come back.
 struct Client {
     left: usize,
