@@ -24,6 +24,21 @@ fn every_file_in_configs_loads() {
     }
 }
 
+#[test]
+fn an_error_in_a_file_names_file_line_column_and_key() {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("wrong.toml");
+    std::fs::write(&path, "[tcp]\n  rto_min_ms = \"soon\"\n").unwrap();
+    let error = corelane::Error::from(Config::load(&path).unwrap_err());
+    let sentence = "tcp.rto_min_ms: the string \"soon\" will not do: give a whole number, 1 to 60000";
+    assert_eq!(error.to_string(), format!("{}:2:3: {sentence}", path.display()));
+    assert_eq!(error.exit_code(), 2);
+
+    // The same for what only several settings together show.
+    std::fs::write(&path, "[tcp]\nrto_min_ms = 10\ndelayed_ack_ms = 20\n").unwrap();
+    let error = Config::load(&path).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{}:3:1: tcp.delayed_ack_ms: ", path.display())), "{error}");
+}
+
 /// The file that says of itself that every setting stands in it with its default.
 #[test]
 fn the_servers_file_shows_every_setting_with_its_default() {
