@@ -118,7 +118,10 @@ impl Conn {
             return None;
         }
         if let Some(reason) = self.tcb.ended() {
-            return Some(reason);
+            // The peer's last bytes, and its FIN, may wait for the application longer than the peer for our ACK.
+            let untold = !self.tcb.is_drained() || self.news.peer_closed;
+            let waits = reason == CloseReason::Finished && untold && self.told && !self.tcb.is_deaf();
+            return (!waits).then_some(reason);
         }
         let done = self.tcb.state() == State::TimeWait
             && self.tcb.is_drained()
