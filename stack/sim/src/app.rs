@@ -182,7 +182,7 @@ impl App {
             let wanted = (self.plan.total - self.sent).min(self.plan.write as u64) as usize;
             let taken = if self.plan.zero_copy { self.write_frame(act, wanted) } else { self.write_copy(act, wanted) };
             self.sent += taken as u64;
-            if act.chance(self.plan.write_pause.0) {
+            if !self.write_paused && act.chance(self.plan.write_pause.0) {
                 self.write_paused = true;
                 act.wake_in(self.plan.write_pause.1, Wake::Write { app: self.index });
             }
