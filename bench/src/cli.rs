@@ -59,7 +59,7 @@ pub struct StackArgs {
     /// Spoil frames in both directions: loss=2%,reorder=1%,duplicate=1%,corrupt=1%.
     #[arg(long, value_name = "LIST", value_parser = parse_impair)]
     pub impair: Option<Impair>,
-    /// Set any setting of the stack's configuration, such as tcp.rto_min_ms=10. May be repeated.
+    /// Set any setting of the stack's configuration, such as tcp.delayed_ack_ms=0. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }

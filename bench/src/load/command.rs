@@ -51,7 +51,8 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     if setup.gate().connected() == 0 && !stop.is_raised() {
         return Err(nobody_there(args, setup.gate().first_error()));
     }
-    let result = result(args, &cores, &outcomes, &collected, begin);
+    let spin = stack.as_ref().map_or(args.spin, corelane::StackConfig::spins);
+    let result = LoadResult { spin, ..result(args, &cores, &outcomes, &collected, begin) };
     let hlog = report::hlog::write(begin, &collected.seconds)
         .map_err(|error| Failure::Machine(format!("latency.hlog cannot be made: {error}")))?;
     let loaded = Loaded { name: args.out.display().to_string(), result, histograms: collected.total };

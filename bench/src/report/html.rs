@@ -81,7 +81,7 @@ fn percentiles(page: &mut String, loads: &[Loaded]) {
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 32.0;
 const TOP: f64 = 15.0;
 const BOTTOM: f64 = 35.0;
 /// The curve ends at the quantile 1 - 10^-NINES.

@@ -90,9 +90,9 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
     }
     let mut head = format!("{:<22}", "");
     for (at, load) in loads.iter().enumerate() {
-        let _ = write!(head, "{:>16}", format!("[{}] {}", at + 1, load.result.transport));
+        let _ = write!(head, "{:>16}", format!("[{}] {}", at + 1, short(&load.name)));
         if at > 0 {
-            let _ = write!(head, "{:>10}", format!("[{}]/[1]", at + 1));
+            let _ = write!(head, "{:>9}", format!("[{}]/[1]", at + 1));
         }
     }
     let _ = writeln!(text, "\n{}", bold(&head, colour));
@@ -101,11 +101,17 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
         for (at, value) in row.values.iter().enumerate() {
             let _ = write!(text, "{:>16}", (row.show)(*value));
             if at > 0 {
-                let _ = write!(text, "{:>10}", ratio(*value, row.values[0]));
+                let _ = write!(text, "{:>9}", ratio(*value, row.values[0]));
             }
         }
         text.push('\n');
     }
+}
+
+/// The last part of a directory's name, as far as it fits a column.
+fn short(name: &str) -> String {
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
+    last.chars().take(11).collect()
 }
 
 fn ratio(value: f64, base: f64) -> String {
@@ -168,4 +174,53 @@ pub(super) fn differences(loads: &[Loaded]) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::recorder::Pair;
+    use crate::report::result::Percentiles;
+
+    fn load(name: &str, p99: u64, rate: f64) -> Loaded {
+        let json = r#"{"workload":"http","transport":"kernel","target":"10.0.0.1:80","connections":1,"loop":"open",
+            "arrivals":"constant","offered_rate":1000.0,"achieved_rate":0.0,"requests":12345,"errors":2,
+            "errors_by_kind":{"reset":2},"unanswered":1,"unsent":0,"reconnects":0,"duration_s":2.0,"warmup_s":0.0,
+            "bytes":0,"bytes_sent":0,"bytes_received":0,"size":null,"seed":1,"cores":[0],"cpu_s":1.0,
+            "cpu_dma_latency_held":true,"spin":false,"congestion_control":"cubic","started_at_s":0,"version":"0",
+            "latency_ns":{"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"p99_999":0,"max":0,"mean":0.0},
+            "service_time_ns":{"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"p99_999":0,"max":0,"mean":0.0}}"#;
+        let mut result: LoadResult = serde_json::from_str(json).unwrap();
+        result.achieved_rate = rate;
+        result.latency_ns = Percentiles { p99, ..Percentiles::default() };
+        Loaded { name: name.to_owned(), result, histograms: Pair::new() }
+    }
+
+    #[test]
+    fn two_loads_stand_side_by_side_with_their_ratio() {
+        let mut loads = vec![load("out/kernel", 20_000, 1000.0), load("out/corelane/", 5_000, 990.0)];
+        let text = render(&loads, false);
+        let words = |start: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap();
+            line[22..].split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(words("                      "), ["[1]", "kernel", "[2]", "corelane", "[2]/[1]"]);
+        assert_eq!(words("latency p99 "), ["20.0", "us", "5.00", "us", "0.25x"]);
+        assert_eq!(words("latency p50 "), ["0", "ns", "0", "ns", "-"]);
+        assert_eq!(words("achieved rate"), ["1.00", "k/s", "990/s", "0.99x"]);
+        assert!(!text.contains("beware") && !text.contains('\x1b'), "{text}");
+        loads[1].result.cpu_dma_latency_held = false;
+        assert!(render(&loads, false).contains("beware: they differ in halting of idle cores (held off, allowed)"));
+    }
+
+    #[test]
+    fn one_load_shows_both_times_and_what_went_wrong() {
+        let text = render(&[load("out", 20_000, 1000.0)], true);
+        assert!(
+            text.starts_with("\x1b[1mhttp over kernel to 10.0.0.1:80, 1 connection, open loop at 1.00 k/s"),
+            "{text}"
+        );
+        assert!(text.lines().any(|line| line.split_whitespace().eq(["p99", "20.0", "us", "0", "ns"])), "{text}");
+        assert!(text.contains("errors          2 (reset 2)\n") && text.contains("1 sent, 0 never sent"), "{text}");
+    }
 }

@@ -4,7 +4,7 @@ use crate::cli::{Impair, StackArgs};
 use crate::cores::CoreList;
 use crate::failure::Failure;
 use corelane::Config;
-use corelane::config::ConfigError;
+use corelane::config::{ConfigError, Strategy};
 
 /// A configuration, and the cores that its workers run on.
 #[derive(Clone, Debug)]
@@ -70,5 +70,55 @@ impl StackConfig {
         };
         let config = config.into_builder().queues(&queues).cores(&cores).build().map_err(wrong)?;
         Ok(Self { config, cores })
+    }
+    /// Whether the workers never sleep.
+    pub fn spins(&self) -> bool {
+        self.config.waiting().strategy() == Strategy::Spin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn args(file: Option<&std::path::Path>) -> StackArgs {
+        let address = crate::cli::Prefix { ip: [10, 0, 0, 2].into(), len: Some(24) };
+        StackArgs {
+            config: file.map(Into::into),
+            interface: Some("eth7".into()),
+            address: Some(address),
+            wait: Some("spin".into()),
+            impair: Some(Impair { loss: 0.02, ..Impair::default() }),
+            set: vec!["tcp.rto_min_ms=100".into()],
+            ..StackArgs::default()
+        }
+    }
+
+    #[test]
+    fn arguments_override_the_file() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text =
+            "[interface]\nname = \"eth0\"\naddress = [\"10.0.0.9/24\"]\nqueues = [4, 5]\n[cores]\nlist = [0, 1]\n";
+        file.write_all(text.as_bytes()).unwrap();
+        let default = CoreList::parse("3").unwrap();
+        let stack = StackConfig::new(&args(Some(file.path())), None, &default).unwrap();
+        let config = &stack.config;
+        assert_eq!((config.interface().name(), config.interface().queues()), ("eth7", &[4, 5][..]));
+        assert_eq!(config.interface().address().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2/24"]);
+        assert_eq!((config.impair_rx().loss(), config.impair_tx().loss()), (0.02, 0.02));
+        assert_eq!((config.tcp().rto_min_ms(), stack.spins()), (100, true));
+        assert_eq!(stack.cores, [0, 1]);
+    }
+
+    #[test]
+    fn there_is_a_worker_for_each_core_named() {
+        let default = CoreList::parse("3").unwrap();
+        let stack = StackConfig::new(&args(None), None, &default).unwrap();
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[0][..]));
+        let cores = CoreList::parse("2,1").unwrap();
+        let stack = StackConfig::new(&args(None), Some(&cores), &default).unwrap();
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[0, 1][..]));
+        assert_eq!(stack.config.cores().list(), [2, 1]);
     }
 }

@@ -32,6 +32,7 @@ pub fn run_serve(
         workload,
         port,
         announced: false,
+        stopping: false,
         lingering: VecDeque::new(),
         summary: ServeSummary::default(),
     };
@@ -46,6 +47,8 @@ struct ServeApp<'s, F: FnOnce(SocketAddr)> {
     workload: ServeKind,
     port: u16,
     announced: bool,
+    /// From here on connections end because we do.
+    stopping: bool,
     /// Connections that we ended and the peer did not yet, in the order of their time.
     lingering: VecDeque<(Instant, ConnId)>,
     summary: ServeSummary,
@@ -126,13 +129,15 @@ impl<F: FnOnce(SocketAddr)> App for ServeApp<'_, F> {
     }
 
     fn on_closed(&mut self, _core: &mut Core<'_, State>, _state: State, reason: CloseReason) {
-        match reason {
-            CloseReason::Stopped => self.summary.open_at_stop += 1,
-            reason => {
-                self.summary.closed += 1;
-                self.summary.reset += u64::from(is_broken(reason));
-            }
+        if !self.stopping {
+            self.summary.closed += 1;
+            self.summary.reset += u64::from(is_broken(reason));
         }
+    }
+
+    fn on_stop(&mut self, core: &mut Core<'_, State>) {
+        self.stopping = true;
+        self.summary.open_at_stop += core.connections() as u64;
     }
 
     fn on_turn(&mut self, core: &mut Core<'_, State>) -> Option<Instant> {
