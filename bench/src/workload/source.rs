@@ -1,4 +1,4 @@
-//! Source: sends the stream of [`SERVED_SEED`](super::pattern::SERVED_SEED) for as long as the peer takes it.
+//! Source: sends the stream of [`SERVED_SEED`] for as long as the peer takes it.
 
 use super::pattern::SERVED_SEED;
 use super::{Output, echo};
