@@ -102,7 +102,7 @@ pub struct LoadArgs {
     /// What is asked.
     #[arg(long, value_enum)]
     pub workload: LoadKind,
-    /// The server: an address and a port, such as 10.0.0.1:8080 or [2001:db8::1]:80.
+    /// The server: an address and a port, such as 10.0.0.1:8080 (IPv6 in brackets).
     #[arg(long, value_name = "A:P")]
     pub target: SocketAddr,
     /// Connections, over all cores.
