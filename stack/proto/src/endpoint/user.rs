@@ -48,6 +48,8 @@ impl Endpoint {
         }
         let mss = conn.tcb.mss().min(u16::try_from(memory.frame_len()).unwrap_or(u16::MAX) - room_for_headers);
         let wanted = bytes.len().min(conn.tcb.send_room() as usize);
+        // What is queued waits for ACKs, and so does the peer: the last frames are for them.
+        let kept = self.config.low_water_frames.min(64);
         let mut left = &bytes[..wanted];
         let mut starved = false;
         while !left.is_empty() {
@@ -55,7 +57,7 @@ impl Endpoint {
                 left = &left[n..];
                 continue;
             }
-            let Some(token) = memory.alloc() else {
+            let Some(token) = (memory.available() > kept).then(|| memory.alloc()).flatten() else {
                 starved = true;
                 break;
             };
@@ -190,7 +192,7 @@ impl Endpoint {
 
     /// Frames are free again: those who wait for one look again.
     pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
-        if memory.available() < self.config.low_water_frames.min(64) {
+        if memory.available() <= self.config.low_water_frames.min(64) {
             return;
         }
         for _ in 0..self.starved.len().min(64) {

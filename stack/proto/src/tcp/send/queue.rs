@@ -24,7 +24,8 @@ pub struct Acked {
     pub bytes: u32,
     /// It acknowledged our FIN.
     pub fin: bool,
-    /// When the last segment that it acknowledged whole was sent, unless that went more than once (Karn).
+    /// When the last segment that it acknowledged whole was sent, unless any of them went more than once: those behind
+    /// a hole have long been there when the hole is filled (Karn, RFC 6298 3).
     pub sent_at: Option<Instant>,
 }
 
@@ -195,6 +196,7 @@ impl SendQueue {
         let data_ack = if acked.fin { self.end } else { ack };
         acked.bytes = data_ack.since(self.una.min(data_ack));
         let mut left = acked.bytes;
+        let mut resent = false;
         while let Some(front) = self.chunks.front_mut() {
             let len = u32::from(front.buf.len);
             if len > left {
@@ -202,7 +204,8 @@ impl SendQueue {
                 break;
             }
             left -= len;
-            acked.sent_at = (front.times_sent == 1).then_some(front.sent_at);
+            resent |= front.times_sent > 1;
+            acked.sent_at = (!resent).then_some(front.sent_at);
             if let Some(chunk) = self.chunks.pop_front() {
                 freed(chunk.buf.token);
             }
@@ -309,6 +312,15 @@ mod tests {
         queue.on_sent_next(Instant::ZERO, false);
         queue.on_resent_front(Instant::from_millis(5));
         assert_eq!(queue.on_ack(start + 10, &mut drop).sent_at, None);
+    }
+
+    #[test]
+    fn a_filled_hole_gives_no_sample_of_what_waited_behind_it() {
+        let mut queue = queue_of(&[10, 10]);
+        let start = queue.una();
+        (0..2).for_each(|_| queue.on_sent_next(Instant::ZERO, false));
+        queue.on_resent_front(Instant::from_millis(60_000));
+        assert_eq!(queue.on_ack(start + 20, &mut drop).sent_at, None, "the second arrived a minute ago");
     }
 
     #[test]

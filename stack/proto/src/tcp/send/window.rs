@@ -37,8 +37,10 @@ impl SendWindow {
 
     /// Takes the window of an acceptable segment, unless a newer segment has set it; says whether it has changed.
     //= RFC 9293 3.10.7.4: SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)
+    // The RFC looks at SEG.SEQ first. A retransmission has an old SEG.SEQ and a new SEG.ACK; were its window not taken,
+    // the old size would count from the new SND.UNA, beyond the edge that the peer offered. So SEG.ACK comes first.
     pub fn on_segment(&mut self, field: u16, seq: Seq, ack: Seq) -> bool {
-        let newer = self.wl1.before(seq) || (self.wl1 == seq && self.wl2.at_or_before(ack));
+        let newer = self.wl2.before(ack) || (self.wl2 == ack && self.wl1.at_or_before(seq));
         if !newer {
             return false;
         }
@@ -60,10 +62,19 @@ mod tests {
     fn an_old_segment_does_not_change_the_window() {
         let mut window = SendWindow::from_syn(1000, Seq(5), Seq(9), 0);
         assert!(window.on_segment(2000, Seq(6), Seq(9)));
-        assert!(!window.on_segment(10, Seq(5), Seq(20)), "older sequence number");
-        assert!(!window.on_segment(10, Seq(6), Seq(8)), "older acknowledgment");
+        assert!(!window.on_segment(10, Seq(5), Seq(9)), "older sequence number");
+        assert!(!window.on_segment(10, Seq(7), Seq(8)), "older acknowledgment");
         assert!(window.on_segment(0, Seq(6), Seq(9)));
         assert_eq!((window.size(), window.max()), (0, 2000));
+    }
+
+    #[test]
+    fn a_retransmission_that_acknowledges_more_is_newer() {
+        let mut window = SendWindow::from_syn(8000, Seq(5), Seq(1000), 0);
+        window.on_segment(8000, Seq(3005), Seq(1000));
+        // The peer's hole is filled by what it had sent first; its window has not moved to the right.
+        assert!(window.on_segment(6000, Seq(5), Seq(3000)));
+        assert_eq!(window.size(), 6000);
     }
 
     #[test]
