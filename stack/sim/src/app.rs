@@ -200,7 +200,9 @@ impl App {
     }
 
     fn write_frame(&mut self, act: &mut Act<'_>, wanted: usize) -> usize {
-        let Some(token) = act.frames.alloc() else {
+        // As the endpoint does when it copies, it leaves some for ACKs.
+        let kept = act.endpoint.config().low_water_frames;
+        let Some(token) = (act.frames.available() > kept).then(|| act.frames.alloc()).flatten() else {
             // The endpoint does not know that somebody waits for this frame.
             self.write_paused = true;
             act.wake_in(Duration::from_millis(5), Wake::Write { app: self.index });

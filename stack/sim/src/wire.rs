@@ -132,7 +132,8 @@ mod tests {
     /// A handshake: A begins at 100 and offers 4 * 500 bytes, B begins at 900 and offers 1000.
     fn open() -> Wire {
         let mut wire = Wire::default();
-        for (from, to, segment) in [(A, B, syn(99, None)), (B, A, syn(899, Some(100))), (A, B, data(100, 0, 900, 500))] {
+        for (from, to, segment) in [(A, B, syn(99, None)), (B, A, syn(899, Some(100))), (A, B, data(100, 0, 900, 500))]
+        {
             let frame = frame(from, to, segment);
             wire.on_sent(&frame).expect("legal");
             wire.on_arrived(&frame);
