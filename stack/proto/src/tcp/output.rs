@@ -243,7 +243,16 @@ impl Tcb {
             }
         }
         let window = self.on_ack_goes(now);
-        Segment { seq: self.snd.nxt(), ack: self.rcv.next(), flags: Flags::ACK, window, options, ..Segment::default() }
+        let (seq, ack) = (self.empty_seq(), self.rcv.next());
+        Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() }
+    }
+
+    /// The number of a segment without data. SND.NXT goes back to SND.UNA when all is sent again, and the peer may have
+    /// received what lies between: an ACK from there would be outside of its window, answered and not looked at, and
+    /// when both sides do so they answer each other for ever. What lies beyond its window is outside too.
+    pub(super) fn empty_seq(&self) -> super::seq::Seq {
+        let edge = self.snd.una() + self.snd_window.size();
+        self.snd.max().min(edge).max(self.snd.nxt())
     }
 
     fn data_options(&self, now: Instant) -> Options {

@@ -200,7 +200,7 @@ impl Tcb {
     /// The RST of an abort.
     pub(super) fn reset(&self) -> Segment {
         Segment {
-            seq: self.snd.nxt().max(self.iss + 1),
+            seq: self.empty_seq().max(self.iss + 1),
             ack: self.rcv.next(),
             flags: Flags::RST | Flags::ACK,
             ..Segment::default()
