@@ -72,7 +72,7 @@ fn sigterm_under_load_ends_within_a_second_with_every_frame_accounted_for() {
 fn sigterm_in_the_middle_of_big_transfers_ends_within_a_second_with_every_frame_accounted_for() {
     let world = World::new();
     let server = world.serve("http", 80, &[]);
-    let (from, to) = (format!("http://{OWN}/bytes/100000000000"), format!("http://{OWN}/upload"));
+    let (from, to) = (format!("http://{OWN}/bytes/10000000000"), format!("http://{OWN}/upload"));
     let curl = |arguments: &[&str]| Running::start(&mut world.command(End::Client, "curl", arguments));
     let mut clients = vec![
         curl(&["-sS", "-o", "/dev/null", &from]),

@@ -68,7 +68,7 @@ fn a_port_of_the_kernel_in_use_is_refused() {
     let server = world.serve_with_kernel("echo", 7);
     let arguments = ["serve", "--transport", "kernel", "--workload", "echo", "--address", "10.77.0.1", "--port", "7"];
     let ended = world.run(End::Client, LIMIT, BENCH, &arguments);
-    expect_refusal(&ended, MACHINE, &["10.77.0.1:7"]);
+    expect_refusal(&ended, MACHINE, &["port 7 on 10.77.0.1 is in use"]);
     assert_eq!(server.terminate().code, Some(0));
 }
 
