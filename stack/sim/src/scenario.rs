@@ -245,7 +245,8 @@ impl Draw {
             tx_slots: self.scale(2.0, 256.0) as usize,
             completion_us: if self.chance(0.5) { 0 } else { self.scale(1.0, 50_000.0) as u64 },
             accepts: self.tcp(),
-            msl: self.millis(1000.0, 30_000.0),
+            // Twice as long as this is longer than any nap: who could not be answered for want of frames is in time.
+            msl: self.millis(25_000.0, 60_000.0),
         }
     }
 
@@ -263,7 +264,7 @@ impl Draw {
             initial_window_segments: self.pick(&[1, 2, 4, 10, 10, 10, 64]),
             delayed_ack: self.pick(&[0, 1, 40, 40, 40, 200, 499]).to_duration(),
             rto_min: self.pick(&[10, 200, 200, 1000]).to_duration(),
-            msl: self.millis(1000.0, 30_000.0),
+            msl: self.millis(25_000.0, 60_000.0),
             keepalive: Some(KeepaliveConfig {
                 idle: Duration::from_secs(self.pick(&[60, 120, 600])),
                 interval: Duration::from_secs(self.pick(&[5, 75])),
