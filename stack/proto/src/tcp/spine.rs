@@ -114,7 +114,7 @@ impl Tcb {
         self.ack.force();
         // If there are other controls or text in the segment, then continue at the sixth step.
         let left = self.take_text(now, s.seq + 1, data, fx);
-        self.on_fin(now, s);
+        self.on_fin(now, s, fx);
         left
     }
 
@@ -188,7 +188,7 @@ impl Tcb {
             data = self.on_text(now, s, buf, fx);
         }
         // Eighth, check the FIN bit.
-        self.on_fin(now, s);
+        self.on_fin(now, s, fx);
         data
     }
 
@@ -398,7 +398,7 @@ impl Tcb {
     }
 
     /// The eighth step. A FIN counts when everything in front of it has come.
-    fn on_fin(&mut self, now: Instant, s: &Segment) {
+    fn on_fin(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
         if s.flags.has(Flags::FIN) && self.fin_at.is_none() && self.state.receives_data() {
             let at = s.end() - 1;
             // A FIN beyond the window is not seen yet: the text in front of it was cut.
@@ -411,6 +411,8 @@ impl Tcb {
             return;
         }
         self.rcv.on_received(1, 0);
+        // Nothing comes behind a FIN; a peer that says otherwise is not believed.
+        self.reassembly.clear_ahead(&mut |token| fx.freed.push(token));
         self.ack.force();
         self.news.peer_closed = true;
         self.transition(Event::Fin);
