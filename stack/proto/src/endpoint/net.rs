@@ -60,15 +60,19 @@ impl Endpoint {
         }
     }
 
-    /// Nobody answers for `next_hop`: attempts to connect through it fail, open connections go on trying.
+    /// Nobody answers for `next_hop`: connections that are not open fail, open ones go on trying.
     fn neighbour_failed(&mut self, next_hop: Addr) {
         for _ in 0..self.unresolved.len() {
             let Some(slot) = self.unresolved.pop() else { break };
             let Some(id) = self.conns.by_slot(slot) else { continue };
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            if conn.next_hop == next_hop && conn.tcb.state() == State::SynSent {
+            let opening = matches!(conn.tcb.state(), State::SynSent | State::SynReceived);
+            if conn.next_hop == next_hop && opening {
                 conn.tcb.kill(CloseReason::Unreachable);
                 self.after(id);
+            } else if conn.next_hop == next_hop && conn.retired {
+                // Its last ACK will never leave, and nobody waits for it.
+                self.retire(id);
             } else {
                 self.unresolved.push(slot);
             }

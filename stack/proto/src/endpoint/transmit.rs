@@ -174,7 +174,7 @@ impl Endpoint {
     }
 
     /// A connection that its application is done with and that has sent its last ACK goes to the TIME-WAIT table.
-    fn retire(&mut self, id: ConnId) {
+    pub(super) fn retire(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.retired) else { return };
         let Some(flow) = self.conns.flow(id).copied() else { return };
         let remembered = conn.tcb.remembered();
