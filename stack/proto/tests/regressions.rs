@@ -1,0 +1,204 @@
+//! What the simulator and the garbage found, each in the smallest form that shows it.
+
+use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Shutdown, Transmit};
+use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::segment::{Flags, Options, Segment, Timestamps};
+use corelane_proto::tcp::seq::Seq;
+use corelane_proto::wire::{Body, Checksums, EthernetHeader, IpHeader, emit_tcp, parse, tcp_header_len};
+use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, Memory, SocketAddr, Token};
+use std::time::Duration;
+
+const OURS: Addr = Addr::v4([10, 0, 0, 1]);
+const THEIRS: Addr = Addr::v4([10, 0, 0, 2]);
+const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const THEIR_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const FRAMES: usize = 64;
+const LOW_WATER: usize = 8;
+/// The peer's first number.
+const IRS: Seq = Seq(1000);
+
+struct Frames(Vec<(bool, Vec<u8>)>);
+
+impl Memory for Frames {
+    fn alloc(&mut self) -> Option<Token> {
+        let index = self.0.iter().position(|(held, _)| !held)?;
+        self.0[index].0 = true;
+        Some(Token::new(index as u32))
+    }
+
+    fn free(&mut self, token: Token) {
+        assert!(std::mem::take(&mut self.0[token.index() as usize].0), "freed twice");
+    }
+
+    fn bytes(&self, token: &Token) -> &[u8] {
+        &self.0[token.index() as usize].1
+    }
+
+    fn bytes_mut(&mut self, token: &Token) -> &mut [u8] {
+        &mut self.0[token.index() as usize].1
+    }
+
+    fn is_posted(&self, _: &Token) -> bool {
+        false
+    }
+
+    fn available(&self) -> usize {
+        self.0.iter().filter(|(held, _)| !held).count()
+    }
+
+    fn frame_len(&self) -> usize {
+        2048
+    }
+}
+
+/// An endpoint whose peer is the test.
+struct Bench {
+    endpoint: Endpoint,
+    frames: Frames,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(neighbour_is_known: bool) -> Self {
+        let addresses = vec![Cidr { addr: OURS, prefix_len: 24 }];
+        let config = EndpointConfig {
+            mac: OUR_MAC,
+            addresses,
+            connections: 4,
+            syn_queue: 4,
+            time_wait: 4,
+            low_water_frames: LOW_WATER,
+            ..EndpointConfig::default()
+        };
+        let mut endpoint = Endpoint::new(config, [1; 32], Instant::ZERO);
+        endpoint.listen(SocketAddr::new(OURS, 80), TcpConfig::default()).expect("listen");
+        assert!(!neighbour_is_known || endpoint.set_neighbour(THEIRS, THEIR_MAC));
+        Self { endpoint, frames: Frames(vec![(false, vec![0; 2048]); FRAMES]), now: Instant::from_millis(1) }
+    }
+
+    /// The peer sends `segment`; gives what the endpoint answers.
+    fn receive(&mut self, segment: Segment) -> Vec<Segment> {
+        let token = self.frames.alloc().expect("a frame");
+        let eth = EthernetHeader { dst: OUR_MAC, src: THEIR_MAC, vlan: None };
+        let ip = IpHeader::new(THEIRS, OURS);
+        self.frames.bytes_mut(&token)[tcp_header_len(true, false, &segment.options)..].fill(b'x');
+        let len = emit_tcp(self.frames.bytes_mut(&token), &eth, &ip, (5000, 80), &segment);
+        self.endpoint.receive(self.now, &mut self.frames, Buf::new(token, 0, len as u16));
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut self.frames) {
+            let (index, len) = match &transmit {
+                Transmit::Owned { token, len } => (token.index(), *len),
+                Transmit::Lent { index, len } => (*index, *len),
+            };
+            let frame = &self.frames.0[index as usize].1[..usize::from(len)];
+            if let Body::Tcp(tcp) = parse(frame, Checksums::VERIFY).expect("a frame").body {
+                segments.push(tcp.segment);
+            }
+            if let Transmit::Owned { token, .. } = transmit {
+                self.frames.free(token);
+            }
+        }
+        segments
+    }
+
+    /// Time passes.
+    fn wait(&mut self, time: Duration) -> Vec<Segment> {
+        self.now = self.now + time;
+        self.endpoint.on_time(self.now, &mut self.frames);
+        self.sent()
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.endpoint.poll_event()).collect()
+    }
+
+    /// The peer opens a connection; gives its id and our next number.
+    fn open(&mut self) -> (ConnId, Seq) {
+        let syn_ack = self.receive(segment(IRS, Seq(0), Flags::SYN, 0));
+        let ours = syn_ack[0].seq + 1;
+        self.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+        let Some(Event::Accepted { conn, .. }) = self.endpoint.poll_event() else { panic!("it is not accepted") };
+        (conn, ours)
+    }
+}
+
+fn segment(seq: Seq, ack: Seq, flags: Flags, len: u16) -> Segment {
+    Segment { seq, ack, flags, len, window: 60_000, ..Segment::default() }
+}
+
+#[test]
+fn the_last_bytes_are_read_even_after_time_wait() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.endpoint.shutdown(conn, Shutdown::Write);
+    bench.sent();
+    bench.receive(segment(IRS + 1, ours + 1, Flags::ACK | Flags::FIN, 5));
+    assert_eq!(bench.events(), [Event::Readable(conn)]);
+    bench.wait(Duration::from_secs(100));
+    assert_eq!(bench.events(), [], "the application has not read them");
+    let buf = bench.endpoint.recv(conn).expect("the bytes are still there");
+    assert_eq!(buf.bytes(&bench.frames), b"xxxxx");
+    bench.endpoint.consumed(conn, 5);
+    bench.frames.free(buf.token);
+    let closed = Event::Closed { conn, reason: CloseReason::Finished };
+    assert_eq!(bench.events(), [Event::PeerClosed(conn), closed]);
+}
+
+#[test]
+fn an_ack_after_a_time_out_stands_behind_everything_sent() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.endpoint.send_copy(&mut bench.frames, conn, &[0; 5000]).expect("sent");
+    let sent: u32 = bench.sent().iter().map(|segment| u32::from(segment.len)).sum();
+    assert_eq!(sent, 5000);
+    assert!(!bench.wait(Duration::from_secs(3)).is_empty(), "it is sent again");
+    // The peer, which may have got it all, asks where we are.
+    let answer = bench.receive(segment(IRS - 10, ours, Flags::ACK, 5));
+    let empty = answer.iter().find(|segment| segment.len == 0).expect("an ACK");
+    assert_eq!(empty.seq, ours + 5000);
+    bench.endpoint.abort(conn);
+    assert_eq!(bench.sent()[0].seq, ours + 5000, "and the RST too");
+}
+
+#[test]
+fn what_stands_behind_a_fin_is_not_kept() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.receive(segment(IRS + 11, ours, Flags::ACK, 10));
+    bench.receive(segment(IRS + 1, ours, Flags::ACK | Flags::FIN, 0));
+    assert_eq!(bench.events(), [Event::PeerClosed(conn)]);
+    assert_eq!(bench.frames.available(), FRAMES);
+}
+
+#[test]
+fn a_half_open_connection_without_neighbour_ends() {
+    let mut bench = Bench::new(false);
+    let stamped = |segment: Segment, value| Segment {
+        options: Options { timestamps: Some(Timestamps { value, echo: 0 }), ..Options::NONE },
+        ..segment
+    };
+    let syn_ack = bench.receive(stamped(segment(IRS, Seq(0), Flags::SYN, 0), 1000));
+    // It completes the handshake with a timestamp that is too old to open the connection.
+    bench.receive(stamped(segment(IRS + 1, syn_ack[0].seq + 1, Flags::ACK, 0), 1));
+    assert_eq!(bench.endpoint.connections(), 1);
+    for _ in 0..1000 {
+        let Some(deadline) = bench.endpoint.poll_deadline() else { break };
+        bench.now = bench.now.max(deadline);
+        bench.wait(Duration::ZERO);
+        assert_eq!(bench.events(), []);
+    }
+    assert_eq!(bench.endpoint.connections(), 0, "nobody would ever end it");
+}
+
+#[test]
+fn queued_data_leaves_frames_for_acks() {
+    let mut bench = Bench::new(true);
+    let (conn, _) = bench.open();
+    let taken = bench.endpoint.send_copy(&mut bench.frames, conn, &[0; 200_000]).expect("sent");
+    assert!(taken < 200_000);
+    assert!(bench.frames.available() >= LOW_WATER, "{} are left", bench.frames.available());
+}
