@@ -2,7 +2,7 @@
 
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Shutdown, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::tcp::segment::{Flags, Options, Segment, Timestamps};
+use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{Body, Checksums, EthernetHeader, IpHeader, emit_tcp, parse, tcp_header_len};
 use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, Memory, SocketAddr, Token};
@@ -201,4 +201,32 @@ fn queued_data_leaves_frames_for_acks() {
     let taken = bench.endpoint.send_copy(&mut bench.frames, conn, &[0; 200_000]).expect("sent");
     assert!(taken < 200_000);
     assert!(bench.frames.available() >= LOW_WATER, "{} are left", bench.frames.available());
+}
+
+/// A receiver that tunes its buffer, such as Linux's, offers more with every segment that comes in. Three duplicate
+/// ACKs are three then too, if SACK shows that something has arrived behind the hole.
+#[test]
+fn duplicate_acks_with_growing_windows_start_fast_retransmit_if_sack_shows_the_hole() {
+    for (with_sack, resent) in [(true, 1), (false, 0)] {
+        let mut bench = Bench::new(true);
+        let syn = Segment {
+            options: Options { mss: Some(1000), sack_permitted: true, ..Options::NONE },
+            ..segment(IRS, Seq(0), Flags::SYN, 0)
+        };
+        let ours = bench.receive(syn)[0].seq + 1;
+        bench.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+        let Some(Event::Accepted { conn, .. }) = bench.endpoint.poll_event() else { panic!("it is not accepted") };
+        assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, &[0; 5000]), Ok(5000));
+        assert_eq!(bench.sent().len(), 5);
+        let mut again = 0;
+        for arrived in 2..=4_u16 {
+            let mut sack = SackBlocks::EMPTY;
+            sack.push(ours + 1000, ours + 1000 * u32::from(arrived));
+            let options = Options { sack: if with_sack { sack } else { SackBlocks::EMPTY }, ..Options::NONE };
+            let window = 60_000 + 100 * arrived;
+            let ack = Segment { options, window, ..segment(IRS + 1, ours, Flags::ACK, 0) };
+            again += bench.receive(ack).iter().filter(|sent| sent.seq == ours && sent.len == 1000).count();
+        }
+        assert_eq!(again, resent, "with SACK: {with_sack}");
+    }
 }

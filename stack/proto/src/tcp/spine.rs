@@ -263,12 +263,23 @@ impl Tcb {
         }
         if s.ack.after(una) {
             self.on_progress(now, s.ack, fx);
-        } else if s.ack == una && !changed && s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed {
+        } else if s.ack == una && s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed {
             //= RFC 5681 2: the definition of a duplicate acknowledgment. The answers to probes of a closed window
             // fit it too, but tell of no loss.
-            self.on_duplicate_ack(fx);
+            //= RFC 6675 2: one that says what has arrived behind a hole is one whatever its window
+            if !changed || self.tells_of_a_hole(s) {
+                self.on_duplicate_ack(fx);
+            }
         }
         self.state != State::Closed
+    }
+
+    /// Whether a SACK block shows that the peer has bytes behind those at SND.UNA. A receiver that enlarges its buffer
+    /// as data comes in has another window in each of its duplicate ACKs.
+    fn tells_of_a_hole(&self, s: &Segment) -> bool {
+        let (una, max) = (self.snd.una(), self.snd.max());
+        let is_behind = |&(start, end): &(Seq, Seq)| start.after(una) && end.after(start) && end.at_or_before(max);
+        self.agreed.sack && s.options.sack.as_slice().iter().any(is_behind)
     }
 
     /// The peer takes data again: what was probed with may have been dropped there, so it goes again.
