@@ -230,3 +230,15 @@ fn duplicate_acks_with_growing_windows_start_fast_retransmit_if_sack_shows_the_h
         assert_eq!(again, resent, "with SACK: {with_sack}");
     }
 }
+
+#[test]
+fn one_free_frame_is_enough_for_an_ack_that_waited_for_it() {
+    let mut bench = Bench::new(true);
+    let (_, ours) = bench.open();
+    let mut taken: Vec<Token> = std::iter::from_fn(|| bench.frames.alloc()).collect();
+    bench.frames.free(taken.pop().expect("a frame"));
+    assert_eq!(bench.receive(segment(IRS + 1, ours, Flags::ACK, 5)), [], "the data has taken the last frame");
+    bench.frames.free(taken.pop().expect("a frame"));
+    let sent = bench.wait(Duration::from_millis(1));
+    assert_eq!(sent.first().map(|segment| segment.ack), Some(IRS + 6));
+}

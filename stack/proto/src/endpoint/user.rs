@@ -190,16 +190,22 @@ impl Endpoint {
         }
     }
 
-    /// Frames are free again: those who wait for one look again.
+    /// Frames are free again: those who wait for one look again. One is enough for an ACK or a probe; data waits until
+    /// there are more than are kept for these.
     pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
-        if memory.available() <= self.config.low_water_frames.min(64) {
+        let free = memory.available();
+        if free == 0 {
             return;
         }
+        let plenty = free > self.config.low_water_frames.min(64);
         for _ in 0..self.starved.len().min(64) {
             let Some(slot) = self.starved.pop() else { break };
             let Some(id) = self.conns.by_slot(slot) else { continue };
-            if let Some(conn) = self.conns.get_mut(id) {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            if plenty {
                 conn.tcb.offer_room();
+            } else if conn.tcb.wants_room() {
+                self.starved.push(slot);
             }
             self.after(id);
         }
