@@ -27,7 +27,7 @@ impl Stream {
         let mut word = [0; 8];
         for (i, byte) in out.iter_mut().enumerate() {
             let position = at + i as u64;
-            if i == 0 || position % 8 == 0 {
+            if i == 0 || position.is_multiple_of(8) {
                 word = self.word(position / 8);
             }
             *byte = word[(position % 8) as usize];

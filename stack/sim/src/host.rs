@@ -105,8 +105,8 @@ pub struct Sabotage {
 pub(crate) struct Shared {
     pub(crate) scenario: Rc<Scenario>,
     pub(crate) schedule: Schedule,
-    /// Which connection was opened from which host's port.
-    pub(crate) openers: HashMap<(usize, u16), usize>,
+    /// Which connection was opened from which host and port to which port.
+    pub(crate) openers: HashMap<(usize, u16, u16), usize>,
     /// Frames on their way from a host to its link.
     pub(crate) outgoing: Vec<Vec<u8>>,
     pub(crate) trace: Trace,
@@ -214,7 +214,7 @@ impl Host {
         let Some(flow) = self.endpoint.flow(id) else {
             return shared.fail(format!("connection {conn} has no ends"));
         };
-        shared.openers.insert((self.index, flow.local.port), conn);
+        shared.openers.insert((self.index, flow.local.port, port), conn);
         self.add_app(now, shared, conn, 0, id);
     }
 
@@ -265,7 +265,7 @@ impl Host {
     fn app_of(&mut self, now: Instant, shared: &mut Shared, event: &Event) -> Option<usize> {
         match event {
             Event::Accepted { conn: id, flow, .. } => {
-                let conn = *shared.openers.get(&(1 - self.index, flow.remote.port))?;
+                let conn = *shared.openers.get(&(1 - self.index, flow.remote.port, flow.local.port))?;
                 if let Some(known) = self.apps.iter().find(|app| app.conn == conn && app.side == 1) {
                     shared.fail(format!("{} is accepted twice", known.name()));
                 }

@@ -128,9 +128,9 @@ impl World {
             }
             self.hosts[host].on_wake(self.now, &mut self.shared, wake);
         }
-        for host in 0..2 {
+        for (host, touched) in touched.into_iter().enumerate() {
             let due = self.hosts[host].endpoint.poll_deadline().is_some_and(|deadline| deadline <= self.now);
-            if touched[host] || due {
+            if touched || due {
                 self.turns(host);
             }
         }
@@ -167,7 +167,8 @@ impl World {
     fn too_long(&mut self) {
         let open: Vec<String> = self.apps().filter(|app| app.order.closed().is_none()).map(App::name).collect();
         let what = if open.is_empty() { "nothing of an application".to_owned() } else { open.join(", ") };
-        self.shared.fail(format!("it has not ended after {:?}: {what} is still open", self.now));
+        let where_frames_are = self.hosts.each_ref().map(Host::census);
+        self.shared.fail(format!("it has not ended after {:?}: {what} is still open; {where_frames_are:?}", self.now));
     }
 
     fn apps(&self) -> impl Iterator<Item = &App> {
@@ -237,7 +238,7 @@ impl World {
         let waiting = self.now.as_millis() / 1000 * self.shared.scenario.conns.len() as u64;
         // A time-out sends again all that is in flight, and tiny segments are many; back-off keeps time-outs few.
         let time_outs: u64 = self.hosts.iter().map(|host| host.endpoint.counters().rto_fired).sum();
-        let most = 100 + 10 * ideal + waiting + 400 * time_outs;
+        let most = 100 + 20 * ideal + waiting + 400 * time_outs;
         if sent > most {
             self.shared.fail(format!("{sent} frames were sent, at most {most} should be"));
         }

@@ -16,10 +16,8 @@ fn caught(outcomes: &[Outcome], word: &str) -> usize {
 fn fifty_seeds_pass() {
     let all = run_many(0, 50, 2, |_| {});
     assert_eq!(all.len(), 50);
-    let failures: Vec<_> = all
-        .iter()
-        .filter_map(|timed| timed.outcome.failure.as_ref().map(|what| (timed.outcome.seed, what)))
-        .collect();
+    let failures: Vec<_> =
+        all.iter().filter_map(|timed| timed.outcome.failure.as_ref().map(|what| (timed.outcome.seed, what))).collect();
     assert!(failures.is_empty(), "{failures:?}");
     let lost: u64 = all.iter().map(|timed| timed.outcome.link.lost).sum();
     let resent: u64 = all.iter().map(|timed| timed.outcome.retransmits).sum();

@@ -21,7 +21,7 @@ impl Generator {
         Self { state: seed }
     }
 
-    /// The next random number (SplitMix64, Steele, Lea and Flood 2014).
+    /// The next random number (`SplitMix64`, Steele, Lea and Flood 2014).
     pub(crate) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
