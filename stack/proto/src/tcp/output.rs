@@ -252,7 +252,7 @@ impl Tcb {
     /// when both sides do so they answer each other for ever. What lies beyond its window is outside too.
     pub(super) fn empty_seq(&self) -> super::seq::Seq {
         let edge = self.snd.una() + self.snd_window.size();
-        self.snd.max().min(edge).max(self.snd.nxt())
+        self.snd.max().min(edge)
     }
 
     fn data_options(&self, now: Instant) -> Options {
