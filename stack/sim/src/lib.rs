@@ -1,7 +1,7 @@
 //! Corelane's endpoints in a seeded network with virtual time.
 //!
-//! A seed draws a [scenario](scenario): what the links do to frames, how the hosts are equipped, what each connection's
-//! two applications do. The [world](world) runs it event by event, and the [checks](checks) look at every frame, every
+//! A seed draws a [scenario]: what the links do to frames, how the hosts are equipped, what each connection's
+//! two applications do. The [world] runs it event by event, and the [checks] look at every frame, every
 //! byte and every event. Nothing reads a clock and nothing depends on addresses in memory or on the order of a hash
 //! table, so a seed always gives the same trace, and a failing seed can be replayed.
 
