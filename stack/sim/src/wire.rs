@@ -19,7 +19,21 @@ struct Half {
     offered: Option<Seq>,
     /// The right edge that has reached it: the last thing it may fill.
     heard: Option<Seq>,
+    /// The last empty segment that it sent: its numbers and its window.
+    empty: Option<(Seq, Seq, u16)>,
+    /// How often it has sent that although nothing had come that has to be answered.
+    repeats: u32,
+    /// Segments that came and take sequence numbers: each may be answered, also with what was said before. A turn takes
+    /// many in before it answers, so they are counted, up to [`MOST_CREDIT`].
+    credit: u32,
 }
+
+/// Most empty segments that say the same again although nothing came that takes sequence numbers. Keepalive probes are
+/// such, and answers to ACKs that were overtaken and so have an old timestamp (RFC 7323 5.3 R1), of which tiny segments
+/// make hundreds; two ends that answer each other's ACKs have no bound.
+const MOST_REPEATS: u32 = 500;
+/// More segments than a turn takes in.
+const MOST_CREDIT: u32 = 1000;
 
 /// Every connection's two directions, by sender and receiver.
 #[derive(Debug, Default)]
@@ -69,6 +83,20 @@ impl Wire {
         if let Some((heard, beyond)) = beyond.filter(|(_, beyond)| s.len > 0 && !(s.len == 1 && *beyond == 1)) {
             return Err(format!("it sends {beyond} bytes beyond {heard:?}, the edge of the window it was offered"));
         }
+        if s.seq_len() == 0 {
+            let empty = Some((s.seq, s.ack, s.window));
+            if ours.empty != empty {
+                ours.repeats = 0;
+            } else if ours.credit > 0 {
+                ours.credit -= 1;
+            } else {
+                ours.repeats += 1;
+            }
+            ours.empty = empty;
+            if ours.repeats > MOST_REPEATS {
+                return Err(format!("the same ACK for the {}th time, and nothing to acknowledge", ours.repeats));
+            }
+        }
         let end = s.end();
         ours.sent = Some(ours.sent.map_or(end, |sent| sent.max(end)));
         self.halves.insert((tcp.src, tcp.dst), ours);
@@ -80,6 +108,10 @@ impl Wire {
         let Ok(packet) = parse(frame, Checksums::VERIFY) else { return };
         let Body::Tcp(tcp) = packet.body else { return };
         let s = &tcp.segment;
+        if s.seq_len() > 0 {
+            let half = self.half(tcp.dst, tcp.src);
+            self.halves.insert((tcp.dst, tcp.src), Half { credit: MOST_CREDIT.min(half.credit + 1), ..half });
+        }
         if !s.flags.has(Flags::ACK) || s.flags.has(Flags::RST) {
             return;
         }
@@ -177,6 +209,19 @@ mod tests {
     fn an_ack_of_what_was_not_sent_is_seen() {
         let error = open().on_sent(&frame(B, A, data(900, 0, 101, 1000))).unwrap_err();
         assert!(error.contains("acknowledges beyond"), "{error}");
+    }
+
+    #[test]
+    fn acks_that_answer_each_other_are_seen() {
+        let mut wire = open();
+        let ack = frame(B, A, data(900, 0, 100, 1000));
+        let mut war = (0..2000).map(|_| wire.on_sent(&ack));
+        assert!(war.any(|sent| sent.is_err_and(|what| what.contains("nothing to acknowledge"))));
+        let mut wire = open();
+        for _ in 0..100 {
+            wire.on_arrived(&frame(A, B, data(100, 1, 900, 500)));
+            assert_eq!(wire.on_sent(&ack), Ok(()), "data that comes again is acknowledged again");
+        }
     }
 
     #[test]
