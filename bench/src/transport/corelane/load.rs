@@ -11,11 +11,15 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Runs the load on the stack's workers, as many as the set-up has cores.
+/// Runs the load on the stack's workers, as many as the set-up has cores. A stack that has lost a frame is not one to
+/// measure: that fails the run.
 pub fn run_load(stack: &StackConfig, setup: &Setup) -> Result<Vec<CoreOutcome>, Failure> {
     let outcomes = Mutex::new(Vec::new());
     let make_app = |worker| LoadApp::new(setup, worker, &outcomes);
-    corelane::run(&stack.config, make_app).map_err(|error| failure(&error))?;
+    let summary = corelane::run(&stack.config, make_app).map_err(|error| failure(&error))?;
+    if !summary.all_frames_accounted_for() {
+        return Err(Failure::Threshold(format!("the stack has lost frames, which is a bug to report:\n{summary}")));
+    }
     Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
