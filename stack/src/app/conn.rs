@@ -55,11 +55,13 @@ impl<'a> Conn<'a> {
         endpoint.send_copy(store, self.id, bytes).unwrap_or(0)
     }
 
-    /// A frame to write one segment's payload into; `None` when no frame is free or the connection has ended.
+    /// A frame to write one segment's payload into; `None` when frames are short, and then
+    /// [`App::on_writable`](super::App::on_writable) comes when there are more, or when the connection has ended or was
+    /// shut down for writing.
     pub fn alloc(&mut self) -> Option<TxBuf> {
         let Net { endpoint, store, .. } = &mut *self.net;
-        endpoint.flow(self.id)?;
-        let frame = store.pool().alloc()?;
+        let token = endpoint.alloc(store, self.id)?;
+        let frame = store.take(token).ok()?;
         Some(TxBuf::new(frame, endpoint.header_room(self.id), endpoint.segment_len(self.id).into()))
     }
 

@@ -45,6 +45,7 @@ use crate::time::Instant;
 use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::time::Duration;
 use flow_hash::subkey;
 use isn::Isn;
 use limiter::Limiter;
@@ -56,6 +57,9 @@ use syn_queue::SynQueue;
 use table::{ConnTable, InsertError};
 use time_wait::TimeWait;
 use wheel::Wheel;
+
+/// When to look again at what is overdue and has to wait for something that no timer announces.
+const OVERDUE: Duration = Duration::from_millis(1);
 
 /// Most packets that wait to be sent without belonging to a connection's send queue.
 const OUTBOX: usize = 4096;
@@ -288,11 +292,13 @@ impl Endpoint {
         self.rearm(id);
     }
 
-    /// The wheel holds one entry a connection, which may be early: a later deadline leaves it where it is.
+    /// The wheel holds one entry a connection, which may be early: a later deadline leaves it where it is. What is due
+    /// and could not be done, for want of a frame, is looked at again a little later and not at once.
     fn rearm(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         let slot = id.slot() as u32;
-        match (conn.tcb.deadline(), self.wheel.deadline(slot)) {
+        let soon = self.now + OVERDUE;
+        match (conn.tcb.deadline().map(|at| if at > self.now { at } else { soon }), self.wheel.deadline(slot)) {
             (None, Some(_)) => self.wheel.cancel(slot),
             (Some(at), armed) if armed.is_none_or(|armed| at < armed || armed <= self.now) => self.wheel.arm(slot, at),
             _ => {}

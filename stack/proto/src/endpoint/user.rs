@@ -2,7 +2,7 @@
 
 use super::{ConnId, Endpoint, SendError, Shutdown};
 use crate::addr::Flow;
-use crate::memory::{Buf, Memory};
+use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
 use crate::tcp::info::TcpInfo;
 use crate::wire;
@@ -35,21 +35,35 @@ impl Endpoint {
         self.conns.get(id).map_or(0, |conn| conn.tcb.mss())
     }
 
+    /// A frame for a payload of this connection; `None` when the connection is gone or closed for sending, or when only
+    /// the last frames are left, which are for ACKs: then an [`Event::Writable`](super::Event::Writable) follows.
+    pub fn alloc<M: Memory>(&mut self, memory: &mut M, id: ConnId) -> Option<Token> {
+        if !self.conns.get(id)?.tcb.may_send() {
+            return None;
+        }
+        let token = (memory.available() > self.kept_frames()).then(|| memory.alloc()).flatten();
+        self.refused_if(id, token.is_none(), token.is_none());
+        token
+    }
+
+    /// Frames that payloads don't take: what is queued waits for ACKs, and so does the peer.
+    fn kept_frames(&self) -> usize {
+        self.config.low_water_frames.min(64)
+    }
+
     /// Copies as much of `bytes` as there is room for into the send queue; says how many bytes that were. After it has
     /// taken less than it was offered, an [`Event::Writable`](super::Event::Writable) follows when there is room.
     ///
     /// # Errors
     /// [`SendError::Gone`] or [`SendError::Closed`].
     pub fn send_copy<M: Memory>(&mut self, memory: &mut M, id: ConnId, bytes: &[u8]) -> Result<usize, SendError> {
-        let room_for_headers = self.header_room(id);
+        let (room_for_headers, kept) = (self.header_room(id), self.kept_frames());
         let conn = self.conns.get_mut(id).ok_or(SendError::Gone)?;
         if !conn.tcb.may_send() {
             return Err(SendError::Closed);
         }
         let mss = conn.tcb.mss().min(u16::try_from(memory.frame_len()).unwrap_or(u16::MAX) - room_for_headers);
         let wanted = bytes.len().min(conn.tcb.send_room() as usize);
-        // What is queued waits for ACKs, and so does the peer: the last frames are for them.
-        let kept = self.config.low_water_frames.min(64);
         let mut left = &bytes[..wanted];
         let mut starved = false;
         while !left.is_empty() {

@@ -180,10 +180,7 @@ impl Tcb {
     fn send_control(&mut self, now: Instant, control: &Control) -> Step<'_> {
         let (segment, again) = match control {
             Control::Syn | Control::SynAck => self.syn(now, matches!(control, Control::SynAck)),
-            Control::Fin { again } => {
-                let segment = self.fin(now, *again);
-                (segment, *again)
-            }
+            Control::Fin { again } => (self.fin(now), *again),
             Control::Probe => {
                 self.probe_peer = false;
                 //= RFC 9293 3.8.4: SEG.SEQ = SND.NXT-1, with no data
@@ -219,7 +216,7 @@ impl Tcb {
         (segment, self.rto.expiries() > 0)
     }
 
-    fn fin(&mut self, now: Instant, again: bool) -> Segment {
+    fn fin(&mut self, now: Instant) -> Segment {
         let seq = if self.snd.fin_is_next() {
             let seq = self.snd.nxt();
             self.snd.on_sent_fin();
@@ -228,7 +225,6 @@ impl Tcb {
             self.snd.max() - 1
         };
         self.arm_retransmit(now);
-        let _ = again;
         Segment { seq, flags: Flags::FIN | Flags::ACK, ..self.pure_ack(now) }
     }
 

@@ -152,13 +152,13 @@ impl Tcb {
         // First, check the sequence number; PAWS before it (RFC 7323 5.3 R1), but not for an RST.
         if self.is_old_duplicate(now, s) {
             fx.dropped = Some(Dropped::Paws);
-            self.ack.force();
+            self.ack.on_unacceptable(now, s.seq_len() == 0);
             return data;
         }
         if !acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) {
             fx.dropped = Some(Dropped::Unacceptable);
             if !s.flags.has(Flags::RST) {
-                self.ack.force();
+                self.ack.on_unacceptable(now, s.seq_len() == 0);
                 self.on_heard_unacceptable(now, s);
             }
             return data;
@@ -362,6 +362,7 @@ impl Tcb {
             return Some(buf);
         }
         let edge = self.rcv.next() + self.rcv.size();
+        let edge = self.fin_at.map_or(edge, |fin| edge.min(fin));
         if end.after(edge) {
             let beyond = end.since(edge);
             buf.truncate(u16::try_from(u32::from(buf.len).saturating_sub(beyond)).unwrap_or(0));
@@ -415,6 +416,8 @@ impl Tcb {
             // A FIN beyond the window is not seen yet: the text in front of it was cut.
             if at.at_or_before(self.rcv.next() + self.rcv.size()) {
                 self.fin_at = Some(at);
+                // Nothing comes behind a FIN; a peer that says otherwise is not believed.
+                self.reassembly.clear_beyond(at, &mut |token| fx.freed.push(token));
             }
             self.ack.force();
         }
@@ -422,8 +425,6 @@ impl Tcb {
             return;
         }
         self.rcv.on_received(1, 0);
-        // Nothing comes behind a FIN; a peer that says otherwise is not believed.
-        self.reassembly.clear_ahead(&mut |token| fx.freed.push(token));
         self.ack.force();
         self.news.peer_closed = true;
         self.transition(Event::Fin);

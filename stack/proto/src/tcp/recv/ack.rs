@@ -7,6 +7,10 @@ use core::time::Duration;
 /// congestion window opens quickly. Linux has 16.
 const QUICK: u8 = 16;
 
+/// Least time between two answers to empty segments that are not acceptable. Two ends that both see such segments would
+/// otherwise answer each other's answers for ever. Linux has the same (`tcp_invalid_ratelimit`).
+const BETWEEN_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Decides when an ACK is due; sending anything with ACK settles it.
 #[derive(Clone, Copy, Debug)]
 pub struct AckPolicy {
@@ -14,11 +18,13 @@ pub struct AckPolicy {
     quick: u8,
     now: bool,
     deadline: Option<Instant>,
+    /// Until then empty segments that are not acceptable are not answered.
+    quiet_until: Instant,
 }
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        Self { unacked: 0, quick: QUICK, now: false, deadline: None }
+        Self { unacked: 0, quick: QUICK, now: false, deadline: None, quiet_until: Instant::ZERO }
     }
 }
 
@@ -42,6 +48,18 @@ impl AckPolicy {
         self.now = true;
     }
 
+    /// A segment came that is not acceptable. It is answered (RFC 9293 3.10.7.4, first step), but if it is `empty`, as
+    /// the peer's own answers are, only now and then.
+    pub fn on_unacceptable(&mut self, now: Instant, empty: bool) {
+        if empty {
+            if now < self.quiet_until {
+                return;
+            }
+            self.quiet_until = now + BETWEEN_ANSWERS;
+        }
+        self.force();
+    }
+
     /// The connection was idle: the peer's congestion window may have shrunk.
     pub fn on_idle(&mut self) {
         self.quick = QUICK;
@@ -59,7 +77,7 @@ impl AckPolicy {
 
     /// A segment with ACK was sent.
     pub fn on_sent(&mut self) {
-        *self = Self { unacked: 0, quick: self.quick, now: false, deadline: None };
+        *self = Self { unacked: 0, now: false, deadline: None, ..*self };
     }
 }
 
@@ -99,6 +117,20 @@ mod tests {
         let mut ack = past_the_quick_start();
         ack.on_data(Instant::ZERO, 10, 1460, Duration::from_secs(9));
         assert_eq!(ack.deadline(), Some(Instant::from_millis(499)));
+    }
+
+    #[test]
+    fn answers_to_empty_unacceptable_segments_are_rare_and_to_others_not() {
+        let mut ack = AckPolicy::default();
+        let mut answers = 0;
+        for millis in 1..=1000 {
+            ack.on_unacceptable(Instant::from_millis(millis), true);
+            answers += u32::from(ack.is_due(Instant::from_millis(millis)));
+            ack.on_sent();
+        }
+        assert_eq!(answers, 2);
+        ack.on_unacceptable(Instant::from_millis(1001), false);
+        assert!(ack.is_due(Instant::from_millis(1001)));
     }
 
     #[test]

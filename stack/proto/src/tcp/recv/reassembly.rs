@@ -189,6 +189,17 @@ impl Reassembly {
         self.ahead.drain(..).for_each(|piece| freed(piece.buf.token));
     }
 
+    /// Gives back what lies at or behind `edge`.
+    pub fn clear_beyond(&mut self, edge: Seq, freed: &mut impl FnMut(Token)) {
+        while let Some(last) = self.ahead.back_mut() {
+            if last.seq.before(edge) {
+                last.buf.truncate(u16::try_from(edge.since(last.seq)).unwrap_or(u16::MAX));
+                return;
+            }
+            self.ahead.pop_back().into_iter().for_each(|piece| freed(piece.buf.token));
+        }
+    }
+
     /// What must hold after every event, when `next` is the next byte expected.
     pub fn check_consistency(&self, next: Seq) {
         if cfg!(debug_assertions) {
@@ -231,6 +242,21 @@ mod tests {
         assert_eq!(r.pop().map(|buf| buf.token.index()), Some(3));
         assert_eq!(r.pop().map(|buf| buf.token.index()), Some(1));
         assert!(r.is_drained());
+    }
+
+    #[test]
+    fn what_lies_behind_an_edge_is_given_back() {
+        let mut freed = Vec::new();
+        let mut r = Reassembly::default();
+        for i in 0..3 {
+            r.insert(Seq(0), Seq(10 + 20 * i), Buf::new(Token::new(i), 0, 10), 8, &mut |t| freed.push(t));
+        }
+        r.clear_beyond(Seq(35), &mut |t| freed.push(t));
+        assert_eq!(freed.iter().map(Token::index).collect::<Vec<_>>(), [2]);
+        assert_eq!(r.sack_blocks().as_slice(), [(Seq(10), Seq(20)), (Seq(30), Seq(35))]);
+        r.clear_beyond(Seq(0), &mut |t| freed.push(t));
+        assert!(!r.has_gap());
+        assert_eq!(freed.len(), 3);
     }
 
     #[test]
