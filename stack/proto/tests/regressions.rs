@@ -242,3 +242,35 @@ fn one_free_frame_is_enough_for_an_ack_that_waited_for_it() {
     let sent = bench.wait(Duration::from_millis(1));
     assert_eq!(sent.first().map(|segment| segment.ack), Some(IRS + 6));
 }
+
+/// Short of frames, only the next bytes are taken. They may lie in a segment that repeats some before them.
+#[test]
+fn with_few_frames_left_a_segment_that_overlaps_the_next_bytes_is_taken() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.receive(segment(IRS + 1, ours, Flags::ACK, 10));
+    let taken: Vec<Token> = std::iter::from_fn(|| bench.frames.alloc()).take(FRAMES - LOW_WATER).collect();
+    let answers = bench.receive(segment(IRS + 5, ours, Flags::ACK, 20));
+    assert_eq!(bench.endpoint.info(conn).map(|info| info.unread), Some(24));
+    assert_eq!(answers.last().map(|segment| segment.ack), Some(IRS + 25));
+    // What lies behind a gap is not, but the peer learns what is missing.
+    let answers = bench.receive(segment(IRS + 100, ours, Flags::ACK, 20));
+    assert_eq!(answers.last().map(|segment| segment.ack), Some(IRS + 25));
+    assert_eq!(bench.endpoint.counters().dropped_no_buffer, 1);
+    taken.into_iter().for_each(|token| bench.frames.free(token));
+}
+
+/// What the application wrote in small pieces goes again in large ones.
+#[test]
+fn small_segments_that_were_lost_go_again_as_one() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    for piece in 0..5 {
+        assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, &[piece; 10]), Ok(10));
+        assert_eq!(bench.sent().len(), 1);
+    }
+    let again = bench.wait(Duration::from_secs(1));
+    assert_eq!(again.iter().map(|segment| (segment.seq, segment.len)).collect::<Vec<_>>(), [(ours, 50)]);
+    assert_eq!(bench.receive(segment(IRS + 1, ours + 50, Flags::ACK, 0)), []);
+    assert_eq!(bench.frames.available(), FRAMES);
+}

@@ -100,11 +100,12 @@ impl Endpoint {
         memory.free(frame.token);
     }
 
-    /// The payload where it lies, or nothing. When frames are short it is taken only if it is the next in order: what
+    /// The payload where it lies, or nothing. When frames are short it is taken only if it has the next in order: what
     /// waits for a gap must not keep the device from receiving what fills it.
     fn payload<M: Memory>(&mut self, memory: &mut M, frame: Buf, id: ConnId, tcp: &TcpPacket) -> Option<Buf> {
         let short = memory.available() < self.config.low_water_frames;
-        let wanted = !short || self.conns.get(id).is_some_and(|conn| conn.tcb.expects(tcp.segment.seq));
+        let wanted =
+            !short || self.conns.get(id).is_some_and(|conn| conn.tcb.expects(tcp.segment.seq, tcp.segment.len));
         if tcp.segment.len > 0 && wanted {
             return Some(Buf::new(frame.token, tcp.payload.start, tcp.segment.len));
         }

@@ -96,6 +96,7 @@ impl Endpoint {
                     self.posted.push(id.slot() as u32);
                     return None;
                 }
+                Some(Step::Join) => self.join(memory, id)?,
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { segment, payload: Some(buf), again }) => {
                     let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
@@ -122,6 +123,19 @@ impl Endpoint {
         } else {
             self.counters.bytes_out += u64::from(segment.len);
         }
+    }
+
+    /// Copies the second of two small chunks behind the first.
+    fn join<M: Memory>(&mut self, memory: &mut M, id: ConnId) -> Option<()> {
+        let room = self.header_room(id);
+        let conn = self.conns.get_mut(id)?;
+        let (first, second) = conn.tcb.pair()?;
+        place_payload(memory, first, usize::from(room));
+        let at = usize::from(first.start) + usize::from(first.len);
+        memory.copy(&second.token, usize::from(second.start), usize::from(second.len), &first.token, at);
+        self.counters.payload_moves += 1;
+        memory.free(conn.tcb.join()?);
+        Some(())
     }
 
     /// Copies all but the first `at` bytes of a chunk into a frame of its own.

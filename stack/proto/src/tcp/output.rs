@@ -24,6 +24,9 @@ pub enum Step<'a> {
     },
     /// The device still has the frame that would be next: look again when it has sent it.
     Posted,
+    /// The first two chunks that have to go again fit into one segment: copy the bytes of the second
+    /// [`of the pair`](Tcb::pair) to the end of the first and call [`Tcb::join`].
+    Join,
     /// Chunk `index` of the queue does not go whole: copy all but its first `at` bytes into a frame of their own and
     /// call [`Tcb::split`].
     Split {
@@ -75,6 +78,9 @@ impl Tcb {
         if self.snd.next_chunk().is_some_and(|(chunk, _)| chunk.was_sent() && posted(&chunk.buf.token)) {
             return Some(Step::Posted);
         }
+        if self.snd.can_join(self.joint_len(), &posted) {
+            return Some(Step::Join);
+        }
         match self.decide_next() {
             Some(Decision::Whole) => return self.send_next(now),
             Some(Decision::Part(at)) if frames_left => return Some(Step::Split { index: self.snd.next_index(), at }),
@@ -96,9 +102,25 @@ impl Tcb {
         self.snd.split(index, at, tail);
     }
 
+    /// The two chunks of a [`Step::Join`].
+    pub fn pair(&mut self) -> Option<(&mut Buf, &Buf)> {
+        self.snd.pair()
+    }
+
+    /// The bytes of the second chunk are at the end of the first. Gives the second one's frame, to be freed.
+    pub fn join(&mut self) -> Option<Token> {
+        self.snd.join()
+    }
+
     /// The bytes of chunk `index`, to copy from.
     pub fn chunk(&self, index: usize) -> Option<&Buf> {
         self.snd.chunk(index)
+    }
+
+    /// How long chunks may become by joining: no longer than would go whole, or they would be split again.
+    fn joint_len(&self) -> u16 {
+        let room = self.snd_window.size().saturating_sub(self.snd.in_flight());
+        self.size.effective().min(u16::try_from(room).unwrap_or(u16::MAX))
     }
 
     /// What to do with the chunk at SND.NXT, if there is one.

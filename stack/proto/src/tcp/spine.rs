@@ -22,6 +22,10 @@ impl Tcb {
         if now.saturating_since(self.heard_at) > self.rto.base() {
             self.ack.on_idle();
         }
+        if payload.is_none() && segment.len > 0 {
+            // There was no frame to keep it in. The peer learns what is missing.
+            self.ack.force();
+        }
         let left = match self.predict(now, segment) {
             Some(fast) => self.on_predicted(now, segment, payload, fast, fx),
             None if self.state == State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),

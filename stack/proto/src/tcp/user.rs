@@ -39,9 +39,9 @@ impl Tcb {
         self.clock.offset()
     }
 
-    /// Whether data that begins at `seq` is the next in order.
-    pub fn expects(&self, seq: Seq) -> bool {
-        self.rcv.next() == seq
+    /// Whether the `len` bytes that begin at `seq` hold the next in order.
+    pub fn expects(&self, seq: Seq, len: u16) -> bool {
+        seq.at_or_before(self.rcv.next()) && (seq + u32::from(len)).after(self.rcv.next())
     }
 
     /// Whether the application has closed for reading and gets no news but the end.

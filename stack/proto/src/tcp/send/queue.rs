@@ -147,6 +147,31 @@ impl SendQueue {
         }
     }
 
+    /// Whether the chunk at SND.NXT and the one behind it have both been sent before, are not `posted`, and fit together
+    /// into `mss` bytes: what the application wrote in small pieces goes again in large ones.
+    pub fn can_join(&self, mss: u16, posted: impl Fn(&Token) -> bool) -> bool {
+        let mut pair = self.chunks.range(self.next.min(self.chunks.len())..).take(2);
+        let (Some(first), Some(second)) = (pair.next(), pair.next()) else { return false };
+        let fits = u32::from(first.buf.len) + u32::from(second.buf.len) <= u32::from(mss);
+        fits && [first, second].into_iter().all(|chunk| chunk.was_sent() && !posted(&chunk.buf.token))
+    }
+
+    /// The chunk at SND.NXT has taken over the bytes of the one behind it, which were copied to its end. Gives the
+    /// frame that is no longer needed.
+    pub fn join(&mut self) -> Option<Token> {
+        let second = self.chunks.remove(self.next + 1)?;
+        let first = self.chunks.get_mut(self.next)?;
+        first.buf.len += second.buf.len;
+        first.times_sent = first.times_sent.max(second.times_sent);
+        Some(second.buf.token)
+    }
+
+    /// The chunk at SND.NXT and the one behind it, for [`join`](Self::join).
+    pub fn pair(&mut self) -> Option<(&mut Buf, &Buf)> {
+        let mut pair = self.chunks.range_mut(self.next.min(self.chunks.len())..).take(2);
+        Some((&mut pair.next()?.buf, &pair.next()?.buf))
+    }
+
     /// Chunk `index`, to copy from before a split.
     pub fn chunk(&self, index: usize) -> Option<&Buf> {
         self.chunks.get(index).map(|chunk| &chunk.buf)
@@ -347,6 +372,23 @@ mod tests {
         assert!(!queue.has_unsent());
         queue.rewind();
         assert!(queue.fin_is_next());
+        queue.check_consistency();
+    }
+
+    #[test]
+    fn small_chunks_that_go_again_are_joined() {
+        let mut queue = queue_of(&[10, 10, 10]);
+        let start = queue.una();
+        (0..2).for_each(|_| queue.on_sent_next(Instant::ZERO, false));
+        queue.rewind();
+        assert!(queue.can_join(20, |_| false));
+        assert!(!queue.can_join(19, |_| false));
+        assert!(!queue.can_join(20, |token| token.index() == 1), "the device has the second");
+        assert_eq!(queue.join().map(|token| token.index()), Some(1));
+        queue.check_consistency();
+        assert!(!queue.can_join(1000, |_| false), "the third was never sent");
+        queue.on_sent_next(Instant::ZERO, false);
+        assert_eq!(queue.nxt(), start + 20);
         queue.check_consistency();
     }
 
