@@ -5,7 +5,7 @@
 //!
 //! [`run`] starts an [`App`] on every core of a [`Config`]:
 //!
-//! ```ignore (this is examples/echo.rs, which is built as an example)
+//! ```no_run
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!

@@ -40,9 +40,9 @@ pub(super) fn halting(result: &LoadResult) -> &'static str {
 
 fn single(text: &mut String, result: &LoadResult, colour: bool) {
     let _ = writeln!(text, "{}", bold(&subject(result), colour));
-    let _ = writeln!(text, "\n{}", bold(&format!("{:<10}{:>14}{:>16}", "", "latency", "service time"), colour));
+    let _ = writeln!(text, "\n{}", bold(&format!("{:<10}{:>14}{:>20}", "", "latency", "service time"), colour));
     for ((name, latency), (_, service)) in result.latency_ns.rows().iter().zip(result.service_time_ns.rows()) {
-        let _ = writeln!(text, "{name:<10}{:>14}{:>16}", units::time(*latency), units::time(service));
+        let _ = writeln!(text, "{name:<10}{:>14}{:>20}", units::time(*latency), units::time(service));
     }
     text.push('\n');
     for (name, value) in facts(result) {
@@ -90,7 +90,7 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
     }
     let mut head = format!("{:<22}", "");
     for (at, load) in loads.iter().enumerate() {
-        let _ = write!(head, "{:>16}", format!("[{}] {}", at + 1, short(&load.name)));
+        let _ = write!(head, "{:>20}", format!("[{}] {}", at + 1, short(&load.name)));
         if at > 0 {
             let _ = write!(head, "{:>9}", format!("[{}]/[1]", at + 1));
         }
@@ -99,7 +99,7 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
     for row in rows(loads) {
         let _ = write!(text, "{:<22}", row.name);
         for (at, value) in row.values.iter().enumerate() {
-            let _ = write!(text, "{:>16}", (row.show)(*value));
+            let _ = write!(text, "{:>20}", (row.show)(*value));
             if at > 0 {
                 let _ = write!(text, "{:>9}", ratio(*value, row.values[0]));
             }
@@ -111,7 +111,7 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
 /// The last part of a directory's name, as far as it fits a column.
 fn short(name: &str) -> String {
     let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
-    last.chars().take(11).collect()
+    last.chars().take(15).collect()
 }
 
 fn ratio(value: f64, base: f64) -> String {
