@@ -1,7 +1,7 @@
 //! Two endpoints joined by a wire without delay: the smallest network there is.
 
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, SendError, Shutdown, Transmit};
-use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::state::State;
 use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, Memory, SocketAddr, Token};
 use std::collections::VecDeque;
@@ -399,4 +399,101 @@ fn many_connections_open_and_close_without_a_trace() {
     }
     assert_eq!(pair.a.endpoint.time_waits(), 64, "the table is bounded");
     pair.check_frames();
+}
+
+#[test]
+fn a_port_that_waits_is_taken_again_by_a_newer_connection() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.open();
+    // The server closes first, so the wait is at its side.
+    pair.b.endpoint.close(b);
+    pair.settle();
+    let before = pair.a.endpoint.flow(a).expect("it is open");
+    pair.a.endpoint.close(a);
+    pair.settle();
+    assert_eq!((pair.a.endpoint.time_waits(), pair.b.endpoint.time_waits()), (0, 1));
+    // The client goes round all its ports until it comes to the same again: every other one is in use.
+    pair.now = pair.now + Duration::from_secs(1);
+    let (port, remote) = (before.local.port, before.remote);
+    let config = EndpointConfig {
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        addresses: vec![Cidr { addr: addr(1), prefix_len: 24 }],
+        connections: 64,
+        time_wait: 64,
+        ports: (port, port),
+        low_water_frames: 8,
+        ..EndpointConfig::default()
+    };
+    pair.a.endpoint = Endpoint::new(config, [1; 32], pair.now);
+    let again =
+        pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).expect("the port is free here");
+    pair.settle();
+    assert_eq!(pair.a.endpoint.flow(again), Some(before));
+    assert!(pair.a.saw(Event::Connected(again)), "{:?}", pair.a.events);
+    assert_eq!(pair.b.endpoint.time_waits(), 0, "the old one has given way");
+    let b = pair.b.accepted();
+    assert_eq!(pair.a.endpoint.send_copy(&mut pair.a.frames, again, b"anew"), Ok(4));
+    pair.settle();
+    assert_eq!(pair.b.read_all(b), b"anew");
+    pair.check_frames();
+}
+
+#[test]
+fn keepalive_finds_out_that_a_silent_peer_is_gone_and_leaves_a_live_one_alone() {
+    let keepalive = KeepaliveConfig { idle: Duration::from_secs(60), interval: Duration::from_secs(5), probes: 3 };
+    let mut pair = Pair::new();
+    pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
+    let config = TcpConfig { keepalive: Some(keepalive), ..TcpConfig::default() };
+    let a = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(2), 80), config).expect("connect");
+    pair.settle();
+    pair.wait(Duration::from_secs(3600));
+    assert!(pair.a.endpoint.info(a).is_some(), "an idle peer that answers is not given up");
+    let sent = pair.a.endpoint.counters().segments_out;
+    assert!((50..=70).contains(&sent), "a probe a minute and not more: {sent}");
+    // From here on the wire is cut.
+    let cut = pair.now;
+    while !pair.a.events.iter().any(|event| matches!(event, Event::Closed { .. })) {
+        drop(pair.a.sent(pair.now));
+        let at = pair.a.endpoint.poll_deadline().expect("a timer runs");
+        pair.now = pair.now.max(at);
+        pair.a.endpoint.on_time(pair.now, &mut pair.a.frames);
+        while let Some(event) = pair.a.endpoint.poll_event() {
+            pair.a.events.push_back(event);
+        }
+    }
+    assert!(pair.a.saw(Event::Closed { conn: a, reason: CloseReason::TimedOut }));
+    let took = pair.now.saturating_since(cut);
+    assert!(took >= Duration::from_secs(15) && took <= Duration::from_secs(76), "{took:?}");
+}
+
+#[test]
+fn a_half_open_connection_is_forgotten_when_nobody_answers() {
+    let mut pair = Pair::new();
+    pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
+    let remote = SocketAddr::new(addr(2), 80);
+    pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).expect("connect");
+    // ARP, then the SYN; the SYN-ACK and all that follow get lost.
+    for _ in 0..2 {
+        for frame in pair.a.sent(pair.now) {
+            let buf = pair.b.frames.fill(&frame).expect("a frame");
+            pair.b.endpoint.receive(pair.now, &mut pair.b.frames, buf);
+        }
+        if pair.b.endpoint.half_opens() == 0 {
+            for frame in pair.b.sent(pair.now) {
+                let buf = pair.a.frames.fill(&frame).expect("a frame");
+                pair.a.endpoint.receive(pair.now, &mut pair.a.frames, buf);
+            }
+        }
+    }
+    assert_eq!(pair.b.endpoint.half_opens(), 1);
+    let mut syn_acks = 0;
+    for _ in 0..200 {
+        syn_acks += pair.b.sent(pair.now).len();
+        pair.now = pair.now + Duration::from_secs(1);
+        pair.b.endpoint.on_time(pair.now, &mut pair.b.frames);
+    }
+    assert_eq!(pair.b.endpoint.half_opens(), 0);
+    assert_eq!(pair.b.endpoint.counters().half_open_expired, 1);
+    assert_eq!(syn_acks, 6, "the first and five more");
+    assert_eq!(pair.b.endpoint.poll_event(), None, "the application never hears of it");
 }

@@ -321,7 +321,7 @@ impl Host {
         let left = [
             ("connections", endpoint.connections()),
             ("TIME-WAITs", endpoint.time_waits()),
-            ("half-open connections", endpoint.half_open(address(host))),
+            ("half-open connections", endpoint.half_opens()),
             ("frames that are not free", self.frames.total() - self.frames.free_count()),
         ];
         for (what, count) in left {

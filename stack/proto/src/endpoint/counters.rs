@@ -78,6 +78,8 @@ counters! {
     dropped_unhandled,
     /// Dropped: no listener and no connection; answered by RST where the RFC says so.
     dropped_no_listener,
+    /// Half-open connections that ended because no SYN-ACK had an answer.
+    half_open_expired,
     /// Dropped: the SYN queue was full.
     dropped_syn_queue_full,
     /// Dropped: the accept queue was full.

@@ -171,6 +171,11 @@ impl Endpoint {
         self.conns.len()
     }
 
+    /// Half-open connections of all listeners.
+    pub fn half_opens(&self) -> usize {
+        self.half_open.len()
+    }
+
     /// Connections in TIME-WAIT that their application is done with.
     pub fn time_waits(&self) -> usize {
         self.time_wait.len()

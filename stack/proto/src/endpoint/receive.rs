@@ -3,7 +3,7 @@
 use super::syn_queue::HalfOpen;
 use super::time_wait::Waiting;
 use super::{Conn, ConnId, Endpoint, ListenerId, Outgoing};
-use crate::addr::{Addr, Flow, Mac};
+use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
@@ -341,10 +341,6 @@ impl Endpoint {
             self.counters.retransmits += 1;
             self.send_syn_ack(&half_open, None);
         }
-    }
-
-    /// Whether anything of ours is at `addr`: used by tests and tools.
-    pub fn half_open(&self, addr: Addr) -> usize {
-        self.half_open.iter().filter(|(half_open, _)| half_open.flow.local.addr == addr).count()
+        self.counters.half_open_expired = self.half_open.expired();
     }
 }

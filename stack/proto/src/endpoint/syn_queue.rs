@@ -174,7 +174,6 @@ impl SynQueue {
     }
 
     /// How many connections are half-open.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the list of connections"))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -186,7 +185,6 @@ impl SynQueue {
     }
 
     /// How many connections ended because the last SYN-ACK had no answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a counter that is to come"))]
     pub(crate) fn expired(&self) -> u64 {
         self.expired
     }
@@ -255,6 +253,7 @@ impl SynQueue {
     }
 
     /// Every half-open connection and how often its SYN-ACK was sent again.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HalfOpen, u8)> {
         (0..FREE).flat_map(|list| self.entries.iter(list)).map(|key| {
             let entry = self.entries.value(key);

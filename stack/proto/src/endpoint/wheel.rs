@@ -39,7 +39,7 @@ const SCAN_LIMIT: usize = 64;
 ///   deadlines, to the tick.
 /// - A key that is armed during a drain for a moment that has already come waits for the next drain (which may have
 ///   the same `now`). So a drain yields each key at most once, and ends, whatever its caller arms.
-/// - Nothing allocates but [`new`](Self::new) and [`grow`](Self::grow).
+/// - Nothing allocates but [`new`](Self::new).
 #[derive(Debug)]
 pub(crate) struct Wheel {
     /// Deadlines in nanoseconds, in the lists of the slots, `DUE` and `LATE`.
@@ -70,12 +70,6 @@ impl Wheel {
             draining: false,
             armed: 0,
         }
-    }
-
-    /// Makes room for keys `0..capacity`; never shrinks. Allocates.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the connection table is sized at start; for one that is not"))]
-    pub(crate) fn grow(&mut self, capacity: usize) {
-        self.timers.grow(capacity);
     }
 
     /// How many timers are armed.
@@ -412,16 +406,6 @@ mod tests {
             now = wheel.next_deadline().unwrap().as_nanos();
             assert_eq!(drain(&mut wheel, now).is_empty(), now < 18 * DAY);
         }
-    }
-
-    #[test]
-    fn growing_keeps_the_armed() {
-        let mut wheel = Wheel::new(1, at(0));
-        wheel.arm(0, at(50));
-        assert!(!wheel.is_armed(1));
-        wheel.grow(2);
-        wheel.arm(1, at(40));
-        assert_eq!(drain(&mut wheel, 60).len(), 2);
     }
 
     #[test]

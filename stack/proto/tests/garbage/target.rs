@@ -240,7 +240,7 @@ impl Target {
         let (free, held) = (self.frames.available(), self.endpoint.frames_held());
         assert_eq!(free + held, self.frames.total(), "a frame is lost");
         assert!(self.endpoint.connections() <= CONNECTIONS);
-        assert!(self.endpoint.half_open(OURS) <= SYN_QUEUE);
+        assert!(self.endpoint.half_opens() <= SYN_QUEUE);
         assert!(self.endpoint.time_waits() <= TIME_WAITS);
         // Each frame is answered by its ACK, or brings data that waits for it; timers bring the rest.
         let most = 1000 + 4 * self.received + 40 * self.timers;
@@ -265,7 +265,7 @@ impl Target {
         assert_eq!(self.endpoint.poll_deadline(), None, "it never comes to rest");
         let left: Vec<_> = self.endpoint.iter().map(|(id, _)| (id, self.endpoint.info(id))).collect();
         assert!(left.is_empty(), "{left:?} are left");
-        assert_eq!(self.endpoint.connections() + self.endpoint.time_waits() + self.endpoint.half_open(OURS), 0);
+        assert_eq!(self.endpoint.connections() + self.endpoint.time_waits() + self.endpoint.half_opens(), 0);
         assert_eq!(self.frames.available(), self.frames.total(), "a frame is lost");
     }
 }
