@@ -47,7 +47,8 @@ fn attaches_in_the_mode_demanded_and_dropping_detaches() {
         assert_eq!(found.id, steering.program_id());
         assert_eq!(found.name.as_deref(), Some("corelane_steer"));
         drop(steering);
-        assert_eq!(program_on(pair.ifindex).unwrap(), None);
+        // A process that another test starts just now holds the link until it has become another program.
+        within_two_seconds("the interface is free", || program_on(pair.ifindex).unwrap().is_none());
     }
 }
 
