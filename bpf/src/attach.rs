@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
@@ -267,12 +268,27 @@ fn program(object: &Object) -> Result<ProgramMut<'_>, AttachError> {
     object.progs_mut().find(|program| program.name() == object::PROGRAM).ok_or_else(|| lacks(object::PROGRAM))
 }
 
+/// How long to wait for a program of ours to go. The kernel takes it away some milliseconds after its process has ended,
+/// and a process that is restarted at once should not have to wait for its predecessor.
+const PREDECESSOR_GOES_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often to look whether it has gone.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 fn refuse_foreign(ifindex: u32, interface: &str) -> Result<(), AttachError> {
-    match program_on(ifindex) {
-        Ok(None) => Ok(()),
-        Ok(Some(program)) => Err(AttachError::Foreign { interface: interface.to_owned(), program }),
-        Err(source) => {
-            Err(AttachError::System { what: "look for XDP programs", interface: interface.to_owned(), source })
+    let mut looks = PREDECESSOR_GOES_WITHIN.as_millis() / LOOK_EVERY.as_millis();
+    loop {
+        match program_on(ifindex) {
+            Ok(None) => return Ok(()),
+            Ok(Some(program)) if looks > 0 && program.name.as_deref() == Some(object::PROGRAM) => {
+                looks -= 1;
+                thread::sleep(LOOK_EVERY);
+            }
+            Ok(Some(program)) => return Err(AttachError::Foreign { interface: interface.to_owned(), program }),
+            Err(source) => {
+                let interface = interface.to_owned();
+                return Err(AttachError::System { what: "look for XDP programs", interface, source });
+            }
         }
     }
 }

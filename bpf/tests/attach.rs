@@ -53,6 +53,18 @@ fn attaches_in_the_mode_demanded_and_dropping_detaches() {
 }
 
 #[test]
+fn a_predecessor_that_is_going_is_waited_for() {
+    let pair = Pair::up();
+    let ifindex = pair.ifindex;
+    let predecessor = Steering::attach(ifindex, AttachMode::Native).unwrap();
+    // A thread begins in the namespace of the one that starts it.
+    let successor = std::thread::spawn(move || Steering::attach(ifindex, AttachMode::Native).map(|new| new.mode()));
+    std::thread::sleep(Duration::from_millis(50));
+    drop(predecessor);
+    assert_eq!(successor.join().unwrap().unwrap(), Mode::Native);
+}
+
+#[test]
 fn a_foreign_program_is_refused_and_stays() {
     let pair = Pair::up();
     let object = concat!(env!("CARGO_MANIFEST_DIR"), "/steer.bpf.o");
