@@ -4,7 +4,7 @@ mod common;
 
 use common::{Echo, stretch};
 use corelane::config::{Config, Mode, Strategy};
-use corelane::{App, Conn, Core, Error, Rx, Stack, StopHandle, Summary};
+use corelane::{App, CloseReason, Conn, Core, Error, Rx, Shutdown, Stack, StopHandle, Summary};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -275,6 +275,103 @@ fn a_client_opens_connections_to_the_kernel_and_ends_by_itself() {
     server.join().unwrap();
     assert_eq!(results.iter().count(), CONNECTIONS);
     assert_eq!(summary.endings()["finished"], CONNECTIONS as u64, "{summary}");
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+}
+
+/// How much goes each way.
+const BULK: u64 = 100_000_000;
+
+/// The byte at `at` of the stream: no two neighbourhoods are alike, so that a lost or doubled run shows.
+const fn pattern(at: u64) -> u8 {
+    (at ^ (at >> 8) ^ (at >> 16) ^ (at >> 24)) as u8
+}
+
+/// Sends the stream, then reads it.
+struct Bulk {
+    sent: u64,
+    got: u64,
+    result: Sender<u64>,
+}
+
+impl Bulk {
+    fn push(&mut self, conn: &mut Conn<'_>) {
+        let mut bytes = [0; 16 * 1024];
+        while self.sent < BULK {
+            let len = bytes.len().min((BULK - self.sent) as usize);
+            (self.sent..).zip(&mut bytes[..len]).for_each(|(at, byte)| *byte = pattern(at));
+            let taken = conn.send_copy(&bytes[..len]);
+            self.sent += taken as u64;
+            if taken < len {
+                return;
+            }
+        }
+        conn.shutdown(Shutdown::Write);
+    }
+}
+
+impl App for Bulk {
+    type State = ();
+
+    fn on_start(&mut self, core: &mut Core<'_, ()>) -> Result<(), Error> {
+        core.connect(format!("{KERNEL}:9008").parse::<SocketAddr>().unwrap(), ())?;
+        Ok(())
+    }
+
+    fn on_accept(&mut self, _: &mut Conn<'_>) {}
+
+    fn on_connect(&mut self, conn: &mut Conn<'_>, (): &mut ()) {
+        self.push(conn);
+    }
+
+    fn on_writable(&mut self, conn: &mut Conn<'_>, (): &mut ()) {
+        self.push(conn);
+    }
+
+    fn on_recv(&mut self, _: &mut Conn<'_>, (): &mut (), rx: &mut Rx<'_>) {
+        for byte in rx.bytes() {
+            assert_eq!(*byte, pattern(self.got), "byte {} of what the kernel sent", self.got);
+            self.got += 1;
+        }
+    }
+
+    fn on_closed(&mut self, core: &mut Core<'_, ()>, (): (), _: CloseReason) {
+        self.result.send(self.got).unwrap();
+        core.stop();
+    }
+}
+
+#[test]
+fn a_client_sends_100_mb_to_the_kernel_and_gets_100_mb_back() {
+    let link = Link::new("bulk", 1);
+    enter(&link.theirs);
+    let listener = TcpListener::bind((KERNEL, 9008)).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut bytes, mut at) = (vec![0; 64 * 1024], 0);
+        loop {
+            let len = stream.read(&mut bytes).unwrap();
+            for byte in &bytes[..len] {
+                assert_eq!(*byte, pattern(at), "byte {at} of what the stack sent");
+                at += 1;
+            }
+            if len == 0 {
+                break;
+            }
+        }
+        assert_eq!(at, BULK);
+        for start in (0..BULK).step_by(bytes.len()) {
+            let len = bytes.len().min((BULK - start) as usize);
+            (start..).zip(&mut bytes[..len]).for_each(|(at, byte)| *byte = pattern(at));
+            stream.write_all(&bytes[..len]).unwrap();
+        }
+    });
+    let (result, results) = channel();
+    let make = move |_| Bulk { sent: 0, got: 0, result: result.clone() };
+    let (_, stack) = start(&link, link.config().build().unwrap(), make);
+    let summary = stack.join().unwrap().unwrap();
+    server.join().unwrap();
+    assert_eq!(results.iter().collect::<Vec<_>>(), [BULK]);
+    assert_eq!(summary.endings()["finished"], 1, "{summary}");
     assert!(summary.all_frames_accounted_for(), "{summary}");
 }
 
