@@ -28,10 +28,9 @@ struct Half {
     credit: u32,
 }
 
-/// Most empty segments that say the same again although nothing came that takes sequence numbers. Keepalive probes are
-/// such, and answers to ACKs that were overtaken and so have an old timestamp (RFC 7323 5.3 R1), of which tiny segments
-/// make hundreds; two ends that answer each other's ACKs have no bound.
-const MOST_REPEATS: u32 = 500;
+/// Most empty segments that say the same again although nothing came that takes sequence numbers: keepalive probes, and
+/// answers to what is not acceptable, two a second at most. Two ends that answer each other's ACKs have no bound.
+const MOST_REPEATS: u32 = 200;
 /// More segments than a turn takes in.
 const MOST_CREDIT: u32 = 1000;
 
