@@ -133,9 +133,18 @@ impl Source {
         self.is_test || self.test_lines.iter().any(|lines| lines.contains(&line))
     }
 
-    /// How many lines are not test code.
+    /// How many lines are neither test code nor citations.
     pub(crate) fn code_lines(&self) -> usize {
-        (1..=self.text.lines().count()).filter(|line| !self.is_test_line(*line)).count()
+        let count = self.text.lines().count();
+        (1..=count).filter(|line| !self.is_test_line(*line)).count() - self.citation_lines(1..=count, false)
+    }
+
+    /// How many of `lines` (from 1) are citations; of those in test code only if `tests` says so. A citation is the
+    /// words of an RFC (`//=` and `//#`), which make code longer but not harder.
+    pub(crate) fn citation_lines(&self, lines: RangeInclusive<usize>, tests: bool) -> usize {
+        let is_citation = |text: &str| text.trim_start().starts_with("//= ") || text.trim_start().starts_with("//# ");
+        let numbered = (1..).zip(self.text.lines()).filter(|(line, text)| lines.contains(line) && is_citation(text));
+        numbered.filter(|(line, _)| tests || !self.is_test_line(*line)).count()
     }
 }
 
@@ -207,7 +216,7 @@ mod tests {
             ("a/src/lib.rs", "mod x;\n#[cfg(test)]\nmod help;\n\n#[cfg(test)]\nmod tests {\n    fn f() {}\n}\n"),
             ("a/src/help.rs", "fn f() {}\n"),
             ("a/src/help/deep.rs", "fn f() {}\n"),
-            ("a/src/x.rs", "#[cfg(not(test))]\nfn f() {}\n"),
+            ("a/src/x.rs", "//= spec/a.txt#section-1\n//# b\n#[cfg(not(test))]\nfn f() {}\n"),
             ("a/tests/y.rs", "fn f() {}\n"),
         ]);
         let lines = |path: &str| repo.source(path).map(Source::code_lines);

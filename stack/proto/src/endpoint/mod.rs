@@ -225,7 +225,9 @@ impl Endpoint {
         if !self.is_ours(local) {
             return Err(ConnectError::NotOurs(local));
         }
-        //= RFC 9293 3.9.2.3: a broadcast or multicast address is an error (MUST-46 of RFC 9293 3.10.1)
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a
+        //# broadcast or multicast address) (MUST-46).
         if !remote.addr.is_unicast() || remote.port == 0 || remote.addr.is_v4() != local.is_v4() {
             return Err(ConnectError::BadRemote(remote));
         }
@@ -331,7 +333,12 @@ impl Endpoint {
 
     /// What the link gives to a connection of `local`'s family.
     fn link(&self, local: Addr, config: &TcpConfig) -> Link {
-        //= RFC 9293 3.7.1: MSS is the MTU less the fixed headers (SHLD-5, MUST-67); defaults 536 and 1220 (MUST-15)
+        //= spec/rfc9293.txt#section-3.7.1
+        //# The MSS value to be sent in an MSS Option should be equal to the effective MTU minus the fixed IP and TCP
+        //# headers.
+        //= spec/rfc9293.txt#section-3.7.1
+        //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS
+        //# of 536 (576 - 40) for IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
         let (headers, default_mss) = if local.is_v4() { (40, 536) } else { (60, 1220) };
         let mss = self.config.mtu.saturating_sub(headers);
         Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss }

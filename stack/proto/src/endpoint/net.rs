@@ -136,7 +136,8 @@ impl Endpoint {
     /// An ICMP error about a segment of ours. It can be forged, so the quoted number has to be in flight
     /// (RFC 5927 4.1), and nothing that is open is closed by it.
     fn on_icmp_error(&mut self, error: &IcmpError) {
-        //= RFC 9293 3.9.2.2: source quench is silently discarded (MUST-55)
+        //= spec/rfc9293.txt#section-3.9.2.2
+        //# TCP implementations MUST silently discard any received ICMP Source Quench messages (MUST-55).
         if error.kind == IcmpErrorKind::SourceQuench {
             self.counters.dropped_unhandled += 1;
             return;
@@ -152,7 +153,8 @@ impl Endpoint {
             (IcmpErrorKind::PacketTooBig, mtu) => {
                 conn.tcb.on_too_big(mtu.unwrap_or(576).saturating_sub(headers), error.seq)
             }
-            //= RFC 1122 4.2.3.9: protocol and port unreachable are hard errors
+            //= spec/rfc1122.txt#section-4.2.3.9
+            //# These are hard error conditions
             (IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::PortUnreachable, _) => {
                 conn.tcb.on_unreachable(error.seq, true)
             }

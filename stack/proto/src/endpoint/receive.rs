@@ -139,7 +139,8 @@ impl Endpoint {
         }
         let challenge = core::mem::take(&mut self.fx.challenge);
         if let Some(segment) = self.fx.reply.take() {
-            //= RFC 5961 7: challenge ACKs are limited
+            //= spec/rfc5961.txt#section-7
+            //# An implementation SHOULD include an ACK throttling mechanism to be conservative.
             if challenge && !self.may_reply() {
                 return;
             }
@@ -213,7 +214,9 @@ impl Endpoint {
                 let half_open = HalfOpen {
                     flow,
                     irs: segment.seq,
-                    //= RFC 9293 3.6.1: larger than the largest number of the previous incarnation (MAY-2)
+                    //= spec/rfc9293.txt#section-3.6.1
+                    //# (1) assigns its initial sequence number for the new connection to be larger than the largest
+                    //# sequence number it used on the previous connection incarnation
                     iss: predecessor.map_or(iss, |last| iss.max(last + 1)),
                     peer_mss: theirs.mss.unwrap_or(link.default_mss),
                     peer_wscale: theirs.window_scale,

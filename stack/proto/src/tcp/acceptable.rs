@@ -17,7 +17,9 @@ pub fn is_acceptable(segment: &Segment, next: Seq, window: u32) -> bool {
 }
 
 /// Whether SEG.ACK lies in SND.UNA - MAX.SND.WND =< SEG.ACK =< the highest number sent.
-//= RFC 5961 5.2
+//= spec/rfc5961.txt#section-5.2
+//# The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <=
+//# SND.NXT).
 pub fn is_ack_plausible(ack: Seq, una: Seq, max: Seq, max_window: u32) -> bool {
     ack.at_or_before(max) && ack.at_or_after(una - max_window)
 }

@@ -67,19 +67,32 @@ pub enum OnTimeWait {
 
 /// TIME-WAIT's answer to a segment.
 pub fn on_time_wait(segment: &Segment, old: &Remembered) -> OnTimeWait {
-    //= RFC 1337 3 (F1): an RST does not assassinate TIME-WAIT
+    //= spec/rfc1337.txt#section-3
+    //# (F1) Ignore RST segments in TIME-WAIT state.
     if segment.flags.has(Flags::RST) {
         return OnTimeWait::Ignore;
     }
     if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
-        //= RFC 9293 3.6.1 (MAY-2), RFC 6191 2: newer by timestamp, or else by sequence number
+        //= spec/rfc9293.txt#section-3.6.1
+        //# it MAY accept a new SYN from the remote TCP endpoint to reopen the connection directly from TIME-WAIT
+        //# state (MAY-2)
+        //= spec/rfc9293.txt#section-3.6.1
+        //# This algorithm for reducing TIME-WAIT is a Best Current Practice that SHOULD be implemented since
+        //# Timestamp Options are commonly used, and using them to reduce TIME-WAIT provides benefits for busy
+        //# Internet servers (SHLD-4).
+        //= spec/rfc6191.txt#section-2
+        //# the timestamp contained in the incoming SYN segment is greater than the last timestamp seen on the
+        //# previous incarnation of the connection (for that direction of the data transfer), honor the connection
+        //# request (creating a connection in the SYN-RECEIVED state).
         let newer = match (segment.options.timestamps, old.ts_recent) {
             (Some(new), Some(recent)) if new.value != recent => Seq(new.value).after(Seq(recent)),
             _ => segment.seq.after(old.rcv_nxt),
         };
         return if newer { OnTimeWait::Reopen } else { OnTimeWait::Ack };
     }
-    //= RFC 9293 3.10.7.4: the only thing that can arrive is a retransmission of the remote FIN
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and
+    //# restart the 2 MSL timeout.
     if segment.flags.has(Flags::FIN) {
         return OnTimeWait::AckAndRestart;
     }

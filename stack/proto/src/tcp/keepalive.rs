@@ -31,7 +31,9 @@ impl Keepalive {
 
     /// The time has come.
     pub fn on_expiry(&mut self, config: &KeepaliveConfig) -> OnExpiry {
-        //= RFC 9293 3.8.4: one unanswered probe does not mean a dead connection (MUST-26)
+        //= spec/rfc9293.txt#section-3.8.4
+        //# if a keep-alive mechanism is implemented it MUST NOT interpret failure to respond to any specific probe as
+        //# a dead connection (MUST-29).
         if self.unanswered >= config.probes.max(2) {
             return OnExpiry::GiveUp;
         }

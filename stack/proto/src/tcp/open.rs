@@ -5,7 +5,10 @@ use super::segment::{Flags, Segment};
 use super::seq::Seq;
 
 /// The RST that answers a segment for which there is no connection; none for an RST.
-//= RFC 9293 3.10.7.1
+//= spec/rfc9293.txt#section-3.10.7.1
+//# An incoming segment not containing a RST causes a RST to be sent in response. The acknowledgment and sequence
+//# field values are selected to make the reset sequence acceptable to the TCP endpoint that sent the offending
+//# segment.
 pub fn reset_for(segment: &Segment) -> Option<Segment> {
     if segment.flags.has(Flags::RST) {
         return None;
@@ -29,7 +32,10 @@ pub enum OnListen {
 }
 
 /// LISTEN's answer.
-//= RFC 9293 3.10.7.2
+//= spec/rfc9293.txt#section-3.10.7.2
+//# An incoming RST should be ignored.
+//= spec/rfc9293.txt#section-3.10.7.2
+//# An acceptable reset segment should be formed for any arriving ACK-bearing segment.
 pub fn on_listen(segment: &Segment) -> OnListen {
     if segment.flags.has(Flags::RST) {
         OnListen::Ignore
@@ -60,11 +66,15 @@ pub enum OnHalfOpen {
 
 /// SYN-RECEIVED's answer on a passive open with `irs` and `iss`; whether the segment lies in the receive window is
 /// `acceptable`.
-//= RFC 9293 3.10.7.4
+//= spec/rfc9293.txt#section-3.10.7.4
+//# If this connection was initiated with a passive OPEN (i.e., came from the LISTEN state), then return this
+//# connection to LISTEN state and return. The user need not be informed.
 pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, acceptable: bool) -> OnHalfOpen {
     let next = irs + 1;
     if segment.flags.has(Flags::RST) {
-        //= RFC 9293 3.10.7.4, second step, and RFC 5961 3.2: only the exact number resets
+        //= spec/rfc5961.txt#section-3.2
+        //# If the RST bit is set and the sequence number exactly matches the next expected sequence number (RCV.NXT),
+        //# then TCP MUST reset the connection.
         return if segment.seq == next { OnHalfOpen::Forget } else { OnHalfOpen::Ignore };
     }
     if segment.flags.has(Flags::SYN) {
@@ -76,7 +86,8 @@ pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, acceptable: bool) -> 
     if !segment.flags.has(Flags::ACK) {
         return OnHalfOpen::Ignore;
     }
-    //= RFC 9293 3.10.7.4, fifth step
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# If the segment acknowledgment is not acceptable, form a reset segment
     if segment.ack == iss + 1 { OnHalfOpen::Complete } else { OnHalfOpen::Reset }
 }
 

@@ -23,7 +23,13 @@ pub fn offer(config: &TcpConfig, mss: u16, ts_value: u32) -> Options {
 }
 
 /// The options of our SYN-ACK: nothing that the peer's SYN has not offered.
-//= RFC 7323 1.3, 2.2, 3.2; RFC 2018 2
+//= spec/rfc7323.txt#section-1.3
+//# the Window Scale option will be sent in a <SYN,ACK> segment only if the corresponding option was received in the
+//# initial <SYN> segment.
+//= spec/rfc7323.txt#section-3.2
+//# MAY send a TSopt in <SYN,ACK> only if it received a TSopt in the initial <SYN> segment for the connection.
+//= spec/rfc2018.txt#section-2
+//# It MUST NOT be sent on non-SYN segments.
 pub fn answer(config: &TcpConfig, mss: u16, ts_value: u32, theirs: &Options) -> Options {
     let offered = offer(config, mss, ts_value);
     Options {
@@ -53,7 +59,12 @@ pub struct Negotiated {
 impl Negotiated {
     /// From the two SYNs' options.
     pub fn new(ours: &Options, theirs: &Options) -> Self {
-        //= RFC 7323 2.2: both or neither; 2.3: a shift above 14 counts as 14
+        //= spec/rfc7323.txt#section-2.2
+        //# both sides MUST send Window Scale options in their <SYN> segments to enable window scaling in either
+        //# direction.
+        //= spec/rfc7323.txt#section-2.3
+        //# If a Window Scale option is received with a shift.cnt value larger than 14, the TCP SHOULD log the error
+        //# but MUST use 14 instead of the specified value.
         let scales = ours.window_scale.zip(theirs.window_scale);
         Self {
             timestamps: ours.timestamps.is_some() && theirs.timestamps.is_some(),
@@ -103,14 +114,18 @@ impl TimestampClock {
     }
 
     /// PAWS: whether `value` is older than what was seen.
-    //= RFC 7323 5.3 R1
+    //= spec/rfc7323.txt#section-5.3
+    //# R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid (see
+    //# later discussion), and if the RST bit is not set, then treat the arriving segment as not acceptable:
     pub fn is_old(&self, value: u32, now: Instant) -> bool {
         Seq(value).before(Seq(self.recent)) && now.saturating_since(self.recent_at) <= TOO_OLD
     }
 
     /// Takes the value of an acceptable segment that begins at `seq`, when everything before `last_ack` has been
     /// acknowledged.
-    //= RFC 7323 4.3 (2)
+    //= spec/rfc7323.txt#section-4.3
+    //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent then SEG.TSval is copied to TS.Recent; otherwise, it
+    //# is ignored.
     pub fn on_segment(&mut self, value: u32, seq: Seq, last_ack: Seq, now: Instant) {
         if seq.at_or_before(last_ack) && !self.is_old(value, now) {
             self.recent = value;

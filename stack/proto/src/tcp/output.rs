@@ -170,7 +170,9 @@ impl Tcb {
         self.probe_window = false;
         let mut flags = Flags::ACK;
         if last {
-            //= RFC 9293 3.9.1.2: PSH in the last buffered segment (MUST-61)
+            //= spec/rfc9293.txt#section-3.9.1.2
+            //# (2) MUST set the PSH bit in the last buffered segment (i.e., when there is no more queued data to be
+            //# sent) (MUST-61).
             flags = flags | Flags::PSH;
         }
         if fin {
@@ -205,7 +207,11 @@ impl Tcb {
             Control::Fin { again } => (self.fin(now), *again),
             Control::Probe => {
                 self.probe_peer = false;
-                //= RFC 9293 3.8.4: SEG.SEQ = SND.NXT-1, with no data
+                //= spec/rfc9293.txt#section-3.8.4
+                //# Such a segment generally contains SEG.SEQ = SND.NXT-1 and may or may not contain one garbage octet
+                //# of data.
+                //= spec/rfc9293.txt#section-3.8.4
+                //# An implementation SHOULD send a keep-alive segment with no data (SHLD-12)
                 (Segment { seq: self.snd.nxt() - 1, ..self.pure_ack(now) }, false)
             }
             Control::Ack => (self.pure_ack(now), false),
@@ -286,7 +292,9 @@ impl Tcb {
     }
 
     /// Something that takes sequence numbers leaves.
-    //= RFC 6298 5.1
+    //= spec/rfc6298.txt#section-5
+    //# (5.1) Every time a packet containing data is sent (including a retransmission), if the timer is not running,
+    //# start it running so that it will expire after RTO seconds (for the current value of RTO).
     fn arm_retransmit(&mut self, now: Instant) {
         self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
     }

@@ -21,7 +21,12 @@ impl SegmentSize {
     }
 
     /// Eff.snd.MSS: payload bytes of a full segment.
-    //= RFC 9293 3.7.1: MIN(SendMSS + 20, MMS_S) - TCPhdrsize - IPoptionsize (MUST-16)
+    //= spec/rfc9293.txt#section-3.7.1
+    //# The maximum size of a segment that a TCP endpoint really sends, the "effective send MSS", MUST be the smaller
+    //# (MUST-16) of the send MSS (that reflects the available reassembly buffer size at the remote host, the EMTU_R
+    //# [19]) and the largest transmission size permitted by the IP layer (EMTU_S [19]):
+    //= spec/rfc9293.txt#section-3.7.1
+    //# Eff.snd.MSS = min(SendMSS+20, MMS_S) - TCPhdrsize - IPoptionsize
     pub fn effective(&self) -> u16 {
         self.peer.min(self.path) - self.options
     }

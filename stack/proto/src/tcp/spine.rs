@@ -73,7 +73,9 @@ impl Tcb {
     }
 
     /// RFC 9293 3.10.7.3. What is left of the payload is given back.
-    //= RFC 9293 3.10.7.3
+    //= spec/rfc9293.txt#section-3.10.7.3
+    //# If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set, if so drop the segment and
+    //# return)
     fn on_segment_in_syn_sent(
         &mut self,
         now: Instant,
@@ -125,7 +127,13 @@ impl Tcb {
     /// Our SYN has been acknowledged: data may flow.
     fn on_open(&mut self, now: Instant) {
         if self.rto.expiries() > 0 {
-            //= RFC 6298 5.7; RFC 5681 3.1: the initial window of a sender that lost its SYN is one segment
+            //= spec/rfc6298.txt#section-5
+            //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an
+            //# RTO less than 3 seconds, the RTO MUST be re-initialized to 3 seconds when data transmission begins
+            //# (i.e., after the three-way handshake completes).
+            //= spec/rfc5681.txt#section-3.1
+            //# if the SYN or SYN/ACK is lost, the initial window used by a sender after a correctly transmitted SYN
+            //# MUST be one segment consisting of at most SMSS bytes.
             self.rto.after_lost_syn();
             self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), 1));
         } else if self.sent_at < now {
@@ -143,7 +151,10 @@ impl Tcb {
     }
 
     /// RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. What is left of the payload is given back.
-    //= RFC 9293 3.10.7.4
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# Segments are processed in sequence. Initial tests on arrival are used to discard old duplicates, but further
+    //# processing is done in SEG.SEQ order. If a segment's contents straddle the boundary between old and new, only
+    //# the new parts are processed.
     fn spine(&mut self, now: Instant, s: &Segment, mut data: Option<Buf>, fx: &mut Effects) -> Option<Buf> {
         if matches!(self.state, State::Closed | State::Listen) {
             fx.dropped = Some(Dropped::ByState);
@@ -174,7 +185,10 @@ impl Tcb {
         }
         // Third, security: none. Fourth, check the SYN bit.
         if s.flags.has(Flags::SYN) {
-            //= RFC 5961 4.2: in synchronized states and, as RFC 9293 allows, before them
+            //= spec/rfc5961.txt#section-4.2
+            //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
+            //# challenge ACK) to the remote peer:
+            // In synchronized states and, as RFC 9293 allows, before them.
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::ByState);
             return data;
@@ -221,7 +235,10 @@ impl Tcb {
 
     /// An acceptable RST.
     fn on_reset(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
-        //= RFC 5961 3.2: only RST with the exact number resets; another in the window is challenged
+        //= spec/rfc5961.txt#section-3.2
+        //# A reset is valid if its sequence number exactly matches the next expected sequence number. If the RST
+        //# arrives and its sequence number field does NOT match the next expected sequence number but is within the
+        //# window, then the receiver should generate an ACK.
         if s.seq == self.rcv.next() {
             self.end(CloseReason::Reset);
         } else {
@@ -231,7 +248,8 @@ impl Tcb {
     }
 
     /// A challenge ACK.
-    //= RFC 5961 3.2, 4.2, 5.2
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# TCP endpoints MUST send an acknowledgment (challenge ACK): <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
     fn challenge(&mut self, now: Instant, fx: &mut Effects) {
         fx.reply = Some(self.pure_ack(now));
         fx.challenge = true;
@@ -268,9 +286,14 @@ impl Tcb {
         if s.ack.after(una) {
             self.on_progress(now, s.ack, fx);
         } else if s.ack == una && s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed {
-            //= RFC 5681 2: the definition of a duplicate acknowledgment. The answers to probes of a closed window
-            // fit it too, but tell of no loss.
-            //= RFC 6675 2: one that says what has arrived behind a hole is one whatever its window
+            //= spec/rfc5681.txt#section-2
+            //# (d) the acknowledgment number is equal to the greatest acknowledgment received on the given connection
+            //# (TCP.UNA from [RFC793]) and (e) the advertised window in the incoming acknowledgment equals the
+            //# advertised window in the last incoming acknowledgment.
+            // The answers to probes of a closed window fit this too, but tell of no loss.
+            //= spec/rfc6675.txt#section-2
+            //# Note that an ACK which carries new SACK data is counted as a duplicate acknowledgment under this
+            //# definition even if it carries new data, changes the advertised window
             if !changed || self.tells_of_a_hole(s) {
                 self.on_duplicate_ack(fx);
             }
@@ -317,7 +340,11 @@ impl Tcb {
             }
             OnProgress::Leave => self.congestion.on_recovered(self.snd.outstanding()),
         }
-        //= RFC 6298 5.2, 5.3
+        //= spec/rfc6298.txt#section-5
+        //# (5.2) When all outstanding data has been acknowledged, turn off the retransmission timer.
+        //= spec/rfc6298.txt#section-5
+        //# (5.3) When an ACK is received that acknowledges new data, restart the retransmission timer so that it will
+        //# expire after RTO seconds (for the current value of RTO).
         self.timers.cancel(Timer::Retransmit);
         if self.wants_room && self.send_room() > 0 {
             self.wants_room = false;
@@ -353,13 +380,15 @@ impl Tcb {
     /// The seventh step: the text of an acceptable segment. What is left of it is given back.
     fn on_text(&mut self, now: Instant, s: &Segment, mut buf: Buf, fx: &mut Effects) -> Option<Buf> {
         if !self.state.receives_data() {
-            //= RFC 9293 3.10.7.4: this should not occur since a FIN has been received; ignore the text
+            //= spec/rfc9293.txt#section-3.10.7.4
+            //# This should not occur since a FIN has been received from the remote side. Ignore the segment text.
             fx.dropped = Some(Dropped::ByState);
             return Some(buf);
         }
         let end = s.seq + u32::from(buf.len);
         if self.deaf && end.after(self.rcv.next()) {
-            //= RFC 1122 4.2.2.13: data that can no longer be delivered is answered by an RST
+            //= spec/rfc1122.txt#section-4.2.2.13
+            //# if new data is received after CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
             fx.reply = Some(self.reset());
             fx.dropped = Some(Dropped::AfterClose);
             self.end(CloseReason::Aborted);
@@ -391,7 +420,9 @@ impl Tcb {
                 self.rcv.on_received(n, n);
                 self.ack.on_data(now, len, self.size.effective(), self.config.delayed_ack);
                 if had_gap {
-                    //= RFC 5681 4.2: at once when the segment fills in all or part of a gap
+                    //= spec/rfc5681.txt#section-4.2
+                    //# the receiver SHOULD send an immediate ACK when it receives a data segment that fills in all or
+                    //# part of a gap in the sequence space.
                     self.ack.force();
                 }
                 fx.taken = n;

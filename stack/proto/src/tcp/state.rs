@@ -88,7 +88,8 @@ impl State {
     }
 
     /// The state after `event`; `None` when RFC 9293 knows no such transition.
-    //= RFC 9293 3.3.2
+    //= spec/rfc9293.txt#section-3.3.2
+    //# A TCP connection progresses from one state to another in response to events.
     pub const fn after(self, event: Event) -> Option<Self> {
         use State::{
             CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent,

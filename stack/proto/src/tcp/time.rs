@@ -42,7 +42,11 @@ impl Tcb {
         retransmits
     }
 
-    //= RFC 6298 5.4 to 5.7
+    //= spec/rfc6298.txt#section-5
+    //# (5.4) Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
+    //= spec/rfc6298.txt#section-5
+    //# (5.6) Start the retransmission timer, such that it expires after RTO seconds (for the value of RTO after the
+    //# doubling operation outlined in 5.5).
     fn on_retransmission_time_out(&mut self, now: Instant) {
         if matches!(self.state, State::SynSent | State::SynReceived) {
             if self.rto.expiries() >= self.config.syn_retries {
@@ -55,7 +59,9 @@ impl Tcb {
         }
         let first = self.rto.expiries() == 0;
         self.rto.on_expiry(now);
-        //= RFC 9293 3.8.3: R2 closes the connection (MUST-20)
+        //= spec/rfc9293.txt#section-3.8.3
+        //# (c) When the number of transmissions of the same segment reaches a threshold R2 greater than R1, close the
+        //# connection.
         if self.rto.silent_for(now) >= self.config.give_up_after {
             self.end(CloseReason::TimedOut);
             return;
@@ -67,7 +73,9 @@ impl Tcb {
     }
 
     fn on_persist_time_out(&mut self, now: Instant) {
-        //= RFC 9293 3.8.6.1: not given up as long as the peer acknowledges (MUST-37)
+        //= spec/rfc9293.txt#section-3.8.6.1
+        //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the
+        //# sending TCP peer MUST allow the connection to stay open (MUST-37).
         if now.saturating_since(self.heard_at) >= self.config.give_up_after {
             self.end(CloseReason::TimedOut);
             return;
@@ -115,7 +123,9 @@ impl Tcb {
             self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
         }
         if let Some(config) = self.config.keepalive {
-            //= RFC 9293 3.8.4: probes only when nothing is in flight (MUST-28 for the time)
+            //= spec/rfc9293.txt#section-3.8.4
+            //# Keep-alive packets MUST only be sent when no sent data is outstanding, and no data or acknowledgment
+            //# packets have been received for the connection within an interval (MUST-26).
             if self.snd.outstanding() > 0 {
                 self.timers.cancel(Timer::Keepalive);
             } else {

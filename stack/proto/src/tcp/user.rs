@@ -165,7 +165,10 @@ impl Tcb {
     /// The application is done with the connection: what is queued still goes out, then the FIN. Unread data means
     /// that the peer has to learn of it by an RST.
     pub fn close(&mut self, now: Instant, fx: &mut Effects) {
-        //= RFC 9293 3.6, RFC 1122 4.2.2.13, RFC 2525 2.17: closed with data unread
+        //= spec/rfc9293.txt#section-3.6.1
+        //# If such a host issues a CLOSE call while received data is still pending in the TCP connection, or if new
+        //# data is received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was
+        //# lost (SHLD-3).
         if !self.reassembly.is_drained() && !self.discard && self.state.is_synchronized() {
             self.abort(fx);
             return;

@@ -73,7 +73,8 @@ pub fn of(bytes: &[u8]) -> u16 {
 /// What `checksum` becomes when a 16-bit word under it changes from `old` to `new`; all in host order.
 #[inline]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
-    //= RFC 1624 3
+    //= spec/rfc1624.txt#section-3
+    //# = ~(~HC + ~m + m')
     // HC' = ~(~HC + ~m + m'), which unlike RFC 1141's form never makes 0xffff of a sum that is 0x0000.
     let mut sum = !checksum as u32 + !old as u32 + new as u32;
     sum = (sum & 0xffff) + (sum >> 16);

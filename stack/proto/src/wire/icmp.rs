@@ -251,7 +251,8 @@ pub fn emit_echo_request(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, 
 /// Whether an ICMP error may be sent about `frame`, one that [`parse`](super::parse) refused or that found no
 /// connection.
 pub fn may_report(frame: &[u8]) -> bool {
-    //= RFC 1122 3.2.2
+    //= spec/rfc1122.txt#section-3.2.2
+    //# An ICMP error message MUST NOT be sent as the result of receiving:
     // No error about an error, about a frame or packet to many, about a later fragment, or to a source that is not one
     // host. RFC 4443 2.4 (e) says the same for ICMPv6.
     let Ok(view) = ethernet::View::check(frame) else { return false };

@@ -20,7 +20,9 @@ const REDIRECT: u8 = 137;
 pub(super) fn parse(ip: &IpHeader, bytes: &[u8], at: usize) -> Result<IcmpMessage, ParseError> {
     let view = View::check(bytes)?;
     let len = u16::try_from(bytes.len()).map_err(|_| ParseError::Oversized)?;
-    //= RFC 4443 2.3
+    //= spec/rfc4443.txt#section-2.3
+    //# The checksum is the 16-bit one's complement of the one's complement sum of the entire ICMPv6 message, starting
+    //# with the ICMPv6 message type field, and prepended with a "pseudo-header" of IPv6 header fields,
     // The checksum covers the IPv6 pseudo-header, unlike ICMP's.
     if ip::pseudo_header(&ip.src, &ip.dst, protocol::ICMPV6, len).add_bytes(bytes).finish() != 0 {
         return Err(ParseError::BadIcmpChecksum);

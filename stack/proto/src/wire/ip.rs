@@ -94,17 +94,19 @@ pub(super) fn emit(
 /// Refuses a source that cannot be another host on this link.
 #[inline]
 pub(super) fn check_source(src: &Addr, dst: &Addr) -> Result<(), ParseError> {
-    //= RFC 9293 3.9.2.3
-    // MUST-63: a segment with an invalid source is ignored; RFC 1122 3.2.1.3 lists which are invalid. A packet from
-    // its own destination ("LAND") would make a host answer itself.
+    //= spec/rfc9293.txt#section-3.9.2.3
+    //# An incoming SYN with an invalid source address MUST be ignored | either by TCP or by the IP layer [(MUST-63)]
+    // RFC 1122 3.2.1.3 lists which are invalid. A packet from its own destination ("LAND") would make a host answer
+    // itself.
     if is_foreign_unicast(src) && src != dst { Ok(()) } else { Err(ParseError::MartianSource) }
 }
 
 /// Refuses a destination to which no segment may be sent.
 #[inline]
 pub(super) fn check_destination(dst: &Addr) -> Result<(), ParseError> {
-    //= RFC 9293 3.9.2.3
-    // MUST-57: a segment to a broadcast or multicast address is silently discarded.
+    //= spec/rfc9293.txt#section-3.9.2.3
+    //# A TCP implementation MUST silently discard an incoming SYN segment | that is addressed to a broadcast or
+    //# multicast address [(MUST-57)].
     if is_foreign_unicast(dst) { Ok(()) } else { Err(ParseError::MartianDestination) }
 }
 

@@ -37,8 +37,9 @@ impl<'a> View<'a> {
         }
         let packet = bytes.get(..total_len).ok_or(ParseError::TruncatedIp)?;
         let (whole_header, payload) = packet.split_at_checked(header_len).ok_or(ParseError::BadTotalLength)?;
-        //= RFC 1122 3.2.1.2
-        // A host must verify the header checksum on every datagram and silently discard those that fail.
+        //= spec/rfc1122.txt#section-3.2.1.2
+        //# A host MUST verify the IP header checksum on every received datagram and silently discard every datagram
+        //# that has a bad checksum.
         if verify && checksum::of(whole_header) != 0 {
             return Err(ParseError::BadIpChecksum);
         }

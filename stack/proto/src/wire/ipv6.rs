@@ -119,8 +119,9 @@ fn walk_extensions(mut next: u8, mut body: &[u8]) -> Result<(u8, &[u8]), ParseEr
     for nth in 0..MAX_EXTENSIONS {
         let (extension, rest) = match next {
             FRAGMENT => split_fragment_header(body)?,
-            //= RFC 8200 4.1
-            // Hop-by-hop options come immediately after the IPv6 header only.
+            //= spec/rfc8200.txt#section-4.1
+            //# except for the Hop-by-Hop Options header, which is restricted to appear immediately after an IPv6
+            //# header only.
             HOP_BY_HOP if nth != 0 => return Err(ParseError::BadExtensionHeader),
             HOP_BY_HOP | DESTINATION_OPTIONS => {
                 let (extension, rest) = split_extension(body)?;
@@ -156,8 +157,11 @@ fn split_fragment_header(body: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
 
 fn split_routing_header(body: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     let (header, rest) = split_extension(body)?;
-    //= RFC 8200 4.4
-    // A node that does not know the routing type ignores the header when no segments are left, else discards.
+    //= spec/rfc8200.txt#section-4.4
+    //# If Segments Left is zero, the node must ignore the Routing header and proceed to process the next header in
+    //# the packet, whose type is identified by the Next Header field in the Routing header.
+    //= spec/rfc8200.txt#section-4.4
+    //# If Segments Left is non-zero, the node must discard the packet
     match header {
         [_, _, _, 0, ..] => Ok((header, rest)),
         _ => Err(ParseError::BadExtensionHeader),
@@ -171,7 +175,9 @@ fn check_options(mut options: &[u8]) -> Result<(), ParseError> {
             options = rest;
             continue;
         }
-        //= RFC 8200 4.2
+        //= spec/rfc8200.txt#section-4.2
+        //# The Option Type identifiers are internally encoded such that their highest-order 2 bits specify the action
+        //# that must be taken if the processing IPv6 node does not recognize the Option Type:
         // The two highest bits of an unknown option's type say what to do: 00 skip it, everything else discard.
         if kind & 0xc0 != 0 {
             return Err(ParseError::BadExtensionHeader);

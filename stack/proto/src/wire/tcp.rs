@@ -41,8 +41,8 @@ impl<'a> View<'a> {
     /// Whether the checksum is right for a segment between these addresses.
     #[inline]
     pub fn verify(&self, src: &Addr, dst: &Addr) -> bool {
-        //= RFC 9293 3.1
-        // MUST-3: the receiver MUST check it.
+        //= spec/rfc9293.txt#section-3.1
+        //# the receiver MUST check it (MUST-3).
         u16::try_from(self.bytes.len())
             .is_ok_and(|len| ip::pseudo_header(src, dst, protocol::TCP, len).add_bytes(self.bytes).finish() == 0)
     }
@@ -110,8 +110,8 @@ pub fn emit(out: &mut [u8], src: &Addr, dst: &Addr, ports: (u16, u16), segment: 
     let offset = ((header_len / 4) as u8) << 4;
     *header = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, offset, segment.flags.0, w0, w1, 0, 0, u0, u1];
     tcp_option::emit(rest, &segment.options)?;
-    //= RFC 9293 3.1
-    // MUST-2: the sender MUST generate the checksum.
+    //= spec/rfc9293.txt#section-3.1
+    //# The sender MUST generate it (MUST-2)
     let sum = ip::pseudo_header(src, dst, protocol::TCP, len).add_bytes(out).finish();
     out.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
     Some(usize::from(len))

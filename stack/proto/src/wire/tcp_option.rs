@@ -130,9 +130,10 @@ impl<'a> Iterator for OptionIter<'a> {
             }
             _ => {}
         }
-        //= RFC 9293 3.1
-        // MUST-7: an illegal length must be survived. What stands behind it cannot be told apart any more and is
-        // ignored; the segment counts.
+        //= spec/rfc9293.txt#section-3.1
+        //# TCP implementations MUST be prepared to handle an illegal option length (e.g., zero); a suggested
+        //# procedure is to reset the connection and log the error cause (MUST-7).
+        // What stands behind it cannot be told apart any more and is ignored; the segment counts.
         let len = rest.first().map_or(0, |&len| usize::from(len));
         let Some((option, rest)) = self.rest.split_at_checked(len).filter(|_| len >= 2) else {
             self.rest = &[];
@@ -279,8 +280,9 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
             TcpOption::SackPermitted => found.sack_permitted = true,
             TcpOption::Sack(blocks) => found.sack = blocks,
             TcpOption::Timestamps(timestamps) => found.timestamps = Some(timestamps),
-            //= RFC 9293 3.1
-            // MUST-6: an option that is not implemented is ignored without error.
+            //= spec/rfc9293.txt#section-3.1
+            //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming
+            //# that the option has a length field.
             _ => {}
         }
     }

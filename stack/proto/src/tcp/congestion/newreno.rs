@@ -22,12 +22,15 @@ impl NewReno {
     pub fn new(mss: u16, initial_segments: u8) -> Self {
         let mss = u32::from(mss.max(1));
         let initial = mss * u32::from(initial_segments.max(1));
-        //= RFC 5681 3.1: ssthresh SHOULD be arbitrarily high in the beginning
+        //= spec/rfc5681.txt#section-3.1
+        //# The initial value of ssthresh SHOULD be set arbitrarily high
         Self { cwnd: initial, ssthresh: u32::MAX, credit: 0, initial, mss }
     }
 
     /// max(FlightSize / 2, 2 SMSS).
-    //= RFC 5681 3.1 equation 4
+    //= spec/rfc5681.txt#section-3.1
+    //# the value of ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize
+    //# / 2, 2*SMSS)
     fn half(&self, in_flight: u32) -> u32 {
         (in_flight / 2).max(2 * self.mss)
     }
@@ -51,7 +54,9 @@ impl CongestionControl for NewReno {
             self.cwnd = self.cwnd.saturating_add(bytes.min(SLOW_START_LIMIT * self.mss));
             return;
         }
-        //= RFC 3465 2.1
+        //= spec/rfc3465.txt#section-2.1
+        //# When bytes_acked becomes greater than or equal to the value of the congestion window, bytes_acked is
+        //# reduced by the value of cwnd. Next, cwnd is incremented by a full-sized segment (SMSS).
         self.credit = self.credit.saturating_add(bytes);
         if self.credit >= self.cwnd {
             self.credit -= self.cwnd;
@@ -61,18 +66,23 @@ impl CongestionControl for NewReno {
 
     fn on_loss(&mut self, in_flight: u32) {
         self.ssthresh = self.half(in_flight);
-        //= RFC 5681 3.2 step 3: three segments have left the network
+        //= spec/rfc5681.txt#section-3.2
+        //# The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to ssthresh plus 3*SMSS.
         self.cwnd = self.ssthresh + 3 * self.mss;
         self.credit = 0;
     }
 
     fn on_duplicate(&mut self) {
-        //= RFC 5681 3.2 step 4
+        //= spec/rfc5681.txt#section-3.2
+        //# For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
         self.cwnd = self.cwnd.saturating_add(self.mss);
     }
 
     fn on_partial_ack(&mut self, bytes: u32) {
-        //= RFC 6582 3.2 step 3: deflate by what was acknowledged, add back a segment
+        //= spec/rfc6582.txt#section-3.2
+        //# Deflate the congestion window by the amount of new data acknowledged by the Cumulative Acknowledgment
+        //# field. If the partial ACK acknowledges at least one SMSS of new data, then add back SMSS bytes to the
+        //# congestion window.
         self.cwnd = self.cwnd.saturating_sub(bytes).max(self.mss);
         if bytes >= self.mss {
             self.cwnd += self.mss;
@@ -80,12 +90,16 @@ impl CongestionControl for NewReno {
     }
 
     fn on_recovered(&mut self, in_flight: u32) {
-        //= RFC 6582 3.2 step 3, option 1: no burst
+        //= spec/rfc6582.txt#section-3.2
+        //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS)
         self.cwnd = self.ssthresh.min(in_flight.max(self.mss) + self.mss);
     }
 
     fn on_time_out(&mut self, in_flight: u32, first: bool) {
-        //= RFC 5681 3.1: ssthresh stays when the same segment times out again
+        //= spec/rfc5681.txt#section-3.1
+        //# when a TCP sender detects segment loss using the retransmission timer and the given segment has already
+        //# been retransmitted by way of the retransmission timer at least once, the value of ssthresh is held
+        //# constant.
         if first {
             self.ssthresh = self.half(in_flight);
         }
@@ -94,7 +108,9 @@ impl CongestionControl for NewReno {
     }
 
     fn on_idle(&mut self) {
-        //= RFC 5681 4.1
+        //= spec/rfc5681.txt#section-4.1
+        //# a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an
+        //# interval exceeding the retransmission timeout.
         self.cwnd = self.cwnd.min(self.initial);
     }
 

@@ -58,7 +58,8 @@ impl Recovery {
         self.duplicates = self.duplicates.saturating_add(1);
         match self.phase {
             Phase::Recovery(_) => OnDuplicate::Inflate,
-            //= RFC 6582 3.2: retransmissions of a time-out bring duplicate ACKs that are no sign of loss
+            //= spec/rfc6582.txt#section-3.2
+            //# If not, the TCP does not enter fast retransmit and does not reset ssthresh.
             Phase::TimedOut(recover) if una.before(recover) => OnDuplicate::Ignore,
             Phase::Open | Phase::TimedOut(_) if self.duplicates >= self.threshold => {
                 self.phase = Phase::Recovery(max);
@@ -73,7 +74,9 @@ impl Recovery {
     pub fn on_progress(&mut self, una: Seq) -> OnProgress {
         self.duplicates = 0;
         match self.phase {
-            //= RFC 6582 3.2 step 3
+            //= spec/rfc6582.txt#section-3.2
+            //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial
+            //# ACK. In this case, retransmit the first unacknowledged segment.
             Phase::Recovery(recover) if una.before(recover) => OnProgress::Partial,
             Phase::Recovery(_) => {
                 self.phase = Phase::Open;
@@ -101,7 +104,8 @@ impl Recovery {
     }
 
     /// Segments that may go beyond cwnd because duplicate ACKs showed that others have left the network.
-    //= RFC 3042 2: at most two
+    //= spec/rfc3042.txt#section-2
+    //# the sender can only send two segments beyond the congestion window (cwnd).
     pub fn beyond_cwnd(&self) -> u8 {
         if self.phase == Phase::Open { self.duplicates.min(2) } else { 0 }
     }

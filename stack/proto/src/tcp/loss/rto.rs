@@ -25,7 +25,11 @@ impl Rto {
     /// A new estimate: SRTT + 4 * RTTVAR, once there is one.
     pub fn on_estimate(&mut self, estimate: Option<Duration>) {
         if let Some(estimate) = estimate {
-            //= RFC 6298 2.4, 2.5
+            //= spec/rfc6298.txt#section-2
+            //# (2.4) Whenever RTO is computed, if it is less than 1 second, then the RTO SHOULD be rounded up to 1
+            //# second.
+            //= spec/rfc6298.txt#section-2
+            //# (2.5) A maximum value MAY be placed on RTO provided it is at least 60 seconds.
             self.base = estimate.clamp(self.min, self.max);
         }
     }
@@ -37,7 +41,9 @@ impl Rto {
     }
 
     /// The timer fired: back off, and remember since when nothing has come.
-    //= RFC 6298 5.5
+    //= spec/rfc6298.txt#section-5
+    //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may
+    //# be used to provide an upper bound to this doubling operation.
     pub fn on_expiry(&mut self, now: Instant) {
         let fired_after = self.current();
         self.since.get_or_insert(now - fired_after);

@@ -14,12 +14,20 @@ impl Rtt {
     pub fn on_sample(&mut self, sample: Duration) {
         let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX / 8).min(u64::MAX / 8);
         match self.smoothed {
-            //= RFC 6298 2.2
+            //= spec/rfc6298.txt#section-2
+            //# (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2 RTO <- SRTT
+            //# + max (G, K*RTTVAR) where K = 4.
             None => {
                 self.smoothed = Some(sample);
                 self.variation = sample / 2;
             }
-            //= RFC 6298 2.3: beta = 1/4, alpha = 1/8, RTTVAR before SRTT
+            //= spec/rfc6298.txt#section-2
+            //# (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR +
+            //# beta * |SRTT - R'| SRTT <- (1 - alpha) * SRTT + alpha * R'
+            //= spec/rfc6298.txt#section-2
+            //# updating RTTVAR and SRTT MUST be computed in the above order.
+            //= spec/rfc6298.txt#section-2
+            //# The above SHOULD be computed using alpha=1/8 and beta=1/4
             Some(smoothed) => {
                 self.variation = (3 * self.variation + smoothed.abs_diff(sample)) / 4;
                 self.smoothed = Some((7 * smoothed + sample) / 8);

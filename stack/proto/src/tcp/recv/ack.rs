@@ -32,7 +32,10 @@ impl AckPolicy {
     /// `len` bytes came in order.
     pub fn on_data(&mut self, now: Instant, len: u32, mss: u16, delay: Duration) {
         self.unacked += len;
-        //= RFC 9293 3.8.6.3: at least every second full-sized segment (SHLD-19), within 500 ms (MUST-40)
+        //= spec/rfc9293.txt#section-3.8.6.3
+        //# An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data (where
+        //# RMSS is the MSS specified by the TCP endpoint receiving the segments to be acknowledged, or the default
+        //# value if not specified) (SHLD-19).
         if self.quick > 0 || delay.is_zero() || self.unacked >= 2 * u32::from(mss) {
             self.quick = self.quick.saturating_sub(1);
             self.now = true;
@@ -43,7 +46,8 @@ impl AckPolicy {
 
     /// Something came that has to be acknowledged at once: out of order, filling a gap, a FIN, a probe, a segment
     /// that was not acceptable.
-    //= RFC 5681 4.2
+    //= spec/rfc5681.txt#section-4.2
+    //# Out-of-order data segments SHOULD be acknowledged immediately, in order to accelerate loss recovery.
     pub fn force(&mut self) {
         self.now = true;
     }

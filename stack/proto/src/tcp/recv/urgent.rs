@@ -10,7 +10,10 @@ pub struct Urgent {
 
 impl Urgent {
     /// A segment that begins at `seq` has URG with `pointer`; says whether the mark has moved on.
-    //= RFC 9293 3.10.7.4, sixth step: RCV.UP <- max(RCV.UP, SEG.UP); RFC 6093 4: it points behind the urgent data
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# If the URG bit is set, RCV.UP <- max(RCV.UP,SEG.UP)
+    //= spec/rfc6093.txt#section-4
+    //# "the urgent pointer points to the sequence number of the octet following the urgent data"
     pub fn on_segment(&mut self, seq: Seq, pointer: u16) -> bool {
         let mark = seq + u32::from(pointer);
         let moved = self.mark.is_none_or(|old| mark.after(old));

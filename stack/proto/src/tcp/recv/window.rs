@@ -48,7 +48,8 @@ impl RecvWindow {
     }
 
     /// The window that the buffer would allow: never left of what was promised.
-    //= RFC 9293 3.8.6: a receiver SHOULD NOT shrink the window (SHLD-14)
+    //= spec/rfc9293.txt#section-3.8.6
+    //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
     fn allowed(&self) -> u32 {
         self.limit.saturating_sub(self.held).max(self.size())
     }
@@ -57,7 +58,11 @@ impl RecvWindow {
     pub fn advertise(&mut self, mss: u16) -> u16 {
         let promised = self.size();
         let allowed = self.allowed();
-        //= RFC 9293 3.8.6.2.2: keep the right edge until it moves by a segment or half the buffer (MUST-39)
+        //= spec/rfc9293.txt#section-3.8.6.2.2
+        //# A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39).
+        //= spec/rfc9293.txt#section-3.8.6.2.2
+        //# The suggested SWS avoidance algorithm for the receiver is to keep RCV.NXT+RCV.WND fixed until the
+        //# reduction satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )
         let step = (self.limit / 2).min(u32::from(mss)).max(1);
         let window = if allowed - promised >= step { allowed } else { promised };
         let mut field = window >> self.scale;

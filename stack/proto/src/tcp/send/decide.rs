@@ -43,17 +43,20 @@ pub fn decide(s: &Situation) -> Decision {
     let room = s.window.saturating_sub(s.in_flight);
     let chunk = u32::from(s.chunk);
     if s.probe {
-        //= RFC 9293 3.8.6.1: at least one octet of new data, even if the send window is zero (MUST-35, MUST-36)
+        //= spec/rfc9293.txt#section-3.8.6.1
+        //# Probing of zero (offered) windows MUST be supported (MUST-36).
         return if room >= chunk { Decision::Whole } else { part(room.max(1), s.chunk) };
     }
     if s.in_flight > 0 && s.in_flight + chunk > s.cwnd {
         return Decision::Wait;
     }
     if room < chunk {
-        //= RFC 9293 3.8.6.2.1: a fraction of the window only if it is at least half of the largest (MUST-38)
+        //= spec/rfc9293.txt#section-3.8.6.2.1
+        //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
         return if room > 0 && room >= s.max_window / 2 { part(room, s.chunk) } else { Decision::Closed };
     }
-    //= RFC 9293 3.7.4: a small segment waits while unacknowledged data is in flight (SHLD-7, MUST-17)
+    //= spec/rfc9293.txt#section-3.7.4
+    //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7).
     let small = s.chunk < s.mss && s.last && !s.finished;
     if small && s.in_flight > 0 && !s.nodelay { Decision::Wait } else { Decision::Whole }
 }

@@ -36,7 +36,9 @@ impl SendWindow {
     }
 
     /// Takes the window of an acceptable segment, unless a newer segment has set it; says whether it has changed.
-    //= RFC 9293 3.10.7.4: SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND, set SND.WL1 <-
+    //# SEG.SEQ, and set SND.WL2 <- SEG.ACK.
     // The RFC looks at SEG.SEQ first. A retransmission has an old SEG.SEQ and a new SEG.ACK; were its window not taken,
     // the old size would count from the new SND.UNA, beyond the edge that the peer offered. So SEG.ACK comes first.
     pub fn on_segment(&mut self, field: u16, seq: Seq, ack: Seq) -> bool {
