@@ -192,7 +192,11 @@ impl Pair {
     fn open(&mut self) -> (ConnId, ConnId) {
         self.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
         let remote = SocketAddr::new(addr(2), 80);
-        let id = self.a.endpoint.connect(self.now, addr(1), remote, TcpConfig::default()).expect("connect");
+        let id = self
+            .a
+            .endpoint
+            .connect(self.now, SocketAddr::new(addr(1), 0), remote, TcpConfig::default())
+            .expect("connect");
         self.settle();
         assert!(self.a.saw(Event::Connected(id)), "{:?}", self.a.events);
         (id, self.b.accepted())
@@ -290,7 +294,7 @@ fn a_reader_that_does_not_read_closes_the_window_and_opens_it_again() {
 fn a_port_without_a_listener_refuses() {
     let mut pair = Pair::new();
     let remote = SocketAddr::new(addr(2), 81);
-    let id = pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).unwrap();
+    let id = pair.a.endpoint.connect(pair.now, SocketAddr::new(addr(1), 0), remote, TcpConfig::default()).unwrap();
     pair.settle();
     assert!(pair.a.saw(Event::Closed { conn: id, reason: CloseReason::Refused }));
     assert_eq!(pair.b.endpoint.counters().resets_out, 1);
@@ -300,7 +304,11 @@ fn a_port_without_a_listener_refuses() {
 #[test]
 fn a_neighbour_that_is_not_there_is_unreachable() {
     let mut pair = Pair::new();
-    let id = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(9), 80), TcpConfig::default()).unwrap();
+    let id = pair
+        .a
+        .endpoint
+        .connect(pair.now, SocketAddr::new(addr(1), 0), SocketAddr::new(addr(9), 80), TcpConfig::default())
+        .unwrap();
     pair.settle();
     pair.wait(Duration::from_secs(10));
     assert!(pair.a.saw(Event::Closed { conn: id, reason: CloseReason::Unreachable }), "{:?}", pair.a.events);
@@ -358,7 +366,8 @@ fn a_silent_peer_is_given_up_and_a_syn_without_answer_too() {
     let (a, _) = pair.open();
     let config = TcpConfig::default();
     pair.a.endpoint.send_copy(&mut pair.a.frames, a, b"anybody there?").unwrap();
-    let dead = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(2), 80), config).unwrap();
+    let dead =
+        pair.a.endpoint.connect(pair.now, SocketAddr::new(addr(1), 0), SocketAddr::new(addr(2), 80), config).unwrap();
     // From here on the wire is cut.
     let end = pair.now + Duration::from_secs(1200);
     while pair.now < end {
@@ -383,7 +392,7 @@ fn many_connections_open_and_close_without_a_trace() {
     pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).unwrap();
     for round in 0..200 {
         let remote = SocketAddr::new(addr(2), 80);
-        let a = pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).unwrap();
+        let a = pair.a.endpoint.connect(pair.now, SocketAddr::new(addr(1), 0), remote, TcpConfig::default()).unwrap();
         pair.settle();
         let b = pair.b.accepted();
         let (first, second) = if round % 2 == 0 { (true, false) } else { (false, true) };
@@ -425,8 +434,11 @@ fn a_port_that_waits_is_taken_again_by_a_newer_connection() {
         ..EndpointConfig::default()
     };
     pair.a.endpoint = Endpoint::new(config, [1; 32], pair.now);
-    let again =
-        pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).expect("the port is free here");
+    let again = pair
+        .a
+        .endpoint
+        .connect(pair.now, SocketAddr::new(addr(1), 0), remote, TcpConfig::default())
+        .expect("the port is free here");
     pair.settle();
     assert_eq!(pair.a.endpoint.flow(again), Some(before));
     assert!(pair.a.saw(Event::Connected(again)), "{:?}", pair.a.events);
@@ -444,7 +456,11 @@ fn keepalive_finds_out_that_a_silent_peer_is_gone_and_leaves_a_live_one_alone() 
     let mut pair = Pair::new();
     pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
     let config = TcpConfig { keepalive: Some(keepalive), ..TcpConfig::default() };
-    let a = pair.a.endpoint.connect(pair.now, addr(1), SocketAddr::new(addr(2), 80), config).expect("connect");
+    let a = pair
+        .a
+        .endpoint
+        .connect(pair.now, SocketAddr::new(addr(1), 0), SocketAddr::new(addr(2), 80), config)
+        .expect("connect");
     pair.settle();
     pair.wait(Duration::from_secs(3600));
     assert!(pair.a.endpoint.info(a).is_some(), "an idle peer that answers is not given up");
@@ -471,7 +487,7 @@ fn a_half_open_connection_is_forgotten_when_nobody_answers() {
     let mut pair = Pair::new();
     pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
     let remote = SocketAddr::new(addr(2), 80);
-    pair.a.endpoint.connect(pair.now, addr(1), remote, TcpConfig::default()).expect("connect");
+    pair.a.endpoint.connect(pair.now, SocketAddr::new(addr(1), 0), remote, TcpConfig::default()).expect("connect");
     // ARP, then the SYN; the SYN-ACK and all that follow get lost.
     for _ in 0..2 {
         for frame in pair.a.sent(pair.now) {

@@ -207,7 +207,7 @@ impl Host {
         let plan = &shared.scenario.conns[conn];
         let port = if plan.refused { CLOSED_PORT } else { PORTS[usize::from(plan.keepalive)] };
         let remote = SocketAddr::new(address(1 - self.index), port);
-        let id = match self.endpoint.connect(now, address(self.index), remote, plan.config) {
+        let id = match self.endpoint.connect(now, SocketAddr::new(address(self.index), 0), remote, plan.config) {
             Ok(id) => id,
             Err(error) => return shared.fail(format!("connection {conn} cannot be opened: {error}")),
         };

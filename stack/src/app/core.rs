@@ -61,24 +61,24 @@ impl<'a, S> Core<'a, S> {
         self.net.endpoint.unlisten(id);
     }
 
-    /// Begins to open a connection from the first own address of the remote's family. `state` waits in the
+    /// Begins to open a connection from the own address that the route to the remote chooses. `state` waits in the
     /// connection's slot: [`App::on_connect`](super::App::on_connect) or [`App::on_closed`](super::App::on_closed)
     /// gets it. When it fails at once, `state` is dropped.
     pub fn connect(&mut self, remote: impl Into<SocketAddr>, state: S) -> Result<ConnId, ConnectError> {
         let remote = remote.into();
-        let local = self.net.addresses.iter().copied().find(|addr| addr.is_v4() == remote.addr.is_v4());
-        self.connect_from(local.ok_or(ConnectError::NoRoute(remote.addr))?, remote, state)
+        let any = if remote.addr.is_v4() { Addr::v4([0; 4]) } else { Addr::v6([0; 16]) };
+        self.connect_from(SocketAddr::new(any, 0), remote, state)
     }
 
-    /// Begins to open a connection from the own address `local`.
+    /// Begins to open a connection from `local`: port 0 chooses a free one, the unspecified address one of ours.
     pub fn connect_from(
         &mut self,
-        local: Addr,
+        local: impl Into<SocketAddr>,
         remote: impl Into<SocketAddr>,
         state: S,
     ) -> Result<ConnId, ConnectError> {
         let tcp = self.net.tcp;
-        let id = self.net.endpoint.connect(self.now, local, remote.into(), tcp)?;
+        let id = self.net.endpoint.connect(self.now, local.into(), remote.into(), tcp)?;
         self.states.insert(id, state);
         Ok(id)
     }

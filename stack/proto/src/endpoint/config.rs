@@ -24,6 +24,16 @@ impl Cidr {
         let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
         (u128::from_be_bytes(self.addr.octets()) ^ u128::from_be_bytes(other.octets())) & mask == 0
     }
+
+    /// Whether `other` is the prefix with a host part of all ones, which means every host of the link, or of all
+    /// zeros, which once did (RFC 1122 3.2.1.3, 3.3.6). Only IPv4 has such addresses, and not in prefixes of 31 and 32
+    /// bits (RFC 3021).
+    pub fn is_broadcast(&self, other: Addr) -> bool {
+        let Some(octets) = other.as_v4().filter(|_| self.prefix_len < 31 && self.contains(other)) else { return false };
+        let host = u32::MAX >> self.prefix_len;
+        let bits = u32::from_be_bytes(octets) & host;
+        bits == host || bits == 0
+    }
 }
 
 /// Settings of one core's endpoint. Every table is sized by them at start and never grows.
@@ -89,6 +99,19 @@ impl Default for EndpointConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_has_its_broadcast_addresses() {
+        let link = Cidr { addr: Addr::v4([10, 77, 0, 10]), prefix_len: 22 };
+        for (last, broadcast) in
+            [([3, 255], true), ([0, 0], true), ([0, 255], false), ([1, 0], false), ([7, 255], false)]
+        {
+            assert_eq!(link.is_broadcast(Addr::v4([10, 77, last[0], last[1]])), broadcast, "{last:?}");
+        }
+        let pair = Cidr { addr: Addr::v4([10, 77, 0, 10]), prefix_len: 31 };
+        assert!(!pair.is_broadcast(Addr::v4([10, 77, 0, 11])));
+        assert!(!Cidr { addr: Addr::v6([1; 16]), prefix_len: 8 }.is_broadcast(Addr::v6([1; 16])));
+    }
 
     #[test]
     fn prefixes_of_both_families() {

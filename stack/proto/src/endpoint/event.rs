@@ -100,6 +100,12 @@ pub enum ConnectError {
     /// Every port of the range is in use towards this remote.
     #[error("every local port is in use towards {0}; widen the port range or close connections")]
     NoPort(SocketAddr),
+    /// The bound port has a connection to this remote already, open or in TIME-WAIT.
+    #[error("{0} has a connection to this remote already; choose another port, or port 0 for any that is free")]
+    PortInUse(SocketAddr),
+    /// The id names no listener any more.
+    #[error("the listener is gone; listen again before connecting from it")]
+    NoListener,
     /// The connection table is full.
     #[error("the connection table is full; raise the limit of connections")]
     TableFull,

@@ -8,6 +8,7 @@
 
 mod chains;
 pub mod config;
+mod connect;
 pub mod counters;
 pub mod event;
 mod events;
@@ -44,7 +45,6 @@ use crate::tcp::{Link, News, Tcb};
 use crate::time::Instant;
 use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::time::Duration;
 use flow_hash::subkey;
 use isn::Isn;
@@ -54,7 +54,7 @@ use neighbours::Neighbours;
 use ports::Ports;
 use ready::Ready;
 use syn_queue::SynQueue;
-use table::{ConnTable, InsertError};
+use table::ConnTable;
 use time_wait::TimeWait;
 use wheel::Wheel;
 
@@ -204,53 +204,12 @@ impl Endpoint {
         self.listeners.add(local, config)
     }
 
-    /// Accepts no more connections there. Those that are open stay.
+    /// Accepts no more connections there. Those that are open stay; those that are half-open are forgotten, and what
+    /// their peers send next is answered by an RST.
     pub fn unlisten(&mut self, id: ListenerId) {
         self.listeners.remove(id);
-    }
-
-    /// Opens a connection from `local`, one of our addresses, to `remote`. An [`Event::Connected`] or
-    /// [`Event::Closed`] follows.
-    ///
-    /// # Errors
-    /// See [`ConnectError`].
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        local: Addr,
-        remote: SocketAddr,
-        config: TcpConfig,
-    ) -> Result<ConnId, ConnectError> {
-        self.now = self.now.max(now);
-        if !self.is_ours(local) {
-            return Err(ConnectError::NotOurs(local));
-        }
-        //= spec/rfc9293.txt#section-3.9.1.1
-        //# A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a
-        //# broadcast or multicast address) (MUST-46).
-        if !remote.addr.is_unicast() || remote.port == 0 || remote.addr.is_v4() != local.is_v4() {
-            return Err(ConnectError::BadRemote(remote));
-        }
-        let next_hop = self.next_hop(remote.addr).ok_or(ConnectError::NoRoute(remote.addr))?;
-        let Self { conns, time_wait, ports, listeners, .. } = self;
-        if conns.is_full() {
-            return Err(ConnectError::TableFull);
-        }
-        let in_use = |port| {
-            let flow = Flow { local: SocketAddr::new(local, port), remote };
-            conns.find(&flow).is_some() || time_wait.find(&flow).is_some() || listeners.find(flow.local).is_some()
-        };
-        let port = ports.choose(local, remote, in_use).ok_or(ConnectError::NoPort(remote))?;
-        let flow = Flow { local: SocketAddr::new(local, port), remote };
-        let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
-        let tcb = Tcb::connect(Arc::new(config), self.link(local, &config), iss, ts_offset, self.now);
-        let conn = Conn::new(tcb, next_hop, None);
-        let id = self.conns.insert(flow, conn).map_err(|error| match error {
-            InsertError::Full => ConnectError::TableFull,
-            InsertError::Exists => ConnectError::NoPort(remote),
-        })?;
-        self.after(id);
-        Ok(id)
+        let listeners = &self.listeners;
+        self.half_open.retain(|flow| listeners.find(flow.local).is_some());
     }
 
     /// When [`on_time`](Self::on_time) wants to be called at the latest.

@@ -15,6 +15,11 @@ impl Endpoint {
         self.config.addresses.iter().any(|cidr| cidr.addr == addr)
     }
 
+    /// Whether `addr` means every host of one of our links: the last address of an IPv4 prefix (RFC 1122 3.2.1.3).
+    pub(super) fn is_broadcast(&self, addr: Addr) -> bool {
+        self.config.addresses.iter().any(|cidr| cidr.is_broadcast(addr))
+    }
+
     /// Fixes the Ethernet address of a neighbour: it is neither asked for nor forgotten. False when there is no room.
     pub fn set_neighbour(&mut self, addr: Addr, mac: Mac) -> bool {
         let fits = self.neighbours.insert_static(addr, mac);

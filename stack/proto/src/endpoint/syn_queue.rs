@@ -220,6 +220,19 @@ impl SynQueue {
         Some(half_open)
     }
 
+    /// Forgets every connection for whose flow `keep` is false. It looks at all of them.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Flow) -> bool) {
+        for list in 0..FREE {
+            let mut next = self.entries.first(list);
+            while let Some(key) = next {
+                next = self.entries.following(key);
+                if !keep(&self.entries.value(key).flow) {
+                    self.release(key);
+                }
+            }
+        }
+    }
+
     /// A connection whose SYN-ACK has to be sent again now; call until `None`. It comes again after 2 s, 4 s and so on
     /// from `now`. One whose last SYN-ACK had no answer ends here and is counted.
     pub(crate) fn poll_retransmit(&mut self, now: Instant) -> Option<HalfOpen> {
@@ -322,6 +335,22 @@ mod tests {
         let mut wide = half_open(1);
         wide.peer_wscale = Some(255);
         assert_eq!(Entry::pack(&wide).unpack().peer_wscale, Some(14));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_forgotten_wherever_it_waits() {
+        let mut queue = SynQueue::new(8, 3, [1; 16]);
+        let start = Instant::from_millis(50);
+        (0..4).for_each(|n| queue.insert(start, &half_open(n)).unwrap());
+        let later = start + Duration::from_secs(1) + TICK;
+        while queue.poll_retransmit(later).is_some() {}
+        (4..8).for_each(|n| queue.insert(later, &half_open(n)).unwrap());
+        queue.retain(|flow| flow.remote.port % 2 == 0);
+        let left: Vec<bool> = (0..8).map(|n| queue.find(&half_open(n).flow).is_some()).collect();
+        assert_eq!(left, [true, false, true, false, true, false, true, false]);
+        assert_eq!(queue.len(), 4);
+        queue.retain(|_| false);
+        assert_eq!((queue.len(), queue.next_deadline()), (0, None));
     }
 
     #[test]

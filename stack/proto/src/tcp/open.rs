@@ -58,7 +58,7 @@ pub enum OnHalfOpen {
     Again,
     /// Answer with an RST.
     Reset,
-    /// Back to LISTEN: the peer took its request back.
+    /// Back to LISTEN: the peer took its request back, or made another.
     Forget,
     /// The handshake is complete; the segment goes on to the new connection.
     Complete,
@@ -78,7 +78,14 @@ pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, acceptable: bool) -> 
         return if segment.seq == next { OnHalfOpen::Forget } else { OnHalfOpen::Ignore };
     }
     if segment.flags.has(Flags::SYN) {
-        return if segment.flags.has(Flags::ACK) { OnHalfOpen::Ignore } else { OnHalfOpen::Again };
+        //= spec/rfc9293.txt#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
+        return match segment.flags.has(Flags::ACK) {
+            true => OnHalfOpen::Ignore,
+            false if acceptable => OnHalfOpen::Forget,
+            false => OnHalfOpen::Again,
+        };
     }
     if !acceptable {
         return OnHalfOpen::Again;
@@ -119,10 +126,12 @@ mod tests {
 
     #[test]
     fn half_open_completes_only_on_the_ack_of_its_own_syn() {
-        let answer = |seq, ack, flags| on_half_open(&segment(seq, ack, flags), Seq(100), Seq(500), seq < 1101);
+        let answer =
+            |seq, ack, flags| on_half_open(&segment(seq, ack, flags), Seq(100), Seq(500), (101..1101).contains(&seq));
         assert_eq!(answer(101, 501, Flags::ACK), OnHalfOpen::Complete);
         assert_eq!(answer(101, 502, Flags::ACK), OnHalfOpen::Reset);
-        assert_eq!(answer(100, 0, Flags::SYN), OnHalfOpen::Again);
+        assert_eq!(answer(100, 0, Flags::SYN), OnHalfOpen::Again, "the same SYN again");
+        assert_eq!(answer(300, 0, Flags::SYN), OnHalfOpen::Forget, "another SYN in the window");
         assert_eq!(answer(5000, 501, Flags::ACK), OnHalfOpen::Again);
         assert_eq!(answer(101, 0, Flags::RST), OnHalfOpen::Forget);
         assert_eq!(answer(102, 0, Flags::RST), OnHalfOpen::Ignore);

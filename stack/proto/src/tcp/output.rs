@@ -60,7 +60,9 @@ impl Tcb {
             return Some(self.send_control(now, &control));
         }
         if !self.state.is_synchronized() {
-            return None;
+            // What is not acceptable is answered in SYN-RECEIVED too (RFC 9293 3.10.7.4, first step).
+            let answers = frames_left && self.state == State::SynReceived && self.ack.is_due(now);
+            return answers.then(|| self.send_control(now, &Control::Ack));
         }
         if frames_left && self.reassembly.has_gap() && self.ack.is_due(now) {
             // SACK blocks go in a segment of their own: in front of data they would move the payload.

@@ -29,6 +29,9 @@ impl Tcb {
         let left = match self.predict(now, segment) {
             Some(fast) => self.on_predicted(now, segment, payload, fast, fx),
             None if self.state == State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
+            None if self.state == State::SynReceived => {
+                self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
+            }
             None => self.spine(now, segment, payload, fx),
         };
         if let Some(unused) = left {
@@ -122,6 +125,21 @@ impl Tcb {
         let left = self.take_text(now, s.seq + 1, data, fx);
         self.on_fin(now, s, fx);
         left
+    }
+
+    /// In a simultaneous open both ends answer with a SYN-ACK, and its SYN is the one that has come before. Only its ACK
+    /// counts then (RFC 9293 figure 7); by the first step of 3.10.7.4 it would be an old duplicate.
+    fn as_ack_of_crossed_syn(&self, s: &Segment) -> Segment {
+        let again = self.state == State::SynReceived
+            && s.flags.has(Flags::SYN | Flags::ACK)
+            && !s.flags.any(Flags::RST | Flags::FIN)
+            && (s.seq, s.ack, s.len) == (self.irs, self.iss + 1, 0);
+        if !again {
+            return *s;
+        }
+        // The window of a SYN is not scaled; as that of an ACK it is (RFC 7323 2.2).
+        let window = s.window >> self.agreed.send_scale;
+        Segment { seq: s.seq + 1, flags: Flags::ACK, window, ..*s }
     }
 
     /// Our SYN has been acknowledged: data may flow.
@@ -240,7 +258,15 @@ impl Tcb {
         //# arrives and its sequence number field does NOT match the next expected sequence number but is within the
         //# window, then the receiver should generate an ACK.
         if s.seq == self.rcv.next() {
-            self.end(CloseReason::Reset);
+            //= spec/rfc9293.txt#section-3.10.7.4
+            //# If this connection was initiated with an
+            //# active OPEN (i.e., came from SYN-SENT state), then the
+            //# connection was refused; signal the user "connection
+            //# refused".
+            // A passive opener comes here only with an ACK that has already opened it but for its timestamp. It ends
+            // too: its listener is another thing and goes on listening, and its application was not told of it.
+            let opening = self.state == State::SynReceived;
+            self.end(if opening { CloseReason::Refused } else { CloseReason::Reset });
         } else {
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::ByState);

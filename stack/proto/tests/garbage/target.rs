@@ -194,7 +194,7 @@ impl Target {
         if random.chance(0.3) {
             let (addr, _) = peer(2 + random.below(u64::from(PEERS)) as u8);
             let remote = SocketAddr::new(addr, 1000 + random.below(3) as u16);
-            if let Ok(conn) = self.endpoint.connect(self.now, OURS, remote, random.tcp_config()) {
+            if let Ok(conn) = self.endpoint.connect(self.now, SocketAddr::new(OURS, 0), remote, random.tcp_config()) {
                 self.conns.push(conn);
             }
         }

@@ -1,0 +1,112 @@
+//! Opening: where a connection begins, and what it is told of its way.
+
+use super::table::InsertError;
+use super::{Conn, ConnId, ConnectError, Endpoint, ListenerId};
+use crate::addr::{Addr, Flow, SocketAddr};
+use crate::tcp::Tcb;
+use crate::tcp::config::TcpConfig;
+use crate::time::Instant;
+use alloc::sync::Arc;
+
+impl Endpoint {
+    /// Opens a connection from `local` to `remote`. An [`Event::Connected`](super::Event::Connected) or
+    /// [`Event::Closed`](super::Event::Closed) follows.
+    ///
+    /// With the unspecified address as `local.addr` the route chooses one of ours, with port 0 RFC 6056 chooses a port
+    /// of [`EndpointConfig::ports`](super::EndpointConfig::ports). A port that is given is bound: it may be one that is
+    /// listened on, or that other connections have to other remotes. When both ends bind their ports and connect to
+    /// each other, their SYNs cross and open one connection without a listener (RFC 9293 3.5, simultaneous open).
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        config: TcpConfig,
+    ) -> Result<ConnId, ConnectError> {
+        self.now = self.now.max(now);
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an
+        //# invalid remote IP address (e.g., a broadcast or multicast address)
+        //# (MUST-46).
+        let is_host = remote.addr.is_unicast() && !self.is_broadcast(remote.addr) && remote.port != 0;
+        if !is_host || remote.addr.is_v4() != local.addr.is_v4() {
+            return Err(ConnectError::BadRemote(remote));
+        }
+        let next_hop = self.next_hop(remote.addr).ok_or(ConnectError::NoRoute(remote.addr))?;
+        let local = SocketAddr { addr: self.source(local.addr, next_hop)?, ..local };
+        if self.conns.is_full() {
+            return Err(ConnectError::TableFull);
+        }
+        let local = self.bind(local, remote)?;
+        let flow = Flow { local, remote };
+        let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
+        let tcb = Tcb::connect(Arc::new(config), self.link(local.addr, &config), iss, ts_offset, self.now);
+        let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
+            InsertError::Full => ConnectError::TableFull,
+            InsertError::Exists => ConnectError::PortInUse(local),
+        })?;
+        self.after(id);
+        Ok(id)
+    }
+
+    /// A listener becomes a connection to `remote` from its address and port, with its settings: LISTEN goes to
+    /// SYN-SENT (RFC 9293 3.10.1). The listener is gone after that, as by [`unlisten`](Self::unlisten).
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; the listener stays then.
+    pub fn connect_listener(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        remote: SocketAddr,
+    ) -> Result<ConnId, ConnectError> {
+        //= spec/rfc9293.txt#section-3.10.1
+        //# If the OPEN call is active and the remote socket is specified, then change the connection from passive to
+        //# active, select an ISS.
+        let (local, config) = self
+            .listeners
+            .get(listener)
+            .map(|listener| (listener.local, *listener.config))
+            .ok_or(ConnectError::NoListener)?;
+        let id = self.connect(now, local, remote, config)?;
+        self.unlisten(listener);
+        Ok(id)
+    }
+
+    /// The address that a connection by way of `next_hop` has here: `wanted`, if it is ours, or, where it is
+    /// unspecified, one of ours on the link of the next hop.
+    fn source(&self, wanted: Addr, next_hop: Addr) -> Result<Addr, ConnectError> {
+        if !wanted.is_unspecified() {
+            return if self.is_ours(wanted) { Ok(wanted) } else { Err(ConnectError::NotOurs(wanted)) };
+        }
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# If an application on a multihomed host does not specify the local IP
+        //# address when actively opening a TCP connection, then the TCP
+        //# implementation MUST ask the IP layer to select a local IP address
+        //# before sending the (first) SYN (MUST-44).
+        let of_family = || self.config.addresses.iter().filter(|cidr| cidr.addr.is_v4() == next_hop.is_v4());
+        let on_link = of_family().filter(|cidr| cidr.contains(next_hop)).max_by_key(|cidr| cidr.prefix_len);
+        on_link.or_else(|| of_family().next()).map(|cidr| cidr.addr).ok_or(ConnectError::NoRoute(next_hop))
+    }
+
+    /// The port of a new connection: the one that is given, if the two ends are free, or one that RFC 6056 chooses.
+    fn bind(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
+        let Self { conns, half_open, time_wait, ports, listeners, .. } = self;
+        let is_taken = |flow: &Flow| {
+            conns.find(flow).is_some() || half_open.find(flow).is_some() || time_wait.find(flow).is_some()
+        };
+        if local.port != 0 {
+            let taken = is_taken(&Flow { local, remote });
+            return if taken { Err(ConnectError::PortInUse(local)) } else { Ok(local) };
+        }
+        let in_use = |port| {
+            let local = SocketAddr::new(local.addr, port);
+            is_taken(&Flow { local, remote }) || listeners.find(local).is_some()
+        };
+        let port = ports.choose(local.addr, remote, in_use).ok_or(ConnectError::NoPort(remote))?;
+        Ok(SocketAddr::new(local.addr, port))
+    }
+}

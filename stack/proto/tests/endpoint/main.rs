@@ -1,0 +1,4 @@
+//! What an endpoint does around its connections: opening, listening, TIME-WAIT, ICMP.
+
+mod hosts;
+mod opening;
