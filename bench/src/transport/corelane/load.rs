@@ -193,7 +193,7 @@ const fn connect_error(error: &ConnectError) -> ErrorKind {
     match error {
         ConnectError::NoRoute(_) => ErrorKind::Unreachable,
         ConnectError::NoPort(_) | ConnectError::TableFull => ErrorKind::Exhausted,
-        ConnectError::NotOurs(_) | ConnectError::BadRemote(_) => ErrorKind::Other,
+        _ => ErrorKind::Other,
     }
 }
 
