@@ -4,6 +4,8 @@
 //! two applications do. The [world] runs it event by event, and the [checks] look at every frame, every
 //! byte and every event. Nothing reads a clock and nothing depends on addresses in memory or on the order of a hash
 //! table, so a seed always gives the same trace, and a failing seed can be replayed.
+//!
+//! Beside it, [spec] reads the sources and says which requirement of which RFC is kept where.
 
 mod app;
 pub mod checks;
@@ -13,6 +15,7 @@ mod network;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod spec;
 pub mod trace;
 mod wire;
 pub mod world;

@@ -1,8 +1,9 @@
-//! `corelane-sim`: runs seeds, and replays one.
+//! `corelane-sim`: runs seeds, replays one, and checks the citations of the RFCs.
 
 use clap::{Parser, Subcommand};
 use corelane_sim::report::{Failure, Summary};
 use corelane_sim::runner::{run_caught, run_many};
+use corelane_sim::spec::{self, Tree};
 use corelane_sim::world::Sabotage;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -44,6 +45,15 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Show which requirement of RFC 9293 is kept where, and check every citation.
+    Spec {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+        /// Only the requirements that are not accounted for.
+        #[arg(long)]
+        missing: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -53,6 +63,7 @@ fn main() -> ExitCode {
             run(seeds, first_seed, verbose, json, jobs)
         }
         Command::Replay { seed, trace } => replay(seed, trace),
+        Command::Spec { json, missing } => specification(json, missing),
     }
 }
 
@@ -108,4 +119,34 @@ fn replay(seed: u64, trace: bool) -> ExitCode {
         return ExitCode::from(1);
     }
     ExitCode::SUCCESS
+}
+
+fn specification(json: bool, missing: bool) -> ExitCode {
+    let found = std::env::current_dir().ok().and_then(|dir| Tree::root(&dir));
+    let Some(root) = found else {
+        eprintln!("corelane-sim: no stack/proto/spec here or above: run this inside the repo");
+        return ExitCode::from(2);
+    };
+    let report = match Tree::load(&root) {
+        Ok(tree) => spec::check(&tree),
+        Err(error) => {
+            eprintln!("corelane-sim: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // Whoever reads may have seen enough: a closed pipe is no fault.
+    let _ = if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())
+    } else {
+        write!(out, "{}\n{report}", report.table(missing))
+    };
+    let _ = out.flush();
+    for fault in &report.faults {
+        eprintln!("{fault}");
+    }
+    if !report.passed() {
+        eprintln!("{} fault(s)", report.faults.len());
+    }
+    ExitCode::from(u8::from(!report.passed()))
 }

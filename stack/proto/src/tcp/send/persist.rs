@@ -12,7 +12,7 @@ impl Persist {
     /// Time to the next probe, when the retransmission time-out is `rto` without back-off and at most `max`.
     //= spec/rfc9293.txt#section-3.8.6.1
     //# The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the
-    //# retransmission timeout period (SHLD- 29) (Section 3.8.1), and SHOULD increase exponentially the interval
+    //# retransmission timeout period (SHLD-29) (Section 3.8.1), and SHOULD increase exponentially the interval
     //# between successive probes (SHLD-30).
     pub fn interval(&self, rto: Duration, max: Duration) -> Duration {
         rto.saturating_mul(1 << u32::from(self.probes).min(20)).min(max)
