@@ -192,7 +192,7 @@ fn garbage_is_counted_and_harms_nobody() {
     (settings.endpoint.syn_queue, settings.endpoint.syn_ack_retries) = (1 << 16, 0);
     // And what was spoiled for good on this side, with a peer that has given up, ends.
     let (idle, interval) = (Duration::from_millis(100), Duration::from_millis(20));
-    settings.tcp.keepalive = Some(KeepaliveConfig { idle, interval, probes: 3 });
+    settings.tcp.keepalive = Some(KeepaliveConfig { idle, interval, probes: 3, garbage: false });
     let mut server = Worker::new(Echo::default(), far, settings, now);
     server.start(now).unwrap();
     client.start(now).unwrap();

@@ -452,7 +452,8 @@ fn a_port_that_waits_is_taken_again_by_a_newer_connection() {
 
 #[test]
 fn keepalive_finds_out_that_a_silent_peer_is_gone_and_leaves_a_live_one_alone() {
-    let keepalive = KeepaliveConfig { idle: Duration::from_secs(60), interval: Duration::from_secs(5), probes: 3 };
+    let keepalive =
+        KeepaliveConfig { idle: Duration::from_secs(60), interval: Duration::from_secs(5), probes: 3, garbage: false };
     let mut pair = Pair::new();
     pair.b.endpoint.listen(SocketAddr::new(addr(2), 80), TcpConfig::default()).expect("listen");
     let config = TcpConfig { keepalive: Some(keepalive), ..TcpConfig::default() };

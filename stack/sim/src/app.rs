@@ -130,6 +130,7 @@ impl App {
                 self.peer_closed = true;
                 self.leave_if_done(act);
             }
+            Event::Urgent(_) | Event::Trouble { .. } => {}
             Event::Closed { reason, .. } => self.on_closed(act, *reason),
         }
     }

@@ -80,11 +80,13 @@ impl EventOrder {
                 }
                 self.closed = Some(*reason);
             }
+            // Even a SYN may have to go again.
+            Event::Trouble { .. } => {}
             _ if !self.opened => return Err(format!("{event:?} before it was open")),
             Event::Readable(_) if self.peer_closed => return Err("readable after the peer had closed".to_owned()),
             Event::PeerClosed(_) if self.peer_closed => return Err("the peer closed twice".to_owned()),
             Event::PeerClosed(_) => self.peer_closed = true,
-            Event::Readable(_) | Event::Writable(_) => {}
+            Event::Readable(_) | Event::Writable(_) | Event::Urgent(_) => {}
         }
         Ok(())
     }

@@ -271,10 +271,12 @@ impl Host {
                 }
                 Some(self.add_app(now, shared, conn, 1, *id))
             }
-            Event::Connected(id) | Event::Readable(id) | Event::Writable(id) | Event::PeerClosed(id) => {
-                self.by_id.get(id).copied()
-            }
-            Event::Closed { conn: id, .. } => self.by_id.get(id).copied(),
+            Event::Connected(id)
+            | Event::Readable(id)
+            | Event::Urgent(id)
+            | Event::Writable(id)
+            | Event::PeerClosed(id) => self.by_id.get(id).copied(),
+            Event::Trouble { conn: id, .. } | Event::Closed { conn: id, .. } => self.by_id.get(id).copied(),
         }
     }
 

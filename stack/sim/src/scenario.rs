@@ -269,6 +269,7 @@ impl Draw {
                 idle: Duration::from_secs(self.pick(&[60, 120, 600])),
                 interval: Duration::from_secs(self.pick(&[5, 75])),
                 probes: 10,
+                garbage: false,
             }),
             ..defaults
         }

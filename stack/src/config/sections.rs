@@ -276,7 +276,9 @@ impl Tcp {
                 idle: seconds(self.keepalive_idle_s),
                 interval: seconds(self.keepalive_interval_s),
                 probes: self.keepalive_probes,
+                ..KeepaliveConfig::default()
             }),
+            ..TcpConfig::default()
         }
     }
 }

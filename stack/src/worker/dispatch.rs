@@ -50,6 +50,8 @@ impl<A: App, D: Device> Worker<A, D> {
                     app.on_peer_closed(&mut Conn::new(net, now, id), &mut entry.state);
                 }
             }
+            // The application API does not tell of these yet.
+            Event::Urgent(_) | Event::Trouble { .. } => {}
             Event::Closed { conn, reason } => self.closed(now, conn, reason),
         }
     }

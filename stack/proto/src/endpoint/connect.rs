@@ -43,7 +43,7 @@ impl Endpoint {
         let local = self.bind(local, remote)?;
         let flow = Flow { local, remote };
         let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
-        let tcb = Tcb::connect(Arc::new(config), self.link(local.addr, &config), iss, ts_offset, self.now);
+        let tcb = Tcb::connect(Arc::new(config.clamped()), self.link(local.addr, &config), iss, ts_offset, self.now);
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
             InsertError::Full => ConnectError::TableFull,
             InsertError::Exists => ConnectError::PortInUse(local),

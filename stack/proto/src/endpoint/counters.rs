@@ -42,6 +42,8 @@ counters! {
     retransmits,
     /// Retransmission time-outs that fired.
     rto_fired,
+    /// Times that a segment was sent again as often as R1 says (RFC 9293 3.8.3).
+    delivery_troubles,
     /// Times fast retransmit began.
     fast_retransmits,
     /// Connections opened by us that became open.

@@ -4,6 +4,7 @@ use super::table::ConnId;
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::memory::Token;
 pub use crate::tcp::close::CloseReason;
+pub use crate::tcp::trouble::{Trouble, Unreachable};
 
 /// The name of a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,10 +26,21 @@ pub enum Event {
     Connected(ConnId),
     /// There are bytes to read.
     Readable(ConnId),
+    /// The peer has announced urgent data, or more of it: [`Endpoint::urgent_mark`](super::Endpoint::urgent_mark) says
+    /// how far it goes. The bytes come in line with the others (RFC 6093).
+    Urgent(ConnId),
     /// There is room to send again, after a send that took less than it was offered.
     Writable(ConnId),
     /// The peer sent its FIN and everything before it has been read.
     PeerClosed(ConnId),
+    /// Something goes wrong on the way; the connection goes on trying (RFC 9293 3.9.1.8). Of several that come close
+    /// together only the latest is told.
+    Trouble {
+        /// The connection.
+        conn: ConnId,
+        /// What.
+        trouble: Trouble,
+    },
     /// The connection is over; its id is no longer valid.
     Closed {
         /// The connection.

@@ -1,4 +1,5 @@
-//! What the application is told, in the order in which it makes sense: opened, readable, writable, peer closed, closed.
+//! What the application is told, in the order in which it makes sense: opened, urgent, readable, writable, peer
+//! closed, closed. Trouble is told whenever there is some.
 
 use super::{Conn, ConnId, Endpoint, Event};
 use crate::addr::Flow;
@@ -97,6 +98,12 @@ impl Conn {
         let news = &mut self.news;
         if core::mem::take(&mut news.opened) {
             return Some(Event::Connected(id));
+        }
+        if let Some(trouble) = news.trouble.take() {
+            return Some(Event::Trouble { conn: id, trouble });
+        }
+        if core::mem::take(&mut news.urgent) && self.tcb.urgent_mark().is_some() {
+            return Some(Event::Urgent(id));
         }
         if core::mem::take(&mut news.readable) && !self.tcb.is_drained() {
             return Some(Event::Readable(id));

@@ -35,7 +35,7 @@ impl Listeners {
             return Err(ListenError::InUse(local));
         }
         let id = ListenerId(u32::try_from(self.by_id.len()).unwrap_or(u32::MAX));
-        self.by_id.push(Some(Listener { local, config: Arc::new(config), untold: 0 }));
+        self.by_id.push(Some(Listener { local, config: Arc::new(config.clamped()), untold: 0 }));
         self.by_local.insert(local, id);
         Ok(id)
     }

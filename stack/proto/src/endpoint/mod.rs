@@ -32,7 +32,9 @@ pub(crate) mod wheel;
 
 pub use config::{Cidr, EndpointConfig};
 pub use counters::Counters;
-pub use event::{CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit};
+pub use event::{
+    CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
+};
 pub use table::ConnId;
 
 use crate::addr::{Addr, Flow, Mac, SocketAddr};
@@ -229,8 +231,12 @@ impl Endpoint {
         while let Some(slot) = self.wheel.expire(self.now) {
             let Some(id) = self.conns.by_slot(slot) else { continue };
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            if conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now) && conn.tcb.on_time(self.now) {
-                self.counters.rto_fired += 1;
+            let fired = conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now) && conn.tcb.on_time(self.now);
+            let doubted = (fired && conn.tcb.has_reached_r1()).then_some(conn.next_hop);
+            self.counters.rto_fired += u64::from(fired);
+            if let Some(next_hop) = doubted {
+                self.counters.delivery_troubles += 1;
+                self.doubt(next_hop);
             }
             self.after(id);
         }
@@ -315,6 +321,8 @@ impl Conn {
         self.news.readable |= new.readable;
         self.news.writable |= new.writable;
         self.news.peer_closed |= new.peer_closed;
+        self.news.urgent |= new.urgent;
+        self.news.trouble = new.trouble.or(self.news.trouble);
     }
 
     fn has_news(&self) -> bool {

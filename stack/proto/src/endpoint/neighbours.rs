@@ -163,6 +163,23 @@ impl Neighbours {
         Resolution::Known(mac)
     }
 
+    /// What was sent to `addr` has not arrived (RFC 1122 3.3.1.4): it is asked again at the next [`poll`](Self::poll),
+    /// unless that has just been done, and forgotten if it does not answer. Meanwhile it is used.
+    pub(crate) fn doubt(&mut self, now: Instant, addr: Addr) {
+        let Some(key) = self.key_of(addr) else { return };
+        let entry = self.entries.value_mut(key);
+        let asked_just_now = match entry.state {
+            State::Reachable => now + REACHABLE_TIME < entry.when + REQUEST_INTERVAL,
+            State::Stale => now < entry.when,
+            State::Incomplete | State::Probing | State::Static => true,
+        };
+        if !asked_just_now {
+            entry.state = State::Probing;
+            self.entries.unlink(key);
+            self.entries.push_back(ASK, key);
+        }
+    }
+
     /// Takes in that `addr` is at `mac`. `solicited` says that the message was for us: an answer, or a request for
     /// one of our addresses; whatever else was heard is not.
     ///
@@ -484,6 +501,25 @@ mod tests {
         assert_eq!(cache.lookup(now, addr(10)), Resolution::RequestNow, "the oldest made room");
         assert!(!cache.learn(now, addr(50), mac(50), true), "nor does a stranger displace anybody");
         (1..=4).for_each(|n| assert_eq!(cache.lookup(now, addr(n)), Resolution::Known(mac(n))));
+    }
+
+    #[test]
+    fn one_in_doubt_is_asked_once_and_forgotten_if_it_is_silent() {
+        let mut cache = cache();
+        cache.learn(Instant::ZERO, addr(1), mac(1), true);
+        cache.doubt(Instant::from_millis(10), addr(1));
+        assert_eq!(drain(&mut cache, Instant::from_millis(10)), [], "it has just answered");
+        let later = Instant::from_millis(5_000);
+        cache.doubt(later, addr(1));
+        cache.doubt(later, addr(1));
+        assert_eq!(drain(&mut cache, later), [unicast(1)]);
+        assert_eq!(cache.lookup(later, addr(1)), Resolution::Known(mac(1)), "and used meanwhile");
+        let mut now = later;
+        while cache.len() > 0 {
+            now = cache.next_deadline().expect("it is asked again");
+            drain(&mut cache, now);
+        }
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::RequestNow);
     }
 
     #[test]

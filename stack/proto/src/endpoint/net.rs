@@ -6,6 +6,7 @@ use crate::addr::{Addr, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::close::CloseReason;
 use crate::tcp::state::State;
+use crate::tcp::trouble::{Trouble, Unreachable};
 use crate::wire::arp::Operation;
 use crate::wire::{self, Arp, EthernetHeader, IcmpError, IcmpErrorKind, IcmpMessage, IcmpPacket, IpHeader};
 
@@ -79,9 +80,22 @@ impl Endpoint {
                 // Its last ACK will never leave, and nobody waits for it.
                 self.retire(id);
             } else {
+                if conn.next_hop == next_hop {
+                    conn.news.trouble = Some(Trouble::Unreachable(Unreachable::Host));
+                    self.news.push(slot);
+                }
                 self.unresolved.push(slot);
             }
         }
+    }
+
+    /// What is sent by way of `next_hop` does not arrive: it is asked whether it is still there.
+    //= spec/rfc9293.txt#section-3.8.3
+    //# (b)  When the number of transmissions of the same segment reaches or
+    //# exceeds threshold R1, pass negative advice (see Section 3.3.1.4
+    //# of [19]) to the IP layer, to trigger dead-gateway diagnosis.
+    pub(super) fn doubt(&mut self, next_hop: Addr) {
+        self.neighbours.doubt(self.now, next_hop);
     }
 
     /// Lets everybody who waits for a neighbour look again.

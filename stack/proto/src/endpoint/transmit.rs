@@ -168,6 +168,11 @@ impl Endpoint {
             return None;
         };
         let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
+        if segment.len > 0 {
+            // The garbage in a keepalive probe is ours, and not what the frame held before.
+            let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
+            memory.bytes_mut(&token)[at..at + usize::from(segment.len)].fill(0);
+        }
         let len = emit(memory.bytes_mut(&token), &eth, flow, segment);
         self.counters.segments_out += 1;
         if segment.flags.has(Flags::RST) {

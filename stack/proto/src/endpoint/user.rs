@@ -4,6 +4,7 @@ use super::{ConnId, Endpoint, SendError, Shutdown};
 use crate::addr::Flow;
 use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
+use crate::tcp::config::TcpConfig;
 use crate::tcp::info::TcpInfo;
 use crate::wire;
 
@@ -16,6 +17,21 @@ impl Endpoint {
     /// A snapshot of a connection.
     pub fn info(&self, id: ConnId) -> Option<TcpInfo> {
         self.conns.get(id).map(|conn| conn.tcb.info())
+    }
+
+    /// The settings of a connection.
+    pub fn tcp_config(&self, id: ConnId) -> Option<TcpConfig> {
+        self.conns.get(id).map(|conn| *conn.tcb.config())
+    }
+
+    /// Changes the settings of a connection, at once in force; false when it is gone. A setting out of its range counts
+    /// as the nearest inside it. What the handshake agrees on stays: see [`Tcb::configure`](crate::tcp::Tcb::configure).
+    pub fn configure(&mut self, id: ConnId, config: TcpConfig) -> bool {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        conn.tcb.configure(now, &config);
+        self.after(id);
+        true
     }
 
     /// Where the payload of a buffer for [`send`](Self::send) has to begin, bytes from the frame's start.
@@ -84,6 +100,26 @@ impl Endpoint {
         self.refused_if(id, taken < bytes.len(), starved);
         self.ready.push(id.slot() as u32);
         Ok(taken)
+    }
+
+    /// As [`send_copy`](Self::send_copy), and marks what was taken, and everything queued before it, as urgent
+    /// (RFC 6093): the peer is told at once, even when its window is closed. New applications should not need it
+    /// (RFC 9293 SHLD-13).
+    ///
+    /// # Errors
+    /// [`SendError::Gone`] or [`SendError::Closed`].
+    pub fn send_urgent<M: Memory>(&mut self, memory: &mut M, id: ConnId, bytes: &[u8]) -> Result<usize, SendError> {
+        let taken = self.send_copy(memory, id, bytes)?;
+        if let Some(conn) = self.conns.get_mut(id).filter(|_| taken > 0) {
+            conn.tcb.mark_urgent();
+        }
+        Ok(taken)
+    }
+
+    /// How many bytes lie between the next unread one and the end of the urgent data; they may not all have come yet.
+    /// `None` when nothing unread is urgent.
+    pub fn urgent_mark(&self, id: ConnId) -> Option<u32> {
+        self.conns.get(id)?.tcb.urgent_mark()
     }
 
     /// The application was refused room: it hears of it when there is some.

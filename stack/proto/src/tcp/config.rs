@@ -3,17 +3,29 @@
 use core::time::Duration;
 
 /// Settings of one connection, or of all that a listener accepts.
+///
+/// A setting outside of its range counts as the nearest value inside it; [`check`](TcpConfig::check) says which one it
+/// is, for those who would rather refuse it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
     /// Most bytes received and not yet read by the application: the receive window's bound. 4 KiB to 1 GiB,
     /// default 256 KiB. A connection whose application reads slowly holds that much in frames.
     pub recv_buffer: u32,
+    /// The receive window that a connection begins with, bytes; it grows towards [`recv_buffer`](Self::recv_buffer) as
+    /// the peer fills it within a round trip and the application reads. 4 KiB to 1 GiB, default 64 KiB; more than
+    /// `recv_buffer` counts as `recv_buffer`. A small value costs a fast peer a few round trips at the start, a great
+    /// one lets each idle peer claim that many frames.
+    pub recv_buffer_initial: u32,
     /// Most bytes taken from the application and not yet acknowledged. 4 KiB to 1 GiB, default 256 KiB. It holds
     /// frames like [`recv_buffer`](Self::recv_buffer).
     pub send_buffer: u32,
     /// Largest segment that we offer to receive and agree to send, payload bytes without options (RFC 9293 3.7.1).
     /// `None`, the default, takes what the device's MTU allows.
     pub mss: Option<u16>,
+    /// Least segment that we send however little the peer or the path takes, payload and options together. 48 to 536
+    /// bytes, default 88: a packet of 128 bytes, as the smallest links that carry IP have. Less would let a peer that
+    /// offers an MSS of 1 multiply our packets (CVE-2019-11479); more would cut off the smallest devices.
+    pub min_mss: u16,
     /// Offer window scaling (RFC 7323 2). Default on; without it no window exceeds 65,535 bytes.
     pub window_scaling: bool,
     /// Offer timestamps (RFC 7323 3): PAWS and samples during recovery, for 12 bytes a segment. Default on.
@@ -23,11 +35,17 @@ pub struct TcpConfig {
     /// Send small segments at once instead of waiting for the ACK of what is in flight (Nagle, RFC 9293 3.7.4).
     /// Default on (that is, Nagle off): this stack answers requests.
     pub nodelay: bool,
+    /// Hold back what does not fill a segment until it does, until this is off again, or for 200 ms: for an application
+    /// that writes its answer in pieces. Default off. It goes before `nodelay`; urgent data and a FIN go before it.
+    pub cork: bool,
     /// Initial window, segments (RFC 6928). 1 to 64, default 10.
     pub initial_window_segments: u8,
     /// How long an ACK may wait for company (RFC 9293 3.8.6.3, MUST-40: under 500 ms). Default 40 ms; 0 sends each
     /// ACK at the end of the turn.
     pub delayed_ack: Duration,
+    /// Segments that are acknowledged at once at the start and after idleness, so that the peer's congestion window
+    /// opens quickly. 0 to 255, default 16 as Linux has; each costs an ACK that might have had company.
+    pub quick_acks: u8,
     /// RTO before the first sample (RFC 6298 2.1). Default 1 s.
     pub rto_initial: Duration,
     /// Least RTO. RFC 6298 2.4 recommends 1 s; default 200 ms as Linux has, because data centres can't wait.
@@ -37,9 +55,19 @@ pub struct TcpConfig {
     /// How often a SYN or SYN-ACK is sent again before the attempt fails (R2 for SYNs, RFC 9293 3.8.3, at least
     /// 3 minutes by MUST-23). Default 7: 1 + 2 + ... + 64 + 120 s = 247 s.
     pub syn_retries: u8,
-    /// R2 (RFC 9293 3.8.3): how long data may stay unacknowledged before the connection is given up. Default 15
-    /// minutes, at least 100 s by SHLD-11.
+    /// R1 (RFC 9293 3.8.3): after so many retransmissions of the same segment the neighbour on the way is asked whether
+    /// it is still there, and the application hears of trouble. 1 to 15, default 3 (SHLD-10).
+    pub r1_retransmits: u8,
+    /// R2 (RFC 9293 3.8.3): how long data may stay unacknowledged before the connection is given up; a peer that keeps
+    /// its window closed and answers is not given up. Default 15 minutes, at least 100 s by SHLD-11.
     pub give_up_after: Duration,
+    /// The user time-out (RFC 9293 3.9.1.1, RFC 5482): how long something that was handed over may wait without that
+    /// anything new is acknowledged, behind a closed window too, before the connection is given up. At least 1 ms,
+    /// default `None`: R2 decides alone. The peer is not told: the option of RFC 5482 is neither sent nor obeyed.
+    pub user_timeout: Option<Duration>,
+    /// How long queued data may still go out after `close`; what is left then is given up with an RST. `None`, the
+    /// default, is as long as R2 allows. Zero makes every `close` an abort.
+    pub linger: Option<Duration>,
     /// Maximum segment lifetime; TIME-WAIT lasts twice as long (RFC 9293 3.4.2). Default 30 s, so TIME-WAIT lasts
     /// the 60 s that Linux has. It counts while the application has unread data; the wait after that is the
     /// endpoint's.
@@ -50,6 +78,10 @@ pub struct TcpConfig {
     pub duplicate_ack_threshold: u8,
     /// Keepalive (RFC 9293 3.8.4); `None`, the default, is off (MUST-25).
     pub keepalive: Option<KeepaliveConfig>,
+    /// The Differentiated Services field of what is sent, 0 to 63 (RFC 9293 3.9.1.9, MUST-48). Default 0.
+    pub dscp: u8,
+    /// Time to live, or hop limit, of what is sent (RFC 9293 3.9.2, MUST-49). 1 to 255, default 64.
+    pub ttl: u8,
 }
 
 /// When an idle connection is asked whether its peer is still there (RFC 9293 3.8.4).
@@ -59,13 +91,16 @@ pub struct KeepaliveConfig {
     pub idle: Duration,
     /// Time between probes. Default 75 s.
     pub interval: Duration,
-    /// Unanswered probes after which the connection is given up. Default 10.
+    /// Unanswered probes after which the connection is given up. Default 10, no less than 2: a probe may get lost.
     pub probes: u8,
+    /// Send a byte of garbage in each probe, for peers that do not answer an empty one (RFC 9293 3.8.4, MAY-6). Default
+    /// off (SHLD-12).
+    pub garbage: bool,
 }
 
 impl Default for KeepaliveConfig {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), probes: 10 }
+        Self { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), probes: 10, garbage: false }
     }
 }
 
@@ -73,23 +108,187 @@ impl Default for TcpConfig {
     fn default() -> Self {
         Self {
             recv_buffer: 256 * 1024,
+            recv_buffer_initial: 64 * 1024,
             send_buffer: 256 * 1024,
             mss: None,
+            min_mss: 88,
             window_scaling: true,
             timestamps: true,
             sack: true,
             nodelay: true,
+            cork: false,
             initial_window_segments: 10,
             delayed_ack: Duration::from_millis(40),
+            quick_acks: 16,
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
             syn_retries: 7,
+            r1_retransmits: 3,
             give_up_after: Duration::from_secs(900),
+            user_timeout: None,
+            linger: None,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),
             duplicate_ack_threshold: 3,
             keepalive: None,
+            dscp: 0,
+            ttl: 64,
         }
+    }
+}
+
+/// A setting that is out of its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A number.
+    #[error("{setting} is {value}; it has to be from {least} to {most}")]
+    Number {
+        /// The name of the field.
+        setting: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least that it may be.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// A time.
+    #[error("{setting} is {value:?}; it has to be from {least:?} to {most:?}")]
+    Time {
+        /// The name of the field.
+        setting: &'static str,
+        /// What it is.
+        value: Duration,
+        /// The least that it may be.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+}
+
+impl TcpConfig {
+    /// Whether every setting is in its range.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut limits = Limits::default();
+        let _ = self.limited(&mut limits);
+        limits.broken.map_or(Ok(()), Err)
+    }
+
+    /// The same settings, each that is out of its range moved to the nearest value inside it.
+    #[must_use]
+    pub fn clamped(&self) -> Self {
+        self.limited(&mut Limits::default())
+    }
+
+    /// The one place that knows the ranges.
+    fn limited(&self, l: &mut Limits) -> Self {
+        const MS: Duration = Duration::from_millis(1);
+        const DAY: Duration = Duration::from_secs(86_400);
+        const BUFFER: (u32, u32) = (4096, 1 << 30);
+        let rto_max = l.time("rto_max", self.rto_max, MS, DAY);
+        Self {
+            recv_buffer: l.u32("recv_buffer", self.recv_buffer, BUFFER),
+            recv_buffer_initial: l.u32("recv_buffer_initial", self.recv_buffer_initial, BUFFER),
+            send_buffer: l.u32("send_buffer", self.send_buffer, BUFFER),
+            mss: self.mss.map(|mss| l.u16("mss", mss, (48, u16::MAX - 40))),
+            min_mss: l.u16("min_mss", self.min_mss, (48, 536)),
+            initial_window_segments: l.u8("initial_window_segments", self.initial_window_segments, (1, 64)),
+            delayed_ack: l.time("delayed_ack", self.delayed_ack, Duration::ZERO, 499 * MS),
+            rto_initial: l.time("rto_initial", self.rto_initial, MS, rto_max),
+            rto_min: l.time("rto_min", self.rto_min, MS, rto_max),
+            rto_max,
+            syn_retries: l.u8("syn_retries", self.syn_retries, (0, 32)),
+            r1_retransmits: l.u8("r1_retransmits", self.r1_retransmits, (1, 15)),
+            give_up_after: l.time("give_up_after", self.give_up_after, MS, 365 * DAY),
+            user_timeout: self.user_timeout.map(|time| l.time("user_timeout", time, MS, 365 * DAY)),
+            linger: self.linger.map(|time| l.time("linger", time, Duration::ZERO, DAY)),
+            msl: l.time("msl", self.msl, MS, 600_000 * MS),
+            fin_wait_2: l.time("fin_wait_2", self.fin_wait_2, Duration::ZERO, DAY),
+            duplicate_ack_threshold: l.u8("duplicate_ack_threshold", self.duplicate_ack_threshold, (1, 127)),
+            keepalive: self.keepalive.map(|config| KeepaliveConfig {
+                idle: l.time("keepalive.idle", config.idle, MS, 365 * DAY),
+                interval: l.time("keepalive.interval", config.interval, MS, DAY),
+                probes: l.u8("keepalive.probes", config.probes, (2, 255)),
+                garbage: config.garbage,
+            }),
+            dscp: l.u8("dscp", self.dscp, (0, 63)),
+            ttl: l.u8("ttl", self.ttl, (1, 255)),
+            ..*self
+        }
+    }
+}
+
+/// Moves values into their ranges and remembers the first that was outside.
+#[derive(Default)]
+struct Limits {
+    broken: Option<ConfigError>,
+}
+
+impl Limits {
+    fn number(&mut self, setting: &'static str, value: u64, least: u64, most: u64) -> u64 {
+        if !(least..=most).contains(&value) {
+            self.broken.get_or_insert(ConfigError::Number { setting, value, least, most });
+        }
+        value.clamp(least, most)
+    }
+
+    fn u32(&mut self, setting: &'static str, value: u32, (least, most): (u32, u32)) -> u32 {
+        self.number(setting, value.into(), least.into(), most.into()) as u32
+    }
+
+    fn u16(&mut self, setting: &'static str, value: u16, (least, most): (u16, u16)) -> u16 {
+        self.number(setting, value.into(), least.into(), most.into()) as u16
+    }
+
+    fn u8(&mut self, setting: &'static str, value: u8, (least, most): (u8, u8)) -> u8 {
+        self.number(setting, value.into(), least.into(), most.into()) as u8
+    }
+
+    fn time(&mut self, setting: &'static str, value: Duration, least: Duration, most: Duration) -> Duration {
+        if !(least..=most).contains(&value) {
+            self.broken.get_or_insert(ConfigError::Time { setting, value, least, most });
+        }
+        value.clamp(least, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn the_defaults_are_in_their_ranges() {
+        assert_eq!(TcpConfig::default().check(), Ok(()));
+        assert_eq!(TcpConfig::default().clamped(), TcpConfig::default());
+        let keepalive = Some(KeepaliveConfig::default());
+        assert_eq!(TcpConfig { keepalive, ..TcpConfig::default() }.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named_and_counts_as_the_nearest() {
+        let config = TcpConfig { min_mss: 1, ..TcpConfig::default() };
+        let error = config.check().unwrap_err();
+        assert_eq!(error.to_string(), "min_mss is 1; it has to be from 48 to 536");
+        assert_eq!(config.clamped().min_mss, 48);
+        let config = TcpConfig { delayed_ack: Duration::from_secs(3), ..TcpConfig::default() };
+        let error = config.check().unwrap_err();
+        assert_eq!(error.to_string(), "delayed_ack is 3s; it has to be from 0ns to 499ms");
+        assert_eq!(config.clamped().delayed_ack, Duration::from_millis(499));
+    }
+
+    #[test]
+    fn a_time_out_of_no_length_and_probes_of_none_are_mended() {
+        let keepalive = Some(KeepaliveConfig { probes: 0, ..KeepaliveConfig::default() });
+        let config = TcpConfig { rto_min: Duration::ZERO, rto_max: Duration::ZERO, keepalive, ..TcpConfig::default() };
+        assert!(config.check().is_err());
+        let mended = config.clamped();
+        assert_eq!(mended.check(), Ok(()));
+        assert_eq!(mended.rto_initial, Duration::from_millis(1), "no more than the greatest");
+        assert_eq!(mended.keepalive.map(|keepalive| keepalive.probes), Some(2));
     }
 }

@@ -62,6 +62,11 @@ mod tests {
         assert_eq!(keepalive.on_expiry(&config), OnExpiry::Probe);
     }
 
+    //= spec/rfc9293.txt#section-3.8.4
+    //= type=test
+    //# Consequently, if a
+    //# keep-alive mechanism is implemented it MUST NOT interpret failure to
+    //# respond to any specific probe as a dead connection (MUST-29).
     #[test]
     fn never_on_one_unanswered_probe() {
         let config = KeepaliveConfig { probes: 0, ..KeepaliveConfig::default() };

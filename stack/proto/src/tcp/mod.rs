@@ -26,6 +26,7 @@ mod spine;
 pub mod state;
 mod time;
 pub mod timers;
+pub mod trouble;
 mod user;
 
 pub use output::Step;
@@ -49,10 +50,12 @@ use recv::window::RecvWindow;
 use segment::Options;
 use send::persist::Persist;
 use send::queue::SendQueue;
+use send::urgent::Urgent as SendUrgent;
 use send::window::SendWindow;
 use seq::Seq;
 use state::{Event, State};
 use timers::Timers;
+use trouble::Trouble;
 
 /// What the link gives to a new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +92,10 @@ pub struct News {
     pub writable: bool,
     /// The peer's FIN has come.
     pub peer_closed: bool,
+    /// Urgent data has been announced, or more of it.
+    pub urgent: bool,
+    /// Something goes wrong on the way.
+    pub trouble: Option<Trouble>,
 }
 
 /// A connection.
@@ -111,6 +118,7 @@ pub struct Tcb {
     agreed: Negotiated,
     clock: TimestampClock,
     urgent: Urgent,
+    urgent_out: SendUrgent,
     config: Arc<TcpConfig>,
     link: Link,
     iss: Seq,
@@ -131,6 +139,8 @@ pub struct Tcb {
     probe_window: bool,
     /// The keepalive timer fired.
     probe_peer: bool,
+    /// The cork timer fired: what is held back goes.
+    uncorked: bool,
     /// The application was refused room and waits for it.
     wants_room: bool,
     /// The application will read no more and has closed: data that comes is answered by an RST.
@@ -172,14 +182,14 @@ impl Tcb {
     }
 
     fn new(config: Arc<TcpConfig>, link: Link, iss: Seq, ts_offset: u32, now: Instant) -> Self {
-        let size = SegmentSize::new(None, link.default_mss, link.mss, 0);
+        let size = SegmentSize::new(None, link.default_mss, link.mss, 0, config.min_mss);
         Self {
             state: State::Closed,
             snd: SendQueue::new(iss + 1),
             snd_window: SendWindow::from_syn(0, Seq(0), Seq(0), 0),
             rcv: RecvWindow::new(Seq(0), config.recv_buffer, 0),
             reassembly: Reassembly::default(),
-            ack: AckPolicy::default(),
+            ack: AckPolicy::new(config.quick_acks),
             recovery: Recovery::new(config.duplicate_ack_threshold),
             congestion: Congestion::NewReno(NewReno::new(size.effective(), config.initial_window_segments)),
             rtt: Rtt::default(),
@@ -191,6 +201,7 @@ impl Tcb {
             agreed: Negotiated::default(),
             clock: TimestampClock::new(ts_offset, 0, now),
             urgent: Urgent::default(),
+            urgent_out: SendUrgent::default(),
             link,
             iss,
             irs: Seq(0),
@@ -205,6 +216,7 @@ impl Tcb {
             resend_front: false,
             probe_window: false,
             probe_peer: false,
+            uncorked: false,
             wants_room: false,
             deaf: false,
             discard: false,
@@ -220,7 +232,8 @@ impl Tcb {
         self.last_ack_sent = irs + 1;
         self.clock = TimestampClock::new(self.clock.offset(), theirs.timestamps.map_or(0, |ts| ts.value), now);
         let option_bytes = if self.agreed.timestamps { 12 } else { 0 };
-        self.size = SegmentSize::new(theirs.mss, self.link.default_mss, self.link.mss, option_bytes);
+        let (link, least) = (self.link, self.config.min_mss);
+        self.size = SegmentSize::new(theirs.mss, link.default_mss, link.mss, option_bytes, least);
         self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), self.config.initial_window_segments));
     }
 

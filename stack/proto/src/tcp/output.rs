@@ -9,6 +9,12 @@ use super::state::State;
 use super::timers::Timer;
 use crate::memory::{Buf, Token};
 use crate::time::Instant;
+use core::time::Duration;
+
+/// How long corked bytes wait at most, as in Linux.
+//= spec/rfc9293.txt#section-3.9.1.2
+//# (1) MUST NOT buffer data indefinitely (MUST-60),
+const MOST_CORKED: Duration = Duration::from_millis(200);
 
 /// What the endpoint has to do next for this connection.
 #[derive(Debug)]
@@ -87,6 +93,7 @@ impl Tcb {
             Some(Decision::Whole) => return self.send_next(now),
             Some(Decision::Part(at)) if frames_left => return Some(Step::Split { index: self.snd.next_index(), at }),
             Some(Decision::Closed) => self.watch_window(now),
+            Some(Decision::Corked) => self.timers.arm_if_idle(Timer::Cork, now + MOST_CORKED),
             _ => {}
         }
         if frames_left && self.snd.fin_is_next() {
@@ -142,7 +149,9 @@ impl Tcb {
             max_window: self.snd_window.max(),
             cwnd: self.congestion.cwnd().saturating_add(beyond),
             mss,
-            nodelay: self.config.nodelay,
+            // Urgent bytes wait for nobody.
+            nodelay: self.config.nodelay || self.urgent_out.is_pending(),
+            cork: self.config.cork && !self.uncorked && !self.urgent_out.is_pending(),
             probe: self.probe_window,
         };
         Some(match decide(&situation) {
@@ -157,6 +166,7 @@ impl Tcb {
     fn watch_window(&mut self, now: Instant) {
         let interval = self.persist.interval(self.rto.base(), self.config.rto_max);
         self.timers.arm_if_idle(Timer::Persist, now + interval);
+        self.arm_user(now);
     }
 
     fn send_next(&mut self, now: Instant) -> Option<Step<'_>> {
@@ -170,6 +180,8 @@ impl Tcb {
         let fin = last && self.snd.is_finished();
         self.snd.on_sent_next(now, fin);
         self.probe_window = false;
+        self.uncorked = false;
+        self.timers.cancel(Timer::Cork);
         let mut flags = Flags::ACK;
         if last {
             //= spec/rfc9293.txt#section-3.9.1.2
@@ -200,7 +212,16 @@ impl Tcb {
         self.arm_retransmit(now);
         let options = self.data_options(now);
         let window = self.on_ack_goes(now);
-        Segment { seq, ack: self.rcv.next(), flags, window, len, options, ..Segment::default() }
+        let segment = Segment { seq, ack: self.rcv.next(), flags, window, len, options, ..Segment::default() };
+        self.with_urgent(segment)
+    }
+
+    /// The segment with URG and the urgent pointer, if what is urgent lies at or behind it.
+    fn with_urgent(&self, segment: Segment) -> Segment {
+        match self.urgent_out.pointer(segment.seq) {
+            Some(urgent) => Segment { flags: segment.flags | Flags::URG, urgent, ..segment },
+            None => segment,
+        }
     }
 
     fn send_control(&mut self, now: Instant, control: &Control) -> Step<'_> {
@@ -213,8 +234,11 @@ impl Tcb {
                 //# Such a segment generally contains SEG.SEQ = SND.NXT-1 and may or may not contain one garbage octet
                 //# of data.
                 //= spec/rfc9293.txt#section-3.8.4
-                //# An implementation SHOULD send a keep-alive segment with no data (SHLD-12)
-                (Segment { seq: self.snd.nxt() - 1, ..self.pure_ack(now) }, false)
+                //# An implementation SHOULD send a keep-alive segment with no data (SHLD-12); however, it MAY be
+                //# configurable to send a keep-alive segment containing one garbage octet (MAY-6), for compatibility
+                //# with erroneous TCP implementations.
+                let len = u16::from(self.config.keepalive.is_some_and(|config| config.garbage));
+                (Segment { seq: self.snd.nxt() - 1, len, ..self.pure_ack(now) }, false)
             }
             Control::Ack => (self.pure_ack(now), false),
         };
@@ -270,7 +294,7 @@ impl Tcb {
         }
         let window = self.on_ack_goes(now);
         let (seq, ack) = (self.empty_seq(), self.rcv.next());
-        Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() }
+        self.with_urgent(Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() })
     }
 
     /// The number of a segment without data. SND.NXT goes back to SND.UNA when all is sent again, and the peer may have
@@ -299,5 +323,6 @@ impl Tcb {
     //# start it running so that it will expire after RTO seconds (for the current value of RTO).
     fn arm_retransmit(&mut self, now: Instant) {
         self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
+        self.arm_user(now);
     }
 }

@@ -1,9 +1,9 @@
 //! The segment size: what the peer takes, what the link carries, what the path was found to carry
 //! (RFC 9293 3.7.1, RFC 1191).
 
-/// Smallest segment we send, payload and options together. A peer that offers less cannot make us send a flood of
-/// tiny packets (the lesson of CVE-2019-11479); every IPv4 host takes 68-byte packets, in practice 576.
-pub const MIN_MSS: u16 = 216;
+/// The least that the path is believed to carry: a forged ICMP error cannot make us send a flood of tiny packets. Links
+/// that carry less have not been seen since the 1990s.
+const MIN_PATH: u16 = 216;
 
 /// The bounds on what we send in one segment. All without TCP options, as in the MSS option.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +13,16 @@ pub struct SegmentSize {
     options: u16,
 }
 
+/// What is assumed of everybody whatever they say (CVE-2019-11479): `min_mss` of the settings cannot be less than this.
+const LEAST: u16 = 48;
+
 impl SegmentSize {
     /// `offered` is the peer's MSS option; without it `default` counts (536 for IPv4, 1220 for IPv6, MUST-15).
     /// `link` is what our device carries, `options` the bytes of options in each data segment.
-    pub fn new(offered: Option<u16>, default: u16, link: u16, options: u16) -> Self {
-        Self { peer: offered.unwrap_or(default).max(MIN_MSS), path: link.max(MIN_MSS), options }
+    /// No segment is smaller than `least`, payload and options together, whatever peer and link say.
+    pub fn new(offered: Option<u16>, default: u16, link: u16, options: u16, least: u16) -> Self {
+        let least = least.max(LEAST);
+        Self { peer: offered.unwrap_or(default).max(least), path: link.max(least), options }
     }
 
     /// Eff.snd.MSS: payload bytes of a full segment.
@@ -33,7 +38,7 @@ impl SegmentSize {
 
     /// The path carries segments of at most `mss`. It never grows by this.
     pub fn on_too_big(&mut self, mss: u16) {
-        self.path = self.path.min(mss.max(MIN_MSS));
+        self.path = self.path.min(mss.max(MIN_PATH));
     }
 }
 
@@ -43,23 +48,24 @@ mod tests {
 
     #[test]
     fn the_smallest_bound_counts_and_options_are_taken_off() {
-        assert_eq!(SegmentSize::new(Some(1460), 536, 1460, 12).effective(), 1448);
-        assert_eq!(SegmentSize::new(None, 536, 1460, 0).effective(), 536);
-        assert_eq!(SegmentSize::new(Some(9000), 536, 1460, 0).effective(), 1460);
+        assert_eq!(SegmentSize::new(Some(1460), 536, 1460, 12, 88).effective(), 1448);
+        assert_eq!(SegmentSize::new(None, 536, 1460, 0, 88).effective(), 536);
+        assert_eq!(SegmentSize::new(Some(9000), 536, 1460, 0, 88).effective(), 1460);
     }
 
     #[test]
     fn a_tiny_offer_is_not_obeyed_to_the_letter() {
-        assert_eq!(SegmentSize::new(Some(0), 536, 1460, 12).effective(), MIN_MSS - 12);
+        assert_eq!(SegmentSize::new(Some(0), 536, 1460, 12, 88).effective(), 76);
+        assert_eq!(SegmentSize::new(Some(1), 536, 1460, 12, 0).effective(), 36, "never less than this");
     }
 
     #[test]
     fn the_path_only_shrinks() {
-        let mut size = SegmentSize::new(Some(1460), 536, 1460, 0);
+        let mut size = SegmentSize::new(Some(1460), 536, 1460, 0, 88);
         size.on_too_big(1200);
         size.on_too_big(1400);
         assert_eq!(size.effective(), 1200);
         size.on_too_big(0);
-        assert_eq!(size.effective(), MIN_MSS);
+        assert_eq!(size.effective(), MIN_PATH);
     }
 }

@@ -20,7 +20,7 @@ impl Tcb {
     /// A segment for this connection has come, with its payload if it has any.
     pub fn on_segment(&mut self, now: Instant, segment: &Segment, payload: Option<Buf>, fx: &mut Effects) {
         if now.saturating_since(self.heard_at) > self.rto.base() {
-            self.ack.on_idle();
+            self.ack.on_idle(self.config.quick_acks);
         }
         if payload.is_none() && segment.len > 0 {
             // There was no frame to keep it in. The peer learns what is missing.
@@ -122,6 +122,7 @@ impl Tcb {
         self.on_open(now);
         self.ack.force();
         // If there are other controls or text in the segment, then continue at the sixth step.
+        self.on_urgent(s);
         let left = self.take_text(now, s.seq + 1, data, fx);
         self.on_fin(now, s, fx);
         left
@@ -140,6 +141,19 @@ impl Tcb {
         // The window of a SYN is not scaled; as that of an ACK it is (RFC 7323 2.2).
         let window = s.window >> self.agreed.send_scale;
         Segment { seq: s.seq + 1, flags: Flags::ACK, window, ..*s }
+    }
+
+    /// The sixth step.
+    fn on_urgent(&mut self, s: &Segment) {
+        if !s.flags.has(Flags::URG) || !self.state.receives_data() || self.discard {
+            return;
+        }
+        //= spec/rfc9293.txt#section-3.4
+        //# A TCP receiver MUST process the RST and URG fields of all
+        //# incoming segments, even when the receive window is zero (MUST-66).
+        if self.urgent.on_segment(s.seq, s.urgent, self.read_to()) {
+            self.news.urgent = true;
+        }
     }
 
     /// Our SYN has been acknowledged: data may flow.
@@ -216,9 +230,7 @@ impl Tcb {
             return data;
         }
         // Sixth, check the URG bit.
-        if s.flags.has(Flags::URG) && self.state.receives_data() {
-            self.urgent.on_segment(s.seq, s.urgent);
-        }
+        self.on_urgent(s);
         // Seventh, process the segment text.
         if let Some(buf) = data.take() {
             data = self.on_text(now, s, buf, fx);
@@ -372,6 +384,8 @@ impl Tcb {
         //# (5.3) When an ACK is received that acknowledges new data, restart the retransmission timer so that it will
         //# expire after RTO seconds (for the current value of RTO).
         self.timers.cancel(Timer::Retransmit);
+        self.timers.cancel(Timer::User);
+        self.urgent_out.on_ack(ack);
         if self.wants_room && self.send_room() > 0 {
             self.wants_room = false;
             self.news.writable = true;

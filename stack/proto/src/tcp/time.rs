@@ -6,6 +6,7 @@ use super::congestion::CongestionControl;
 use super::keepalive::OnExpiry;
 use super::state::{Event, State};
 use super::timers::Timer;
+use super::trouble::Trouble;
 use crate::time::Instant;
 
 impl Tcb {
@@ -20,6 +21,15 @@ impl Tcb {
 
     /// Time has passed. Says whether the retransmission timer fired.
     pub fn on_time(&mut self, now: Instant) -> bool {
+        if self.timers.take_expired(Timer::User, now) {
+            //= spec/rfc9293.txt#section-3.10.8
+            //# For any state if the user timeout expires, flush all queues,
+            //# signal the user "error: connection aborted due to user timeout"
+            //# in general and for any outstanding calls, delete the TCB, enter
+            //# the CLOSED state, and return.
+            self.end(CloseReason::TimedOut);
+            return false;
+        }
         let mut retransmits = false;
         if self.timers.take_expired(Timer::Retransmit, now) {
             self.on_retransmission_time_out(now);
@@ -30,6 +40,9 @@ impl Tcb {
         }
         if self.timers.take_expired(Timer::Keepalive, now) {
             self.on_keepalive_time_out(now);
+        }
+        if self.timers.take_expired(Timer::Cork, now) {
+            self.uncorked = true;
         }
         if self.timers.take_expired(Timer::Close, now) {
             if self.state == State::TimeWait {
@@ -54,6 +67,7 @@ impl Tcb {
                 return;
             }
             self.rto.on_expiry(now);
+            self.tell_of_r1();
             self.syn_due = true;
             return;
         }
@@ -66,10 +80,28 @@ impl Tcb {
             self.end(CloseReason::TimedOut);
             return;
         }
+        self.tell_of_r1();
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
         self.resend_front = false;
         self.snd.rewind();
+    }
+
+    /// Whether the segment that timed out last has just been sent again as often as R1 says: the way to the peer is in
+    /// doubt.
+    pub fn has_reached_r1(&self) -> bool {
+        self.rto.expiries() == self.config.r1_retransmits
+    }
+
+    //= spec/rfc9293.txt#section-3.8.3
+    //# (e)  TCP implementations SHOULD inform the application of the
+    //# delivery problem (unless such information has been disabled by
+    //# the application; see the "Asynchronous Reports" section
+    //# (Section 3.9.1.8)), when R1 is reached and before R2 (SHLD-9).
+    fn tell_of_r1(&mut self) {
+        if self.has_reached_r1() {
+            self.news.trouble = Some(Trouble::Retransmitting);
+        }
     }
 
     fn on_persist_time_out(&mut self, now: Instant) {
@@ -107,6 +139,7 @@ impl Tcb {
                 if !self.syn_due {
                     self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
                 }
+                self.arm_user(now);
                 return;
             }
             _ => {}
@@ -122,16 +155,28 @@ impl Tcb {
         } else {
             self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
         }
+        self.arm_user(now);
         if let Some(config) = self.config.keepalive {
             //= spec/rfc9293.txt#section-3.8.4
             //# Keep-alive packets MUST only be sent when no sent data is outstanding, and no data or acknowledgment
             //# packets have been received for the connection within an interval (MUST-26).
-            if self.snd.outstanding() > 0 {
+            if self.snd.outstanding() > 0 || self.snd.has_unsent() {
                 self.timers.cancel(Timer::Keepalive);
             } else {
                 let at = self.keepalive.deadline(&config, self.heard_at, now);
                 self.timers.arm_if_idle(Timer::Keepalive, at);
             }
+        }
+    }
+
+    /// The user time-out runs while something waits to be acknowledged, sent or not, and begins anew with progress.
+    pub(super) fn arm_user(&mut self, now: Instant) {
+        let Some(limit) = self.config.user_timeout else { return };
+        let waits = !self.state.is_synchronized() || self.snd.outstanding() > 0 || self.snd.has_unsent();
+        if waits {
+            self.timers.arm_if_idle(Timer::User, now + limit);
+        } else {
+            self.timers.cancel(Timer::User);
         }
     }
 }

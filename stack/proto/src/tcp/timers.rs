@@ -13,19 +13,25 @@ pub enum Timer {
     Persist = 1,
     /// Asking an idle peer whether it is there (RFC 9293 3.8.4).
     Keepalive = 2,
-    /// The end of FIN-WAIT-2 without an application, or of TIME-WAIT.
+    /// The end of lingering after close, of FIN-WAIT-2 without an application, or of TIME-WAIT: the state says which.
     Close = 3,
+    /// The user time-out (RFC 9293 3.10.8).
+    User = 4,
+    /// What is corked goes out.
+    Cork = 5,
 }
+
+const TIMERS: usize = 6;
 
 /// At most one deadline of each kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
-    at: [Instant; 4],
+    at: [Instant; TIMERS],
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { at: [NONE; 4] }
+        Self { at: [NONE; TIMERS] }
     }
 }
 

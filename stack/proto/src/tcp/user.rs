@@ -12,6 +12,7 @@ use super::timers::Timer;
 use super::{News, Tcb};
 use crate::memory::Buf;
 use crate::time::Instant;
+use alloc::sync::Arc;
 
 impl Tcb {
     /// The state.
@@ -120,16 +121,71 @@ impl Tcb {
     /// `n` bytes have been read for good: the window opens, and the peer hears of it at once when that matters.
     pub fn consumed(&mut self, n: u32) {
         self.rcv.on_read(n);
-        self.urgent.on_read(self.rcv.next() - self.rcv.held());
+        self.urgent.on_read(self.read_to());
         if self.state.receives_data() && self.rcv.wants_update(self.size.effective()) {
             self.ack.force();
         }
     }
 
-    /// The urgent mark: the number of bytes from the next unread one to the one behind the urgent data (RFC 6093).
+    /// The number of the first byte that has not been read for good.
+    pub(super) fn read_to(&self) -> Seq {
+        let fin = self.fin_at.is_some_and(|fin| self.rcv.next().after(fin));
+        self.rcv.next() - self.rcv.held() - u32::from(fin)
+    }
+
+    /// The urgent mark: the number of bytes from the next unread one to the one behind the urgent data (RFC 6093);
+    /// they may not have come yet. `None` when nothing that is unread is urgent.
+    //= spec/rfc9293.txt#section-3.8.5
+    //# The TCP implementation MUST (MUST-33)
+    //# provide a way for the application to learn how much urgent data
+    //# remains to be read from the connection, or at least to determine
+    //# whether more urgent data remains to be read [19].
     pub fn urgent_mark(&self) -> Option<u32> {
-        let unread = self.rcv.next() - self.rcv.held();
-        self.urgent.mark().filter(|mark| mark.after(unread)).map(|mark| mark.since(unread))
+        let unread = self.read_to();
+        // Nothing comes behind a FIN, whatever the pointer said.
+        let mark = self.urgent.mark().map(|mark| self.fin_at.map_or(mark, |fin| mark.min(fin)));
+        mark.filter(|mark| mark.after(unread)).map(|mark| mark.since(unread))
+    }
+
+    /// Everything queued so far is urgent: the peer is told at once, even when its window is closed.
+    pub fn mark_urgent(&mut self) {
+        self.urgent_out.mark(self.snd.end());
+        if self.state.is_synchronized() {
+            self.ack.force();
+        }
+    }
+
+    /// Other settings. Those that the handshake agrees on, or that only count at its end, stay as they were: `mss`,
+    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `rto_initial`, and until the
+    /// connection is open the receive buffer.
+    pub fn configure(&mut self, now: Instant, wanted: &TcpConfig) {
+        let old = *self.config;
+        let mut config = TcpConfig {
+            mss: old.mss,
+            min_mss: old.min_mss,
+            window_scaling: old.window_scaling,
+            timestamps: old.timestamps,
+            sack: old.sack,
+            initial_window_segments: old.initial_window_segments,
+            rto_initial: old.rto_initial,
+            ..wanted.clamped()
+        };
+        if !self.state.is_synchronized() {
+            config.recv_buffer = old.recv_buffer;
+            config.recv_buffer_initial = old.recv_buffer_initial;
+        }
+        self.rcv.set_limit(config.recv_buffer);
+        self.recovery.set_threshold(config.duplicate_ack_threshold);
+        self.rto.set_bounds(config.rto_min, config.rto_max);
+        if config.keepalive != old.keepalive {
+            self.timers.cancel(Timer::Keepalive);
+        }
+        if config.user_timeout != old.user_timeout {
+            self.timers.cancel(Timer::User);
+        }
+        self.config = Arc::new(config);
+        self.offer_room();
+        self.arm_timers(now);
     }
 
     /// Nothing more will be sent: a FIN follows what is queued (RFC 9293 3.10.4).

@@ -154,6 +154,8 @@ impl Target {
             Event::Writable(conn) => {
                 let _ = self.endpoint.send_copy(&mut self.frames, conn, &[5; 3000]);
             }
+            Event::Urgent(conn) => assert!(self.endpoint.urgent_mark(conn).is_some()),
+            Event::Trouble { .. } => {}
             Event::PeerClosed(conn) => {
                 if random.chance(0.7) {
                     self.endpoint.close(conn);

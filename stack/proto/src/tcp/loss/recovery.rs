@@ -53,6 +53,11 @@ impl Recovery {
         Self { phase: Phase::Open, duplicates: 0, threshold: threshold.max(1) }
     }
 
+    /// Another threshold.
+    pub fn set_threshold(&mut self, threshold: u8) {
+        self.threshold = threshold.max(1);
+    }
+
     /// A duplicate ACK by RFC 5681 2 came for `una`, when everything before `max` has been sent.
     pub fn on_duplicate(&mut self, una: Seq, max: Seq) -> OnDuplicate {
         self.duplicates = self.duplicates.saturating_add(1);

@@ -6,20 +6,33 @@ use core::time::Duration;
 /// The time-out in force. It lies between its bounds from birth.
 #[derive(Clone, Copy, Debug)]
 pub struct Rto {
-    base: Duration,
-    min: Duration,
-    max: Duration,
+    base: Nanos,
+    min: Nanos,
+    max: Nanos,
+    /// When the oldest unacknowledged segment was sent; meaningful when the timer has fired. R2 counts from here.
+    since: Instant,
     backoff: u8,
-    /// When the oldest unacknowledged segment was first seen to be unanswered: R2 counts from here.
-    since: Option<Instant>,
+}
+
+/// A time-out in half of the bytes of a [`Duration`].
+type Nanos = u64;
+
+fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Rto {
     /// A time-out of `initial` until the first sample, never below `min` nor above `max`.
     pub fn new(initial: Duration, min: Duration, max: Duration) -> Self {
-        let max = max.max(Duration::from_millis(1));
-        let min = min.clamp(Duration::from_millis(1), max);
-        Self { base: initial.clamp(min, max), min, max, backoff: 0, since: None }
+        let max = nanos(max.max(Duration::from_millis(1)));
+        let min = nanos(min.max(Duration::from_millis(1))).min(max);
+        Self { base: nanos(initial).clamp(min, max), min, max, since: Instant::ZERO, backoff: 0 }
+    }
+
+    /// Other bounds, at once in force.
+    pub fn set_bounds(&mut self, min: Duration, max: Duration) {
+        let Self { base, since, backoff, .. } = *self;
+        *self = Self { since, backoff, ..Self::new(Duration::from_nanos(base), min, max) };
     }
 
     /// A new estimate: SRTT + 4 * RTTVAR, once there is one.
@@ -30,14 +43,13 @@ impl Rto {
             //# second.
             //= spec/rfc6298.txt#section-2
             //# (2.5) A maximum value MAY be placed on RTO provided it is at least 60 seconds.
-            self.base = estimate.clamp(self.min, self.max);
+            self.base = nanos(estimate).clamp(self.min, self.max);
         }
     }
 
     /// The peer has acknowledged something new.
     pub fn on_progress(&mut self) {
         self.backoff = 0;
-        self.since = None;
     }
 
     /// The timer fired: back off, and remember since when nothing has come.
@@ -46,25 +58,26 @@ impl Rto {
     //# be used to provide an upper bound to this doubling operation.
     pub fn on_expiry(&mut self, now: Instant) {
         let fired_after = self.current();
-        self.since.get_or_insert(now - fired_after);
+        if self.backoff == 0 {
+            self.since = now - fired_after;
+        }
         self.backoff = self.backoff.saturating_add(1);
     }
 
     /// The SYN had to be sent again and was answered: RFC 6298 5.7 restarts data with at least 3 s.
     pub fn after_lost_syn(&mut self) {
-        self.base = self.base.max(Duration::from_secs(3)).min(self.max);
+        self.base = self.base.max(nanos(Duration::from_secs(3))).min(self.max);
         self.backoff = 0;
-        self.since = None;
     }
 
     /// The time-out with its back-off.
     pub fn current(&self) -> Duration {
-        self.base.saturating_mul(1 << u32::from(self.backoff).min(20)).min(self.max)
+        Duration::from_nanos(self.base.saturating_mul(1 << u32::from(self.backoff).min(20)).min(self.max))
     }
 
     /// The time-out without its back-off.
     pub fn base(&self) -> Duration {
-        self.base
+        Duration::from_nanos(self.base)
     }
 
     /// How often the timer fired without progress.
@@ -74,7 +87,7 @@ impl Rto {
 
     /// How long the peer has been silent, if the timer has fired.
     pub fn silent_for(&self, now: Instant) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| now.saturating_since(since))
+        if self.backoff == 0 { Duration::ZERO } else { now.saturating_since(self.since) }
     }
 }
 

@@ -3,9 +3,8 @@
 use crate::time::Instant;
 use core::time::Duration;
 
-/// Segments at the start of a connection, and after idleness, that are acknowledged at once so that the peer's
-/// congestion window opens quickly. Linux has 16.
-const QUICK: u8 = 16;
+/// No deadline.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// Least time between two answers to empty segments that are not acceptable. Two ends that both see such segments would
 /// otherwise answer each other's answers for ever. Linux has the same (`tcp_invalid_ratelimit`).
@@ -17,18 +16,17 @@ pub struct AckPolicy {
     unacked: u32,
     quick: u8,
     now: bool,
-    deadline: Option<Instant>,
+    deadline: Instant,
     /// Until then empty segments that are not acceptable are not answered.
     quiet_until: Instant,
 }
 
-impl Default for AckPolicy {
-    fn default() -> Self {
-        Self { unacked: 0, quick: QUICK, now: false, deadline: None, quiet_until: Instant::ZERO }
-    }
-}
-
 impl AckPolicy {
+    /// The first `quick` segments are acknowledged at once, so that the peer's congestion window opens quickly.
+    pub fn new(quick: u8) -> Self {
+        Self { unacked: 0, quick, now: false, deadline: NEVER, quiet_until: Instant::ZERO }
+    }
+
     /// `len` bytes came in order.
     pub fn on_data(&mut self, now: Instant, len: u32, mss: u16, delay: Duration) {
         self.unacked += len;
@@ -39,8 +37,8 @@ impl AckPolicy {
         if self.quick > 0 || delay.is_zero() || self.unacked >= 2 * u32::from(mss) {
             self.quick = self.quick.saturating_sub(1);
             self.now = true;
-        } else if self.deadline.is_none() {
-            self.deadline = Some(now + delay.min(Duration::from_millis(499)));
+        } else if self.deadline == NEVER {
+            self.deadline = now + delay.min(Duration::from_millis(499));
         }
     }
 
@@ -64,24 +62,25 @@ impl AckPolicy {
         self.force();
     }
 
-    /// The connection was idle: the peer's congestion window may have shrunk.
-    pub fn on_idle(&mut self) {
-        self.quick = QUICK;
+    /// The connection was idle: the peer's congestion window may have shrunk, so `quick` segments are acknowledged at
+    /// once again.
+    pub fn on_idle(&mut self, quick: u8) {
+        self.quick = self.quick.max(quick);
     }
 
     /// Whether an ACK has to go out now.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.now || self.deadline.is_some_and(|deadline| deadline <= now)
+        self.now || self.deadline <= now
     }
 
     /// When a delayed ACK falls due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        (self.deadline != NEVER).then_some(self.deadline)
     }
 
     /// A segment with ACK was sent.
     pub fn on_sent(&mut self) {
-        *self = Self { unacked: 0, now: false, deadline: None, ..*self };
+        *self = Self { unacked: 0, now: false, deadline: NEVER, ..*self };
     }
 }
 
@@ -92,7 +91,7 @@ mod tests {
     const DELAY: Duration = Duration::from_millis(40);
 
     fn past_the_quick_start() -> AckPolicy {
-        AckPolicy { quick: 0, ..AckPolicy::default() }
+        AckPolicy::new(0)
     }
 
     #[test]
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn answers_to_empty_unacceptable_segments_are_rare_and_to_others_not() {
-        let mut ack = AckPolicy::default();
+        let mut ack = AckPolicy::new(16);
         let mut answers = 0;
         for millis in 1..=1000 {
             ack.on_unacceptable(Instant::from_millis(millis), true);
@@ -139,13 +138,17 @@ mod tests {
 
     #[test]
     fn the_first_segments_are_acknowledged_at_once() {
-        let mut ack = AckPolicy::default();
-        for _ in 0..QUICK {
+        let mut ack = AckPolicy::new(16);
+        for _ in 0..16 {
             ack.on_data(Instant::ZERO, 10, 1460, DELAY);
             assert!(ack.is_due(Instant::ZERO));
             ack.on_sent();
         }
         ack.on_data(Instant::ZERO, 10, 1460, DELAY);
         assert!(!ack.is_due(Instant::ZERO));
+        ack.on_sent();
+        ack.on_idle(1);
+        ack.on_data(Instant::ZERO, 10, 1460, DELAY);
+        assert!(ack.is_due(Instant::ZERO), "and the first after idleness too");
     }
 }

@@ -19,6 +19,11 @@ impl RecvWindow {
         Self { next, edge: next, limit, held: 0, scale: scale.min(MAX_WINDOW_SCALE) }
     }
 
+    /// Another bound. What the peer has been told stays true.
+    pub fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
     /// RCV.NXT: the next sequence number expected.
     pub fn next(&self) -> Seq {
         self.next

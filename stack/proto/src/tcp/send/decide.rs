@@ -21,6 +21,8 @@ pub struct Situation {
     pub mss: u16,
     /// Nagle is off.
     pub nodelay: bool,
+    /// What does not fill a segment is held back.
+    pub cork: bool,
     /// The persist timer fired: something must go, whatever the window.
     pub probe: bool,
 }
@@ -34,6 +36,8 @@ pub enum Decision {
     Part(u16),
     /// The congestion window is full, or Nagle waits for an ACK.
     Wait,
+    /// The application holds it back: it goes when the segment is full, or after a while.
+    Corked,
     /// The peer's window is too small: the persist timer watches over it.
     Closed,
 }
@@ -58,6 +62,9 @@ pub fn decide(s: &Situation) -> Decision {
     //= spec/rfc9293.txt#section-3.7.4
     //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7).
     let small = s.chunk < s.mss && s.last && !s.finished;
+    if small && s.cork {
+        return Decision::Corked;
+    }
     if small && s.in_flight > 0 && !s.nodelay { Decision::Wait } else { Decision::Whole }
 }
 
@@ -83,6 +90,7 @@ mod tests {
             cwnd: 14_600,
             mss: 1460,
             nodelay: false,
+            cork: false,
             probe: false,
         }
     }
@@ -107,6 +115,15 @@ mod tests {
         assert_eq!(decide(&Situation { window: 0, probe: true, ..open() }), Decision::Part(1));
         assert_eq!(decide(&Situation { window: 0, probe: true, chunk: 1, ..open() }), Decision::Whole);
         assert_eq!(decide(&Situation { window: 700, probe: true, ..open() }), Decision::Part(700));
+    }
+
+    #[test]
+    fn a_cork_holds_what_does_not_fill_a_segment_until_the_end() {
+        let small = Situation { chunk: 10, last: true, cork: true, nodelay: true, ..open() };
+        assert_eq!(decide(&small), Decision::Corked);
+        assert_eq!(decide(&Situation { finished: true, ..small }), Decision::Whole);
+        assert_eq!(decide(&Situation { chunk: 1460, ..small }), Decision::Whole);
+        assert_eq!(decide(&Situation { window: 0, ..small }), Decision::Closed, "the window is asked first");
     }
 
     #[test]

@@ -3,4 +3,5 @@
 pub mod decide;
 pub mod persist;
 pub mod queue;
+pub mod urgent;
 pub mod window;

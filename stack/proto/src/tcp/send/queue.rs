@@ -83,6 +83,11 @@ impl SendQueue {
         if self.nxt.after(self.end) { 0 } else { self.end.since(self.nxt) }
     }
 
+    /// The number after the last byte queued.
+    pub fn end(&self) -> Seq {
+        self.end
+    }
+
     /// Whether a FIN follows the data.
     pub fn is_finished(&self) -> bool {
         self.fin

@@ -1,0 +1,6 @@
+//! One connection from the outside, event by event: the test is the peer, or there are two endpoints and a wire that
+//! does what the test says.
+
+mod bench;
+mod timers;
+mod urgent;
