@@ -275,8 +275,9 @@ impl Host {
             | Event::Readable(id)
             | Event::Urgent(id)
             | Event::Writable(id)
-            | Event::PeerClosed(id) => self.by_id.get(id).copied(),
-            Event::Trouble { conn: id, .. } | Event::Closed { conn: id, .. } => self.by_id.get(id).copied(),
+            | Event::PeerClosed(id)
+            | Event::Trouble { conn: id, .. }
+            | Event::Closed { conn: id, .. } => self.by_id.get(id).copied(),
         }
     }
 
