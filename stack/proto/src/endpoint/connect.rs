@@ -79,6 +79,9 @@ impl Endpoint {
     /// The address that a connection by way of `next_hop` has here: `wanted`, if it is ours, or, where it is
     /// unspecified, one of ours on the link of the next hop.
     fn source(&self, wanted: Addr, next_hop: Addr) -> Result<Addr, ConnectError> {
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# The optional "local IP address" parameter MUST be supported to allow the specification of the local IP
+        //# address (MUST-43).
         if !wanted.is_unspecified() {
             return if self.is_ours(wanted) { Ok(wanted) } else { Err(ConnectError::NotOurs(wanted)) };
         }

@@ -19,6 +19,8 @@ impl Isn {
     /// A generator whose numbers depend on `secret`, which must be random and known to nobody else.
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
         Self {
+            //= spec/rfc9293.txt#section-3.4.1
+            //# F() MUST NOT be computable from the outside (MUST-9)
             sequence: PublicHash::new(subkey(secret, "initial sequence number")),
             timestamp: PublicHash::new(subkey(secret, "timestamp offset")),
         }
@@ -28,7 +30,16 @@ impl Isn {
     /// (RFC 6528 3; RFC 9293 3.4.1, MUST-8 and SHLD-1). For one flow it only moves forward, so a new connection does not
     /// land in the numbers of the one before it.
     pub(crate) fn generate(&self, now: Instant, flow: &Flow) -> Seq {
+        //= spec/rfc9293.txt#section-3.4.1
+        //# A TCP implementation MUST use the above type of "clock" for clock-driven selection of initial sequence
+        //# numbers (MUST-8)
         let clock = (now.as_nanos() / STEP_NANOS) as u32;
+        //= spec/rfc9293.txt#section-3.4.1
+        //# where M is the 4 microsecond timer, and F() is a pseudorandom function (PRF) of the connection's
+        //# identifying parameters ("localip, localport, remoteip, remoteport") and a secret key ("secretkey")
+        //# (SHLD-1).
+        //= spec/rfc6528.txt#section-3
+        //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
         Seq(self.sequence.flow(flow) as u32) + clock
     }
 

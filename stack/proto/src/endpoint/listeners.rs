@@ -31,6 +31,9 @@ impl Listeners {
         if local.port == 0 {
             return Err(ListenError::PortZero);
         }
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# Every passive OPEN call either creates a new connection record in LISTEN state, or it returns an error; it
+        //# MUST NOT affect any previously created connection record (MUST-41).
         if self.by_local.contains_key(&local) {
             return Err(ListenError::InUse(local));
         }

@@ -74,6 +74,9 @@ struct Conn {
     next_hop: Addr,
     /// Its Ethernet address, as the neighbour cache had it in this generation.
     mac: Option<(Mac, u32)>,
+    //= spec/rfc9293.txt#section-3.5
+    //# a TCP implementation MUST keep track of whether a connection has reached SYN-RECEIVED state as the result of a
+    //# passive OPEN or an active OPEN (MUST-11).
     listener: Option<ListenerId>,
     /// News taken from the TCB that the application has not been told.
     news: News,
@@ -143,6 +146,9 @@ impl Endpoint {
             unresolved: Ready::new(connections),
             listeners: Listeners::default(),
             half_open: SynQueue::new(config.syn_queue, config.syn_ack_retries, subkey(&secret, "half-open")),
+            //= spec/rfc9293.txt#section-3.6.1
+            //# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum
+            //# Segment Lifetime) (MUST-13).
             time_wait: TimeWait::new(config.time_wait, 2 * config.msl, subkey(&secret, "time-wait")),
             neighbours: Neighbours::new(
                 config.neighbours,
@@ -203,6 +209,10 @@ impl Endpoint {
         if !local.addr.is_unspecified() && !self.is_ours(local.addr) {
             return Err(ListenError::NotOurs(local.addr));
         }
+        //= spec/rfc9293.txt#section-3.9.1.1
+        //# A TCP implementation that supports multiple concurrent connections MUST provide an OPEN call that will
+        //# functionally allow an application to LISTEN on a port while a connection block with the same local port is
+        //# in SYN-SENT or SYN-RECEIVED state (MUST-42).
         self.listeners.add(local, config)
     }
 
@@ -305,6 +315,13 @@ impl Endpoint {
         //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS
         //# of 536 (576 - 40) for IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
         let (headers, default_mss) = if local.is_v4() { (40, 536) } else { (60, 1220) };
+        //= spec/rfc9293.txt#section-3.7.1
+        //# The MSS value to be sent in an MSS Option must be less than or equal to: MMS_R - 20 where MMS_R is the
+        //# maximum size for a transport-layer message that can be received (and reassembled at the IP layer)
+        //# (MUST-67).
+        //= spec/rfc9293.txt#section-3.7.3
+        //# TCP implementations SHOULD use the smallest effective MTU of the interface to calculate the value to
+        //# advertise in the MSS Option (SHLD-6).
         let mss = self.config.mtu.saturating_sub(headers);
         Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss }
     }

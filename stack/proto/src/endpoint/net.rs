@@ -161,6 +161,9 @@ impl Endpoint {
             self.counters.dropped_unhandled += 1;
             return;
         }
+        //= spec/rfc9293.txt#section-3.9.2.2
+        //# TCP implementations MUST act on an ICMP error message passed up from the IP layer, directing it to the
+        //# connection that created the error (MUST-54).
         let Some(id) = self.conns.find(&error.flow) else {
             self.counters.dropped_no_listener += 1;
             return;

@@ -210,6 +210,8 @@ impl Endpoint {
 
 /// Writes the headers in front of a payload that is in place.
 fn emit(frame: &mut [u8], eth: &EthernetHeader, flow: &Flow, segment: &Segment) -> u16 {
+    //= spec/rfc9293.txt#section-3.9.1.1
+    //# TCP implementations MUST use the same local address that was used in those previous segments (MUST-45).
     let ip = IpHeader::new(flow.local.addr, flow.remote.addr);
     let len = wire::emit_tcp(frame, eth, &ip, (flow.local.port, flow.remote.port), segment);
     debug_assert!(len > 0, "the frame is too short for {segment:?}");

@@ -91,12 +91,17 @@ impl Endpoint {
                 starved = true;
                 break;
             };
+            //= spec/rfc9293.txt#section-3.9.1.2
+            //# a TCP implementation SHOULD send a maximum-sized segment whenever possible (SHLD-28)
             let (now, later) = left.split_at(left.len().min(usize::from(mss)));
             memory.bytes_mut(&token)[usize::from(room_for_headers)..][..now.len()].copy_from_slice(now);
             conn.tcb.push(Buf::new(token, room_for_headers, u16::try_from(now.len()).unwrap_or(mss)));
             left = later;
         }
         let taken = wanted - left.len();
+        //= spec/rfc9293.txt#section-3.9.1.2
+        //# If PUSH flags are not implemented, then the sending TCP peer: (1) MUST NOT buffer data indefinitely
+        //# (MUST-60)
         self.refused_if(id, taken < bytes.len(), starved);
         self.ready.push(id.slot() as u32);
         Ok(taken)
@@ -263,6 +268,11 @@ impl Endpoint {
 }
 
 /// Adds to the last chunk what fits in; `None` when there is no chunk to add to.
+//= spec/rfc9293.txt#section-3.9.1.2
+//# The transmitter SHOULD collapse successive bits when it packetizes data, to send the largest possible segment
+//# (SHLD-27).
+//= spec/rfc9293.txt#section-3.9.1.2
+//# the TCP implementation MAY aggregate the data internally without sending it (MAY-16).
 fn append<M: Memory>(memory: &mut M, conn: &mut super::Conn, bytes: &[u8], mss: u16) -> Option<usize> {
     let tail = conn.tcb.open_tail()?;
     let room = usize::from(mss.saturating_sub(tail.len));

@@ -11,6 +11,9 @@ pub fn is_acceptable(segment: &Segment, next: Seq, window: u32) -> bool {
         (0, _) => segment.seq.in_window(next, window),
         // A window of zero takes nothing, but valid ACKs, URGs and RSTs are looked at all the same: the caller drops
         // the text.
+        //= spec/rfc9293.txt#section-3.4
+        //# A TCP receiver MUST process the RST and URG fields of all incoming segments, even when the receive window
+        //# is zero (MUST-66).
         (_, 0) => segment.seq == next,
         (_, _) => segment.seq.in_window(next, window) || (segment.seq + (len - 1)).in_window(next, window),
     }
@@ -20,6 +23,9 @@ pub fn is_acceptable(segment: &Segment, next: Seq, window: u32) -> bool {
 //= spec/rfc5961.txt#section-5.2
 //# The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <=
 //# SND.NXT).
+//= spec/rfc9293.txt#section-3.10.7.4
+//# RFC 5961 [9], Section 5 describes a potential blind data injection attack, and mitigation that implementations MAY
+//# choose to include (MAY-12).
 pub fn is_ack_plausible(ack: Seq, una: Seq, max: Seq, max_window: u32) -> bool {
     ack.at_or_before(max) && ack.at_or_after(una - max_window)
 }

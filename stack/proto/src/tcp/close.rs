@@ -5,6 +5,9 @@ use super::seq::Seq;
 
 /// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+//= spec/rfc9293.txt#section-3.6
+//# If the local TCP connection is closed by the remote side due to a FIN or RST received from the remote side, then
+//# the local application MUST be informed whether it closed normally or was aborted (MUST-12).
 pub enum CloseReason {
     /// Both sides closed.
     Finished,

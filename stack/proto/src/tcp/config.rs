@@ -54,12 +54,17 @@ pub struct TcpConfig {
     pub rto_max: Duration,
     /// How often a SYN or SYN-ACK is sent again before the attempt fails (R2 for SYNs, RFC 9293 3.8.3, at least
     /// 3 minutes by MUST-23). Default 7: 1 + 2 + ... + 64 + 120 s = 247 s.
+    //= spec/rfc9293.txt#section-3.8.3
+    //# R2 for a SYN segment MUST be set large enough to provide retransmission of the segment for at least 3 minutes
+    //# (MUST-23).
     pub syn_retries: u8,
     /// R1 (RFC 9293 3.8.3): after so many retransmissions of the same segment the neighbour on the way is asked whether
     /// it is still there, and the application hears of trouble. 1 to 15, default 3 (SHLD-10).
     pub r1_retransmits: u8,
     /// R2 (RFC 9293 3.8.3): how long data may stay unacknowledged before the connection is given up; a peer that keeps
     /// its window closed and answers is not given up. Default 15 minutes, at least 100 s by SHLD-11.
+    //= spec/rfc9293.txt#section-3.8.3
+    //# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
     pub give_up_after: Duration,
     /// The user time-out (RFC 9293 3.9.1.1, RFC 5482): how long something that was handed over may wait without that
     /// anything new is acknowledged, behind a closed window too, before the connection is given up. At least 1 ms,
@@ -77,6 +82,9 @@ pub struct TcpConfig {
     /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2). Default 3.
     pub duplicate_ack_threshold: u8,
     /// Keepalive (RFC 9293 3.8.4); `None`, the default, is off (MUST-25).
+    //= spec/rfc9293.txt#section-3.8.4
+    //# If keep-alives are included, the application MUST be able to turn them on or off for each TCP connection
+    //# (MUST-24)
     pub keepalive: Option<KeepaliveConfig>,
     /// The Differentiated Services field of what is sent, 0 to 63 (RFC 9293 3.9.1.9, MUST-48). Default 0.
     pub dscp: u8,
@@ -88,6 +96,8 @@ pub struct TcpConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepaliveConfig {
     /// Idle time before the first probe; no less than two hours by default (MUST-28).
+    //= spec/rfc9293.txt#section-3.8.4
+    //# This interval MUST be configurable (MUST-27)
     pub idle: Duration,
     /// Time between probes. Default 75 s.
     pub interval: Duration,
@@ -100,6 +110,8 @@ pub struct KeepaliveConfig {
 
 impl Default for KeepaliveConfig {
     fn default() -> Self {
+        //= spec/rfc9293.txt#section-3.8.4
+        //# MUST default to no less than two hours (MUST-28).
         Self { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), probes: 10, garbage: false }
     }
 }
@@ -125,12 +137,16 @@ impl Default for TcpConfig {
             rto_max: Duration::from_secs(120),
             syn_retries: 7,
             r1_retransmits: 3,
+            //= spec/rfc9293.txt#section-3.8.3
+            //# The value of R2 SHOULD correspond to at least 100 seconds (SHLD-11).
             give_up_after: Duration::from_secs(900),
             user_timeout: None,
             linger: None,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),
             duplicate_ack_threshold: 3,
+            //= spec/rfc9293.txt#section-3.8.4
+            //# they MUST default to off (MUST-25).
             keepalive: None,
             dscp: 0,
             ttl: 64,

@@ -5,6 +5,8 @@ use crate::time::Instant;
 
 /// Counts unanswered probes.
 #[derive(Clone, Copy, Debug, Default)]
+//= spec/rfc9293.txt#section-3.8.4
+//# Implementers MAY include "keep-alives" in their TCP implementations (MAY-5)
 pub struct Keepalive {
     unanswered: u8,
 }

@@ -233,6 +233,8 @@ impl Tcb {
         self.clock = TimestampClock::new(self.clock.offset(), theirs.timestamps.map_or(0, |ts| ts.value), now);
         let option_bytes = if self.agreed.timestamps { 12 } else { 0 };
         let (link, least) = (self.link, self.config.min_mss);
+        //= spec/rfc9293.txt#section-3.7.1
+        //# TCP endpoints MUST implement both sending and receiving the MSS Option (MUST-14).
         self.size = SegmentSize::new(theirs.mss, link.default_mss, link.mss, option_bytes, least);
         self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), self.config.initial_window_segments));
     }

@@ -14,6 +14,11 @@ fn scale_for(limit: u32) -> u8 {
 /// The options of our SYN.
 pub fn offer(config: &TcpConfig, mss: u16, ts_value: u32) -> Options {
     Options {
+        //= spec/rfc9293.txt#section-3.7.1
+        //# TCP endpoints MUST implement both sending and receiving the MSS Option (MUST-14).
+        //= spec/rfc9293.txt#section-3.7.1
+        //# TCP implementations SHOULD send an MSS Option in every SYN segment when its receive MSS differs from the
+        //# default 536 for IPv4 or 1220 for IPv6 (SHLD-5), and MAY send it always (MAY-3).
         mss: Some(mss),
         window_scale: config.window_scaling.then(|| scale_for(config.recv_buffer)),
         sack_permitted: config.sack,

@@ -103,6 +103,9 @@ impl Tcb {
         if frames_left && self.probe_peer {
             return Some(self.send_control(now, &Control::Probe));
         }
+        //= spec/rfc9293.txt#section-3.10.7.4
+        //# if the TCP endpoint is processing a series of queued segments, it MUST process them all before sending any
+        //# ACK segments (MUST-59).
         (frames_left && self.ack.is_due(now)).then(|| self.send_control(now, &Control::Ack))
     }
 
@@ -305,6 +308,9 @@ impl Tcb {
         self.snd.max().min(edge)
     }
 
+    //= spec/rfc9293.txt#section-3.2
+    //# This field may be sent in the initial connection request (i.e., in segments with the SYN control bit set) and
+    //# MUST NOT be sent in other segments (MUST-65).
     fn data_options(&self, now: Instant) -> Options {
         Options { timestamps: self.agreed.timestamps.then(|| self.clock.stamp(now)), ..Options::NONE }
     }

@@ -112,6 +112,8 @@ impl Tcb {
         self.snd_window = SendWindow::from_syn(s.window, s.seq, s.ack, self.agreed.send_scale);
         self.heard_at = now;
         if !acks_our_syn {
+            //= spec/rfc9293.txt#section-3.5
+            //# A TCP implementation MUST support simultaneous open attempts (MUST-10).
             // Simultaneous open: our SYN goes again, with the ACK of theirs.
             self.transition(Event::Syn);
             self.syn_due = true;
@@ -210,6 +212,8 @@ impl Tcb {
             }
             return data;
         }
+        //= spec/rfc9293.txt#section-3.5.3
+        //# TCP implementations SHOULD allow a received RST segment to include data (SHLD-2).
         // Second, check the RST bit.
         if s.flags.has(Flags::RST) {
             self.on_reset(now, s, fx);
@@ -471,6 +475,9 @@ impl Tcb {
                     self.throw_away(fx);
                 }
             }
+            //= spec/rfc9293.txt#section-3.10.7.4
+            //# A TCP implementation MAY send an ACK segment acknowledging RCV.NXT when a valid segment arrives that
+            //# is in the window but not at the left window edge (MAY-13).
             Inserted::Ahead => self.ack.force(),
             Inserted::Duplicate => {
                 fx.dropped = Some(Dropped::Duplicate);
@@ -510,6 +517,9 @@ impl Tcb {
 
     fn enter_time_wait(&mut self, now: Instant) {
         self.timers.clear();
+        //= spec/rfc9293.txt#section-3.6.1
+        //# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum
+        //# Segment Lifetime) (MUST-13).
         self.timers.arm(Timer::Close, now + 2 * self.config.msl);
     }
 

@@ -61,6 +61,9 @@ impl Tcb {
     //# (5.6) Start the retransmission timer, such that it expires after RTO seconds (for the value of RTO after the
     //# doubling operation outlined in 5.5).
     fn on_retransmission_time_out(&mut self, now: Instant) {
+        //= spec/rfc9293.txt#section-3.8.3
+        //# SYN retransmissions MUST be handled in the general way just described for data retransmissions, including
+        //# notification of the application layer.
         if matches!(self.state, State::SynSent | State::SynReceived) {
             if self.rto.expiries() >= self.config.syn_retries {
                 self.end(CloseReason::TimedOut);
@@ -76,6 +79,8 @@ impl Tcb {
         //= spec/rfc9293.txt#section-3.8.3
         //# (c) When the number of transmissions of the same segment reaches a threshold R2 greater than R1, close the
         //# connection.
+        //= spec/rfc9293.txt#section-3.8.3
+        //# The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20):
         if self.rto.silent_for(now) >= self.config.give_up_after {
             self.end(CloseReason::TimedOut);
             return;
@@ -83,6 +88,8 @@ impl Tcb {
         self.tell_of_r1();
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
+        //= spec/rfc9293.txt#section-3.8.6
+        //# SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
         self.resend_front = false;
         self.snd.rewind();
     }
@@ -147,6 +154,11 @@ impl Tcb {
         if self.snd.outstanding() == 0 {
             self.timers.cancel(Timer::Retransmit);
         } else if self.snd_window.size() == 0 {
+            //= spec/rfc9293.txt#section-3.8.6
+            //# SHOULD NOT time out the connection if data beyond the right window edge is not acknowledged (SHLD-17).
+            //= spec/rfc9293.txt#section-3.8.6
+            //# If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (described
+            //# below) (MUST-35).
             // What is out is a probe, or lies behind an edge that the peer took back: probing goes on, and it is
             // the peer's silence that ends it, not the number of time-outs.
             self.timers.cancel(Timer::Retransmit);

@@ -140,6 +140,9 @@ impl Tcb {
     //# provide a way for the application to learn how much urgent data
     //# remains to be read from the connection, or at least to determine
     //# whether more urgent data remains to be read [19].
+    //= spec/rfc9293.txt#section-3.8.5
+    //# The TCP implementation MUST (MUST-33) provide a way for the application to learn how much urgent data remains
+    //# to be read
     pub fn urgent_mark(&self) -> Option<u32> {
         let unread = self.read_to();
         // Nothing comes behind a FIN, whatever the pointer said.
@@ -229,6 +232,9 @@ impl Tcb {
             self.abort(fx);
             return;
         }
+        //= spec/rfc9293.txt#section-3.6.1
+        //# A host MAY implement a "half-duplex" TCP close sequence, so that an application that has called CLOSE
+        //# cannot continue to read data from the connection (MAY-1).
         self.deaf = true;
         self.reassembly.clear_ahead(&mut |token| fx.freed.push(token));
         self.shutdown_write(now);
@@ -293,6 +299,8 @@ impl Tcb {
     /// retransmission time-out decides (RFC 9293 3.9.2.2, MUST-56).
     pub fn on_unreachable(&mut self, quoted: Seq, hard: bool) -> bool {
         let opening = matches!(self.state, State::SynSent | State::SynReceived) && quoted == self.iss;
+        //= spec/rfc9293.txt#section-3.9.2.2
+        //# a TCP implementation MUST NOT abort the connection (MUST-56)
         if opening && hard {
             self.end(CloseReason::Unreachable);
         }

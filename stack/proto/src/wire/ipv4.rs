@@ -43,6 +43,9 @@ impl<'a> View<'a> {
         if verify && checksum::of(whole_header) != 0 {
             return Err(ParseError::BadIpChecksum);
         }
+        //= spec/rfc9293.txt#section-3.9.2
+        //# When received options are passed up to TCP from the IP layer, a TCP implementation MUST ignore options
+        //# that it does not understand (MUST-50).
         let options = whole_header.get(HEADER_LEN..).unwrap_or_default();
         Ok(Self { header, options, payload })
     }

@@ -89,6 +89,8 @@ impl<'a> View<'a> {
             urgent: u16::from_be_bytes([u0, u1]),
             // A view is made of what an IP packet holds, so this never saturates.
             len: u16::try_from(self.payload.len()).unwrap_or(u16::MAX),
+            //= spec/rfc9293.txt#section-3.1
+            //# A TCP implementation MUST be able to receive a TCP Option in any segment (MUST-5).
             options: tcp_option::parse(self.options),
         }
     }

@@ -118,12 +118,16 @@ impl<'a> Iterator for OptionIter<'a> {
     type Item = TcpOption<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        //= spec/rfc9293.txt#section-3.1
+        //# the following options MUST be supported (MUST-4
         let (&kind, rest) = self.rest.split_first()?;
         match kind {
             kind::END_OF_LIST => {
                 self.rest = &[];
                 return Some(TcpOption::EndOfList);
             }
+            //= spec/rfc9293.txt#section-3.2
+            //# receivers MUST be prepared to process options even if they do not begin on a word boundary (MUST-64).
             kind::NOP => {
                 self.rest = rest;
                 return Some(TcpOption::Nop);
@@ -208,6 +212,9 @@ impl<'a> TcpOption<'a> {
             Self::Ao { .. } => kind::AO,
             Self::Experimental { kind, .. } | Self::Unknown { kind, .. } => kind,
         };
+        //= spec/rfc9293.txt#section-3.1
+        //# All TCP Options except End of Option List Option (EOL) and No-Operation (NOP) MUST have length fields,
+        //# including all future options (MUST-68).
         let ([kind_out, len_out], data) = out.split_first_chunk_mut::<2>()?;
         (*kind_out, *len_out) = (kind, u8::try_from(len).ok()?);
         self.emit_data(data)?;
@@ -293,6 +300,8 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
 /// `out` is shorter than that.
 #[inline]
 pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
+    //= spec/rfc9293.txt#section-3.1
+    //# The content of the header beyond the End of Option List Option MUST be header padding of zeros (MUST-69).
     let len = options.wire_len();
     let mut rest = out.get_mut(..len)?;
     if let Some(mss) = options.mss {

@@ -50,6 +50,9 @@ impl CongestionControl for NewReno {
             // RFC 7661 4: a window that is not used is not proven, so it does not grow.
             return;
         }
+        //= spec/rfc9293.txt#section-3.8.2
+        //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance,
+        //# and exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
         if self.cwnd < self.ssthresh {
             self.cwnd = self.cwnd.saturating_add(bytes.min(SLOW_START_LIMIT * self.mss));
             return;

@@ -56,6 +56,9 @@ impl Rto {
     //= spec/rfc6298.txt#section-5
     //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may
     //# be used to provide an upper bound to this doubling operation.
+    //= spec/rfc9293.txt#section-3.8.2
+    //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and
+    //# exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
     pub fn on_expiry(&mut self, now: Instant) {
         let fired_after = self.current();
         if self.backoff == 0 {

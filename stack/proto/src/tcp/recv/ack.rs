@@ -38,6 +38,9 @@ impl AckPolicy {
             self.quick = self.quick.saturating_sub(1);
             self.now = true;
         } else if self.deadline == NEVER {
+            //= spec/rfc9293.txt#section-3.8.6.3
+            //# A TCP endpoint SHOULD implement a delayed ACK (SHLD-18), but an ACK should not be excessively delayed;
+            //# in particular, the delay MUST be less than 0.5 seconds (MUST-40).
             self.deadline = now + delay.min(Duration::from_millis(499));
         }
     }
@@ -79,6 +82,8 @@ impl AckPolicy {
     }
 
     /// A segment with ACK was sent.
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# the processing of received segments MUST be implemented to aggregate ACK segments whenever possible (MUST-58).
     pub fn on_sent(&mut self) {
         *self = Self { unacked: 0, now: false, deadline: NEVER, ..*self };
     }

@@ -88,6 +88,8 @@ impl Reassembly {
         advanced
     }
 
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
     fn insert_ahead(&mut self, mut seq: Seq, mut buf: Buf, limit: usize, freed: &mut impl FnMut(Token)) -> Inserted {
         // Data mostly comes in order, so the place is mostly at the end.
         let at = self.ahead.iter().rposition(|piece| piece.seq.at_or_before(seq)).map_or(0, |before| before + 1);

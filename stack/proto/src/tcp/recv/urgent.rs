@@ -4,6 +4,8 @@ use crate::tcp::seq::Seq;
 
 /// RCV.UP: the number after the last urgent byte.
 #[derive(Clone, Copy, Debug, Default)]
+//= spec/rfc9293.txt#section-3.8.5
+//# TCP implementations MUST still include support for the urgent mechanism (MUST-30).
 pub struct Urgent {
     mark: Option<Seq>,
 }
@@ -16,6 +18,10 @@ impl Urgent {
     //= spec/rfc6093.txt#section-4
     //# "the urgent pointer points to the sequence number of the octet following the urgent data"
     pub fn on_segment(&mut self, seq: Seq, pointer: u16, read: Seq) -> bool {
+        //= spec/rfc9293.txt#section-3.8.5
+        //# A TCP implementation MUST support a sequence of urgent data of any length (MUST-31)
+        //= spec/rfc9293.txt#section-3.8.5
+        //# The urgent pointer MUST point to the sequence number of the octet following the urgent data (MUST-62).
         let mark = seq + u32::from(pointer);
         //= spec/rfc9293.txt#section-3.8.5
         //# A TCP implementation MUST (MUST-32) inform the application layer

@@ -69,6 +69,8 @@ impl RecvWindow {
         //# The suggested SWS avoidance algorithm for the receiver is to keep RCV.NXT+RCV.WND fixed until the
         //# reduction satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )
         let step = (self.limit / 2).min(u32::from(mss)).max(1);
+        //= spec/rfc9293.txt#section-3.8.6.1
+        //# A TCP implementation MAY keep its offered receive window closed indefinitely (MAY-8).
         let window = if allowed - promised >= step { allowed } else { promised };
         let mut field = window >> self.scale;
         if field << self.scale < promised {

@@ -44,6 +44,11 @@ pub enum Decision {
 
 /// Decides on the chunk at SND.NXT.
 pub fn decide(s: &Situation) -> Decision {
+    //= spec/rfc9293.txt#section-3.8.6
+    //# a sending TCP peer MUST be robust against window shrinking, which may cause the "usable window" (see Section
+    //# 3.8.6.2.1) to become negative (MUST-34).
+    //= spec/rfc9293.txt#section-3.8.6
+    //# If this happens, the sender SHOULD NOT send new data (SHLD-15)
     let room = s.window.saturating_sub(s.in_flight);
     let chunk = u32::from(s.chunk);
     if s.probe {
@@ -61,6 +66,8 @@ pub fn decide(s: &Situation) -> Decision {
     }
     //= spec/rfc9293.txt#section-3.7.4
     //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7).
+    //= spec/rfc9293.txt#section-3.7.4
+    //# there MUST be a way for an application to disable the Nagle algorithm on an individual connection (MUST-17).
     let small = s.chunk < s.mss && s.last && !s.finished;
     if small && s.cork {
         return Decision::Corked;

@@ -235,6 +235,11 @@ impl SendQueue {
             }
             left -= len;
             resent |= front.times_sent > 1;
+            //= spec/rfc9293.txt#section-3.8.1
+            //# The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT
+            //# samples (MUST-18).
+            //= spec/rfc6298.txt#section-3
+            //# RTT samples MUST NOT be made using segments that were retransmitted
             acked.sent_at = (!resent).then_some(front.sent_at);
             if let Some(chunk) = self.chunks.pop_front() {
                 freed(chunk.buf.token);

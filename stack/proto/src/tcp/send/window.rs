@@ -6,6 +6,9 @@ use crate::tcp::seq::Seq;
 /// SND.WND with the segment that last set it.
 #[derive(Clone, Copy, Debug)]
 pub struct SendWindow {
+    //= spec/rfc9293.txt#section-3.1
+    //# It is RECOMMENDED that implementations will reserve 32-bit fields for the send and receive window sizes in the
+    //# connection record and do all window computations with 32 bits (REC-1).
     size: u32,
     max: u32,
     wl1: Seq,
@@ -48,6 +51,9 @@ impl SendWindow {
         }
         self.wl1 = seq;
         self.wl2 = ack;
+        //= spec/rfc9293.txt#section-3.1
+        //# The window size MUST be treated as an unsigned number, or else large window sizes will appear like
+        //# negative windows and TCP will not work (MUST-1).
         let size = u32::from(field) << self.scale;
         let changed = size != self.size;
         self.size = size;
