@@ -11,6 +11,7 @@ mod app;
 pub mod checks;
 mod frames;
 mod host;
+pub mod lab;
 mod network;
 pub mod report;
 pub mod runner;
