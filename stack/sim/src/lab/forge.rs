@@ -3,7 +3,7 @@
 use super::{addr, mac};
 use corelane_proto::tcp::segment::{Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
-use corelane_proto::wire::{EthernetHeader, IpHeader, emit_tcp, tcp_header_len};
+use corelane_proto::wire::{EthernetHeader, IpHeader, TcpPacket, emit_tcp, tcp_header_len};
 use corelane_proto::{Flow, Mac, SocketAddr};
 
 /// Who an attacker's frames come from: an Ethernet address that no host has.
@@ -14,7 +14,7 @@ pub const ATTACKER: Mac = Mac([2, 0, 0, 0, 0, 0xee]);
 pub struct Forge {
     src: SocketAddr,
     dst: SocketAddr,
-    dst_mac: Mac,
+    macs: (Mac, Mac),
     segment: Segment,
     payload: Vec<u8>,
 }
@@ -26,7 +26,7 @@ impl Forge {
         Self {
             src,
             dst,
-            dst_mac: mac(to),
+            macs: (ATTACKER, mac(to)),
             segment: Segment { window: 65_535, ..Segment::default() },
             payload: Vec::new(),
         }
@@ -35,6 +35,12 @@ impl Forge {
     /// A segment that seems to come from the peer of the connection that host `to` knows as `flow`.
     pub fn peer_of(to: usize, flow: &Flow) -> Self {
         Self { src: flow.remote, dst: flow.local, ..Self::new(flow.remote, to, flow.local.port) }
+    }
+
+    /// A segment that host `from` has sent to host `to` once comes again, with a payload of zeros.
+    pub fn replay(from: usize, to: usize, old: &TcpPacket) -> Self {
+        let payload = vec![0; usize::from(old.segment.len)];
+        Self { src: old.src, dst: old.dst, macs: (mac(from), mac(to)), segment: old.segment, payload }
     }
 
     /// Its control bits.
@@ -87,7 +93,7 @@ impl Forge {
         let at = tcp_header_len(self.src.addr.is_v4(), false, &segment.options);
         let mut frame = vec![0; at];
         frame.extend_from_slice(&self.payload);
-        let eth = EthernetHeader { dst: self.dst_mac, src: ATTACKER, vlan: None };
+        let eth = EthernetHeader { dst: self.macs.1, src: self.macs.0, vlan: None };
         let ip = IpHeader::new(self.src.addr, self.dst.addr);
         let len = emit_tcp(&mut frame, &eth, &ip, (self.src.port, self.dst.port), &segment);
         frame.truncate(len);

@@ -27,7 +27,7 @@ mod log;
 mod node;
 mod rules;
 
-pub use forge::Forge;
+pub use forge::{ATTACKER, Forge};
 pub use log::Sent;
 pub use node::{Node, Seen};
 pub use rules::{Rule, Verdict};
@@ -87,7 +87,7 @@ pub struct Lab {
     rules: Vec<Rule>,
     log: Log,
     wire: Option<Wire>,
-    listeners: Vec<(usize, ListenerId)>,
+    listeners: Vec<(usize, SocketAddr, ListenerId)>,
     faults: Vec<String>,
     restarts: u8,
     /// Connections of each host that the script has been given as accepted.
@@ -180,7 +180,7 @@ impl Lab {
         set(&mut self.configs[host]);
         self.nodes[host] = self.start(host);
         self.taken[host] = 0;
-        self.listeners.retain(|(at, _)| *at != host);
+        self.listeners.retain(|(at, ..)| *at != host);
         // It may well send what its predecessor could not have sent.
         self.wire = None;
     }
@@ -221,30 +221,35 @@ impl Lab {
     pub fn listen(&mut self, host: usize, port: u16) {
         let tcp = self.tcp;
         for addr in [addr(host), addr6(host)] {
-            let listener = self.nodes[host].endpoint.listen(SocketAddr::new(addr, port), tcp);
-            self.listeners.push((host, listener.expect("the port is free")));
+            let local = SocketAddr::new(addr, port);
+            let listener = self.nodes[host].endpoint.listen(local, tcp);
+            self.listeners.push((host, local, listener.expect("the port is free")));
         }
     }
 
     /// Host `host` listens nowhere any more.
     pub fn unlisten_all(&mut self, host: usize) {
-        let (theirs, others) = self.listeners.drain(..).partition(|(at, _)| *at == host);
-        self.listeners = others;
-        let theirs: Vec<(usize, ListenerId)> = theirs;
-        theirs.into_iter().for_each(|(_, id)| self.nodes[host].endpoint.unlisten(id));
+        let Self { listeners, nodes, .. } = self;
+        listeners.retain(|(at, _, listener)| {
+            if *at == host {
+                nodes[host].endpoint.unlisten(*listener);
+            }
+            *at != host
+        });
     }
 
     /// Opens a connection.
     pub fn connect(&mut self, from: usize, to: usize, port: u16) -> End {
-        self.connect_to(from, addr(from), SocketAddr::new(addr(to), port))
+        self.connect_from(from, SocketAddr::new(addr(from), 0), SocketAddr::new(addr(to), port))
     }
 
     /// Opens a connection over IPv6.
     pub fn connect6(&mut self, from: usize, to: usize, port: u16) -> End {
-        self.connect_to(from, addr6(from), SocketAddr::new(addr6(to), port))
+        self.connect_from(from, SocketAddr::new(addr6(from), 0), SocketAddr::new(addr6(to), port))
     }
 
-    fn connect_to(&mut self, host: usize, local: Addr, remote: SocketAddr) -> End {
+    /// Opens a connection from `local`, whose port is chosen if it is 0.
+    pub fn connect_from(&mut self, host: usize, local: SocketAddr, remote: SocketAddr) -> End {
         self.try_connect(host, local, remote).expect("there is a port and a place")
     }
 
@@ -252,13 +257,31 @@ impl Lab {
     ///
     /// # Errors
     /// Those of [`Endpoint::connect`].
-    pub fn try_connect(&mut self, host: usize, local: Addr, remote: SocketAddr) -> Result<End, ConnectError> {
-        let (now, tcp, node) = (self.now, self.tcp, &mut self.nodes[host]);
-        let id = node.endpoint.connect(now, local, remote, tcp)?;
+    pub fn try_connect(&mut self, host: usize, local: SocketAddr, remote: SocketAddr) -> Result<End, ConnectError> {
+        let (now, tcp) = (self.now, self.tcp);
+        let id = self.nodes[host].endpoint.connect(now, local, remote, tcp)?;
+        Ok(self.opened(host, id))
+    }
+
+    /// The listener of `host` at `port`, over IPv4, opens a connection.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::connect_listener`].
+    pub fn connect_listener(&mut self, host: usize, port: u16, remote: SocketAddr) -> Result<End, ConnectError> {
+        let local = SocketAddr::new(addr(host), port);
+        let at = self.listeners.iter().position(|(at, known, _)| (*at, *known) == (host, local));
+        let (_, _, listener) = self.listeners[at.expect("somebody listens there")];
+        let id = self.nodes[host].endpoint.connect_listener(self.now, listener, remote)?;
+        self.listeners.retain(|(_, _, known)| *known != listener);
+        Ok(self.opened(host, id))
+    }
+
+    fn opened(&mut self, host: usize, id: ConnId) -> End {
+        let node = &mut self.nodes[host];
         let flow = node.endpoint.flow(id).expect("it was just opened");
         let index = node.add(id, flow);
         self.turn(host);
-        Ok(End { host, index })
+        End { host, index }
     }
 
     /// The next connection that `host` has accepted.
@@ -339,7 +362,7 @@ impl Lab {
 
     /// The application of `end` closes.
     pub fn close(&mut self, end: End) {
-        self.call(end, |endpoint, id| endpoint.close(id));
+        self.call(end, Endpoint::close);
     }
 
     /// The application of `end` shuts its sending side.
@@ -349,7 +372,7 @@ impl Lab {
 
     /// The application of `end` aborts.
     pub fn abort(&mut self, end: End) {
-        self.call(end, |endpoint, id| endpoint.abort(id));
+        self.call(end, Endpoint::abort);
     }
 
     /// Lets `time` pass.

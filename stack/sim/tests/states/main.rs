@@ -14,7 +14,6 @@ use std::time::Duration;
 const SYN: Flags = Flags::SYN;
 const ACK: Flags = Flags::ACK;
 const FIN: Flags = Flags::FIN;
-const RST: Flags = Flags::RST;
 
 /// A host whose connections all leave from port 7000.
 fn from_port_7000(_: usize, config: &mut EndpointConfig) {

@@ -1,8 +1,15 @@
 //! Ways into ESTABLISHED, and out of SYN-SENT and SYN-RECEIVED.
 
-use crate::{ACK, RST, SYN, events, from_port_7000};
+use crate::{ACK, SYN, events, from_port_7000};
+use corelane_proto::SocketAddr;
 use corelane_proto::endpoint::CloseReason;
-use corelane_sim::lab::{A, B, Lab, Rule};
+use corelane_sim::lab::{A, B, End, Lab, Rule, addr};
+
+/// Both hosts bind port 7000 and connect to each other: the SYNs cross.
+fn cross(lab: &mut Lab) -> (End, End) {
+    let ends = [A, B].map(|host| SocketAddr::new(addr(host), 7000));
+    (lab.connect_from(A, ends[0], ends[1]), lab.connect_from(B, ends[1], ends[0]))
+}
 
 /// RFC 9293 3.5, figure 6.
 #[test]
@@ -23,9 +30,8 @@ fn basic_three_way_handshake() {
 //# A TCP implementation MUST support simultaneous open attempts (MUST-10).
 #[test]
 fn simultaneous_open() {
-    let mut lab = Lab::with(2, from_port_7000);
-    let a = lab.connect(A, B, 7000);
-    let b = lab.connect(B, A, 7000);
+    let mut lab = Lab::new(2);
+    let (a, b) = cross(&mut lab);
     lab.run_millis(100);
     assert_eq!(lab.states(a), ["SYN-SENT", "SYN-RECEIVED", "ESTABLISHED"]);
     assert_eq!(lab.states(b), ["SYN-SENT", "SYN-RECEIVED", "ESTABLISHED"]);
@@ -95,20 +101,41 @@ fn rst_in_syn_received_returns_a_passive_opener_to_listen() {
 /// The same RST ends an opener that became SYN-RECEIVED by a simultaneous open.
 #[test]
 fn rst_in_syn_received_returns_an_active_opener_to_closed() {
-    let mut lab = Lab::with(2, from_port_7000);
-    let a = lab.connect(A, B, 7000);
-    let b = lab.connect(B, A, 7000);
+    let mut lab = Lab::new(2);
+    let (a, b) = cross(&mut lab);
+    lab.rule(Rule::from(B).with(SYN).lose());
     // B forgets everything before A's answer reaches it.
     lab.run_millis(6);
     assert_eq!(lab.states(a), ["SYN-SENT", "SYN-RECEIVED"]);
     assert_eq!(lab.states(b), ["SYN-SENT", "SYN-RECEIVED"]);
     lab.restart(B, |_| {});
-    lab.rule(Rule::from(B).without(RST).lose());
     lab.run_secs(2);
     assert_eq!(lab.states(a), ["SYN-SENT", "SYN-RECEIVED", "CLOSED"]);
     assert!(matches!(lab.seen(a).reason(), Some(CloseReason::Refused | CloseReason::Reset)));
     assert!(lab.wire().iter().any(|line| line.starts_with("B RST 1")), "{:?}", lab.wire());
     assert_eq!(lab.count(B, "resets_out"), 1);
+    lab.finish();
+}
+
+/// RFC 9293 3.10.1: a listener that opens becomes a connection, from its own port, and is no listener any more.
+#[test]
+fn a_listener_that_connects() {
+    let mut lab = Lab::new(2);
+    lab.listen(A, 5000);
+    lab.listen(B, 80);
+    let a = lab.connect_listener(A, 5000, SocketAddr::new(addr(B), 80)).expect("it can");
+    lab.run_millis(100);
+    let b = lab.accepted(B);
+    assert_eq!(lab.states(a), ["SYN-SENT", "ESTABLISHED"]);
+    assert_eq!(lab.seen(b).flow.remote, SocketAddr::new(addr(A), 5000));
+    assert_eq!(events(&lab, a), ["connected"]);
+    lab.send(b, 1000);
+    lab.run_millis(100);
+    assert_eq!((lab.seen(a).read, lab.seen(a).wrong_at), (1000, None));
+    // Nobody listens there any more.
+    let c = lab.connect(B, A, 5000);
+    lab.run_millis(100);
+    assert_eq!(events(&lab, c), ["refused"]);
     lab.finish();
 }
 
@@ -141,7 +168,8 @@ fn half_open_connection_discovered_by_a_syn() {
     assert_eq!(lab.seen(b).reason(), Some(CloseReason::Reset));
     lab.run_secs(3);
     assert_eq!(lab.states(again).last(), Some(&"ESTABLISHED"));
-    assert!(lab.count(B, "challenge_acks") > 0);
+    assert_eq!(lab.count(B, "dropped_unacceptable"), 1);
+    assert!(lab.wire()[5].starts_with("A RST"), "{:?}", lab.wire());
     lab.finish();
 }
 
@@ -162,9 +190,8 @@ fn half_open_connection_discovered_by_data() {
 /// An application that closes before the handshake is done: the FIN follows the SYN in order, and no byte is lost.
 #[test]
 fn close_in_syn_received_goes_to_fin_wait_1() {
-    let mut lab = Lab::with(2, from_port_7000);
-    let a = lab.connect(A, B, 7000);
-    let b = lab.connect(B, A, 7000);
+    let mut lab = Lab::new(2);
+    let (a, b) = cross(&mut lab);
     lab.run_millis(6);
     assert_eq!(lab.states(a), ["SYN-SENT", "SYN-RECEIVED"]);
     lab.send(a, 10);

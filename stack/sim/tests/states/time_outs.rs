@@ -210,7 +210,7 @@ fn keepalive_does_not_probe_while_data_is_outstanding() {
 //= spec/rfc9293.txt#section-3.8.6.1
 //= type=test
 //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending
-//# TCP endpoint MUST allow the connection to stay open (MUST-37).
+//# TCP peer MUST allow the connection to stay open (MUST-37).
 #[test]
 fn persist_for_an_hour_with_a_peer_that_acknowledges() {
     let mut lab = Lab::new(2);

@@ -35,8 +35,7 @@ fn time_wait_of_2msl_re_acks_and_restarts() {
     lab.take_wire();
     lab.run_secs(50);
     assert_eq!(lab.node(A).endpoint.time_waits(), 1);
-    let again = Forge::new(fin.src, A, fin.dst.port).flags(FIN | ACK).seq(fin.segment.seq).ack(fin.segment.ack);
-    lab.inject(A, &again.options(fin.segment.options).frame());
+    lab.inject(A, &Forge::replay(B, A, &fin).frame());
     lab.run_millis(20);
     assert_eq!(lab.take_wire(), ["X FIN,ACK 101 ack 102", "A ACK 102 ack 102", "B RST 102"]);
     lab.run_secs(58);
@@ -70,10 +69,9 @@ fn assassinate(lab: &mut Lab) {
     let old = lab.sent().iter().find(|sent| sent.from == Some(B) && sent.tcp.segment.len == 100).cloned();
     let old = old.expect("B sent data").tcp;
     lab.take_wire();
-    let forged = Forge::new(old.src, A, old.dst.port).seq(old.segment.seq).ack(old.segment.ack);
-    lab.inject(A, &forged.options(old.segment.options).payload(&[0x55; 100]).frame());
+    lab.inject(A, &Forge::replay(B, A, &old).frame());
     lab.run_millis(50);
-    assert_eq!(lab.take_wire(), ["X ACK 1+100 ack 1", "A ACK 102 ack 102", "B RST 102"]);
+    assert_eq!(lab.take_wire(), ["X PSH,ACK 1+100 ack 1", "A ACK 102 ack 102", "B RST 102"]);
     assert_eq!(lab.node(A).endpoint.time_waits(), 1, "the RST did not end TIME-WAIT");
 }
 
@@ -84,7 +82,7 @@ fn rfc_1337_hazard_1_old_data_is_not_taken_by_a_new_connection() {
     closed_by_a(&mut lab);
     assassinate(&mut lab);
     // The only port is in TIME-WAIT: the two ends can't be used again by A.
-    let refused = lab.try_connect(A, addr(A), SocketAddr::new(addr(B), 80));
+    let refused = lab.try_connect(A, SocketAddr::new(addr(A), 0), SocketAddr::new(addr(B), 80));
     assert_eq!(refused, Err(ConnectError::NoPort(SocketAddr::new(addr(B), 80))));
     lab.run_secs(61);
     let (a, b) = lab.open(A, B, 80);
@@ -112,8 +110,7 @@ fn rfc_1337_hazard_2_an_old_ack_does_not_desynchronize() {
     lab.unlisten_all(B);
     let (b, a) = lab.open(B, A, 7000);
     assert_eq!(lab.seen(a).flow, flow, "the same two ends");
-    let forged = Forge::new(old.src, A, old.dst.port).seq(old.segment.seq).ack(old.segment.ack);
-    lab.inject(A, &forged.options(old.segment.options).frame());
+    lab.inject(A, &Forge::replay(B, A, &old).frame());
     lab.run_millis(100);
     let before = lab.sent().len();
     lab.run_secs(1);
@@ -143,8 +140,7 @@ fn rfc_1337_hazard_3_a_new_connection_does_not_die() {
     lab.run_secs(2);
     let (a, b) = lab.open(A, B, 80);
     lab.take_wire();
-    let forged = Forge::new(old.src, A, old.dst.port).seq(old.segment.seq).ack(old.segment.ack);
-    lab.inject(A, &forged.options(old.segment.options).payload(&[0x55; 100]).frame());
+    lab.inject(A, &Forge::replay(B, A, &old).frame());
     lab.run_millis(100);
     assert!(lab.take_wire().iter().all(|line| !line.contains("RST")));
     lab.send(a, 1000);
