@@ -163,8 +163,12 @@ impl Node {
                 }
                 *conn
             }
-            Event::Closed { conn, .. } => *conn,
-            Event::Connected(id) | Event::Readable(id) | Event::Writable(id) | Event::PeerClosed(id) => *id,
+            Event::Closed { conn, .. } | Event::Trouble { conn, .. } => *conn,
+            Event::Connected(id)
+            | Event::Readable(id)
+            | Event::Writable(id)
+            | Event::PeerClosed(id)
+            | Event::Urgent(id) => *id,
         };
         let Some(index) = self.seen.iter().rposition(|seen| seen.id == id) else { return };
         let seen = &mut self.seen[index];

@@ -28,6 +28,8 @@ fn events(lab: &Lab, end: End) -> Vec<String> {
         Event::Readable(_) => "readable".to_owned(),
         Event::Writable(_) => "writable".to_owned(),
         Event::PeerClosed(_) => "peer closed".to_owned(),
+        Event::Urgent(_) => "urgent".to_owned(),
+        Event::Trouble { trouble, .. } => format!("{trouble:?}").to_lowercase(),
         Event::Closed { reason, .. } => reason.name().to_owned(),
     };
     lab.seen(end).events.iter().map(|(_, event)| name(event)).collect()

@@ -25,7 +25,7 @@ fn syn_sent_times_out() {
     assert_eq!(reason, CloseReason::TimedOut);
     assert!(after >= 3 * MINUTE && after <= 6 * MINUTE, "{after:?}");
     assert_eq!(lab.states(a), ["SYN-SENT", "CLOSED"]);
-    assert_eq!(events(&lab, a), ["timed_out"]);
+    assert_eq!(events(&lab, a), ["retransmitting", "timed_out"]);
     let gaps: Vec<_> = lab.sent().windows(2).map(|pair| pair[1].at.saturating_since(pair[0].at).as_secs()).collect();
     assert_eq!(gaps[..5], [1, 2, 4, 8, 16], "the time-out doubles (RFC 6298 5.5)");
     assert_eq!(lab.count(A, "closed_by_timeout"), 1);
@@ -101,7 +101,7 @@ fn established_gives_up() {
     let (after, reason) = ended(&lab, a, began);
     assert_eq!(reason, CloseReason::TimedOut);
     assert!(after >= Duration::from_secs(100) && after <= 20 * MINUTE, "{after:?}");
-    assert_eq!(events(&lab, a), ["connected", "timed_out"]);
+    assert_eq!(events(&lab, a), ["connected", "retransmitting", "timed_out"]);
     lab.finish();
 }
 
@@ -194,8 +194,12 @@ fn keepalive_gives_up_a_dead_peer() {
 fn keepalive_does_not_probe_while_data_is_outstanding() {
     let mut lab = Lab::new(2);
     lab.listen(B, 80);
-    lab.tcp.keepalive =
-        Some(KeepaliveConfig { idle: Duration::from_secs(5), interval: Duration::from_secs(1), probes: 3 });
+    lab.tcp.keepalive = Some(KeepaliveConfig {
+        idle: Duration::from_secs(5),
+        interval: Duration::from_secs(1),
+        probes: 3,
+        ..KeepaliveConfig::default()
+    });
     let (a, _) = lab.open(A, B, 80);
     lab.silence(A);
     lab.send(a, 1);
