@@ -209,6 +209,14 @@ impl Pair {
     }
 }
 
+//= spec/rfc9293.txt#section-3.6
+//= type=test
+//# If the local TCP connection is closed by the remote side due to a FIN or RST received from the remote side, then
+//# the local application MUST be informed whether it closed normally or was aborted (MUST-12).
+//= spec/rfc9293.txt#section-3.6.1
+//= type=test
+//# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum Segment
+//# Lifetime) (MUST-13).
 #[test]
 fn a_handshake_an_exchange_and_a_close_from_each_side() {
     let mut pair = Pair::new();
@@ -262,6 +270,12 @@ fn a_megabyte_in_each_direction_at_once() {
     pair.check_frames();
 }
 
+//= spec/rfc9293.txt#section-3.8.6.1
+//= type=test
+//# Probing of zero (offered) windows MUST be supported (MUST-36).
+//= spec/rfc9293.txt#section-3.8.6.1
+//= type=test
+//# A TCP implementation MAY keep its offered receive window closed indefinitely (MAY-8).
 #[test]
 fn a_reader_that_does_not_read_closes_the_window_and_opens_it_again() {
     let mut pair = Pair::new();
@@ -315,6 +329,10 @@ fn a_neighbour_that_is_not_there_is_unreachable() {
     pair.check_frames();
 }
 
+//= spec/rfc9293.txt#section-3.6
+//= type=test
+//# If the local TCP connection is closed by the remote side due to a FIN or RST received from the remote side, then
+//# the local application MUST be informed whether it closed normally or was aborted (MUST-12).
 #[test]
 fn an_abort_is_a_reset_for_the_peer() {
     let mut pair = Pair::new();
@@ -348,6 +366,10 @@ fn a_half_closed_connection_still_carries_the_other_way() {
     pair.check_frames();
 }
 
+//= spec/rfc9293.txt#section-3.6.1
+//= type=test
+//# If such a host issues a CLOSE call while received data is still pending in the TCP connection, or if new data is
+//# received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
 #[test]
 fn closing_with_unread_data_resets() {
     let mut pair = Pair::new();
@@ -410,6 +432,15 @@ fn many_connections_open_and_close_without_a_trace() {
     pair.check_frames();
 }
 
+//= spec/rfc9293.txt#section-3.6.1
+//= type=test
+//# it MAY accept a new SYN from the remote TCP endpoint to reopen the connection directly from TIME-WAIT state
+//# (MAY-2)
+//= spec/rfc9293.txt#section-3.6.1
+//= type=test
+//# This algorithm for reducing TIME-WAIT is a Best Current Practice that SHOULD be implemented since Timestamp
+//# Options are commonly used, and using them to reduce TIME-WAIT provides benefits for busy Internet servers
+//# (SHLD-4).
 #[test]
 fn a_port_that_waits_is_taken_again_by_a_newer_connection() {
     let mut pair = Pair::new();
@@ -450,6 +481,12 @@ fn a_port_that_waits_is_taken_again_by_a_newer_connection() {
     pair.check_frames();
 }
 
+//= spec/rfc9293.txt#section-3.8.4
+//= type=test
+//# Implementers MAY include "keep-alives" in their TCP implementations (MAY-5)
+//= spec/rfc9293.txt#section-3.8.4
+//= type=test
+//# This interval MUST be configurable (MUST-27)
 #[test]
 fn keepalive_finds_out_that_a_silent_peer_is_gone_and_leaves_a_live_one_alone() {
     let keepalive =

@@ -64,6 +64,10 @@ mod tests {
         }
     }
 
+    //= spec/rfc9293.txt#section-3.4.1
+    //= type=test
+    //# A TCP implementation MUST use the above type of "clock" for clock-driven selection of initial sequence numbers
+    //# (MUST-8)
     #[test]
     fn one_flow_only_moves_forward_at_250_khz() {
         let isn = Isn::new(&[1; 32]);
@@ -79,6 +83,13 @@ mod tests {
         assert_eq!(last.since(first), 3_000 * 250);
     }
 
+    //= spec/rfc9293.txt#section-3.4.1
+    //= type=test
+    //# where M is the 4 microsecond timer, and F() is a pseudorandom function (PRF) of the connection's identifying
+    //# parameters ("localip, localport, remoteip, remoteport") and a secret key ("secretkey") (SHLD-1).
+    //= spec/rfc6528.txt#section-3
+    //= type=test
+    //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
     #[test]
     fn flows_are_unrelated() {
         // Over 4096 flows each bit is set about half of the time: 2048 +- 5 standard deviations of 32. The same of the
@@ -99,6 +110,9 @@ mod tests {
         }
     }
 
+    //= spec/rfc9293.txt#section-3.4.1
+    //= type=test
+    //# F() MUST NOT be computable from the outside (MUST-9)
     #[test]
     fn another_secret_gives_other_numbers() {
         let (a, b) = (Isn::new(&[1; 32]), Isn::new(&[2; 32]));

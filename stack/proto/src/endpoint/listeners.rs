@@ -72,6 +72,10 @@ mod tests {
     const ANY: Addr = Addr::v4([0; 4]);
     const OURS: Addr = Addr::v4([10, 0, 0, 1]);
 
+    //= spec/rfc9293.txt#section-3.9.1.1
+    //= type=test
+    //# The optional "local IP address" parameter MUST be supported to allow the specification of the local IP address
+    //# (MUST-43).
     #[test]
     fn the_exact_address_goes_before_the_unspecified() {
         let mut listeners = Listeners::default();

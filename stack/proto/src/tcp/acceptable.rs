@@ -39,6 +39,10 @@ mod tests {
         Segment { seq: Seq(seq), len, flags: Flags::ACK, ..Segment::default() }
     }
 
+    //= spec/rfc9293.txt#section-3.4
+    //= type=test
+    //# A TCP receiver MUST process the RST and URG fields of all incoming segments, even when the receive window is
+    //# zero (MUST-66).
     #[test]
     fn the_four_cases() {
         // (seq, len, window) with RCV.NXT = 100
@@ -59,6 +63,14 @@ mod tests {
         assert!(is_acceptable(&segment(u32::MAX - 5, 10), Seq(u32::MAX - 1), 10));
     }
 
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //= type=test
+    //# RFC 5961 [9], Section 5 describes a potential blind data injection attack, and mitigation that implementations
+    //# MAY choose to include (MAY-12).
+    //= spec/rfc5961.txt#section-5.2
+    //= type=test
+    //# The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <=
+    //# SND.NXT).
     #[test]
     fn acks_of_the_future_and_of_the_far_past_are_implausible() {
         let plausible = |ack: u32| is_ack_plausible(Seq(ack), Seq(1000), Seq(2000), 500);

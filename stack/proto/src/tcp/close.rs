@@ -114,6 +114,13 @@ mod tests {
         Segment { seq: Seq(seq), flags, options: Options { timestamps, ..Options::NONE }, ..Segment::default() }
     }
 
+    //= spec/rfc1337.txt#section-3
+    //= type=test
+    //# (F1) Ignore RST segments in TIME-WAIT state.
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //= type=test
+    //# The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and
+    //# restart the 2 MSL timeout.
     #[test]
     fn a_reset_does_not_end_it_and_a_fin_starts_it_anew() {
         assert_eq!(on_time_wait(&segment(100, Flags::RST, None), &OLD), OnTimeWait::Ignore);
@@ -122,6 +129,16 @@ mod tests {
         assert_eq!(on_time_wait(&segment(50, Flags::ACK, Some(8)), &OLD), OnTimeWait::Ack);
     }
 
+    //= spec/rfc9293.txt#section-3.6.1
+    //= type=test
+    //# This algorithm for reducing TIME-WAIT is a Best Current Practice that SHOULD be implemented since Timestamp
+    //# Options are commonly used, and using them to reduce TIME-WAIT provides benefits for busy Internet servers
+    //# (SHLD-4).
+    //= spec/rfc6191.txt#section-2
+    //= type=test
+    //# the timestamp contained in the incoming SYN segment is greater than the last timestamp seen on the previous
+    //# incarnation of the connection (for that direction of the data transfer), honor the connection request
+    //# (creating a connection in the SYN-RECEIVED state).
     #[test]
     fn only_a_newer_syn_opens_it_again() {
         assert_eq!(on_time_wait(&segment(1, Flags::SYN, Some(8)), &OLD), OnTimeWait::Reopen);

@@ -106,6 +106,11 @@ mod tests {
         Segment { seq: Seq(seq), ack: Seq(ack), flags, ..Segment::default() }
     }
 
+    //= spec/rfc9293.txt#section-3.10.7.1
+    //= type=test
+    //# An incoming segment not containing a RST causes a RST to be sent in response. The acknowledgment and sequence
+    //# field values are selected to make the reset sequence acceptable to the TCP endpoint that sent the offending
+    //# segment.
     #[test]
     fn closed_answers_everything_but_an_rst() {
         assert_eq!(reset_for(&segment(5, 9, Flags::RST)), None);
@@ -115,6 +120,12 @@ mod tests {
         assert_eq!((to_syn.seq, to_syn.ack, to_syn.flags), (Seq(0), Seq(6), Flags::RST | Flags::ACK));
     }
 
+    //= spec/rfc9293.txt#section-3.10.7.2
+    //= type=test
+    //# An incoming RST should be ignored.
+    //= spec/rfc9293.txt#section-3.10.7.2
+    //= type=test
+    //# An acceptable reset segment should be formed for any arriving ACK-bearing segment.
     #[test]
     fn listen_opens_on_a_syn_alone() {
         assert_eq!(on_listen(&segment(5, 0, Flags::SYN)), OnListen::Open);

@@ -151,6 +151,13 @@ mod tests {
         assert_eq!(scale_for(u32::MAX), MAX_WINDOW_SCALE);
     }
 
+    //= spec/rfc7323.txt#section-1.3
+    //= type=test
+    //# the Window Scale option will be sent in a <SYN,ACK> segment only if the corresponding option was received in
+    //# the initial <SYN> segment.
+    //= spec/rfc7323.txt#section-3.2
+    //= type=test
+    //# MAY send a TSopt in <SYN,ACK> only if it received a TSopt in the initial <SYN> segment for the connection.
     #[test]
     fn the_answer_holds_only_what_was_offered() {
         let config = TcpConfig::default();
@@ -164,6 +171,14 @@ mod tests {
         );
     }
 
+    //= spec/rfc7323.txt#section-2.3
+    //= type=test
+    //# If a Window Scale option is received with a shift.cnt value larger than 14, the TCP SHOULD log the error but
+    //# MUST use 14 instead of the specified value.
+    //= spec/rfc7323.txt#section-2.2
+    //= type=test
+    //# both sides MUST send Window Scale options in their <SYN> segments to enable window scaling in either
+    //# direction.
     #[test]
     fn a_shift_above_14_is_14_and_one_side_alone_has_none() {
         let ours = offer(&TcpConfig::default(), 1460, 0);
@@ -172,6 +187,14 @@ mod tests {
         assert_eq!(Negotiated::new(&ours, &Options::NONE), Negotiated::default());
     }
 
+    //= spec/rfc7323.txt#section-5.3
+    //= type=test
+    //# R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid (see
+    //# later discussion), and if the RST bit is not set, then treat the arriving segment as not acceptable:
+    //= spec/rfc7323.txt#section-4.3
+    //= type=test
+    //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent then SEG.TSval is copied to TS.Recent; otherwise, it
+    //# is ignored.
     #[test]
     fn paws_refuses_the_past_until_24_idle_days() {
         let mut clock = TimestampClock::new(0, 1000, Instant::ZERO);

@@ -46,6 +46,11 @@ impl SegmentSize {
 mod tests {
     use super::*;
 
+    //= spec/rfc9293.txt#section-3.7.1
+    //= type=test
+    //# The maximum size of a segment that a TCP endpoint really sends, the "effective send MSS", MUST be the smaller
+    //# (MUST-16) of the send MSS (that reflects the available reassembly buffer size at the remote host, the EMTU_R
+    //# [19]) and the largest transmission size permitted by the IP layer (EMTU_S [19]):
     #[test]
     fn the_smallest_bound_counts_and_options_are_taken_off() {
         assert_eq!(SegmentSize::new(Some(1460), 536, 1460, 12, 88).effective(), 1448);

@@ -130,6 +130,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    //= spec/rfc9293.txt#section-3.9.2.3
+    //= type=test
+    //# An incoming SYN with an invalid source address MUST be ignored | either by TCP or by the IP layer [(MUST-63)]
+    //= spec/rfc9293.txt#section-3.9.2.3
+    //= type=test
+    //# A TCP implementation MUST silently discard an incoming SYN segment | that is addressed to a broadcast or
+    //# multicast address [(MUST-57)].
     #[test]
     fn martians_are_told_from_hosts() {
         let host = Addr::v4([10, 0, 0, 1]);

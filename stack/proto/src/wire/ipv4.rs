@@ -178,6 +178,10 @@ mod tests {
         assert!(view.dont_fragment() && !view.is_fragment() && view.options().is_empty());
     }
 
+    //= spec/rfc9293.txt#section-3.9.2
+    //= type=test
+    //# When received options are passed up to TCP from the IP layer, a TCP implementation MUST ignore options that it
+    //# does not understand (MUST-50).
     #[test]
     fn options_are_stepped_over() {
         let packet = packet_with_options();
@@ -185,6 +189,10 @@ mod tests {
         assert_eq!((view.options(), view.payload()), (&[1u8, 1, 1, 0][..], &b"12345678"[..]));
     }
 
+    //= spec/rfc1122.txt#section-3.2.1.2
+    //= type=test
+    //# A host MUST verify the IP header checksum on every received datagram and silently discard every datagram that
+    //# has a bad checksum.
     #[test]
     fn each_wrong_field_has_its_reason() {
         let refuse = |change: &dyn Fn(&mut [u8])| {

@@ -425,6 +425,10 @@ mod tests {
         }
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# TCP implementations MUST be prepared to handle an illegal option length (e.g., zero); a suggested procedure is
+    //# to reset the connection and log the error cause (MUST-7).
     #[test]
     fn an_illegal_length_ends_the_list_but_not_what_came_before() {
         let mss = [2, 4, 5, 0xb4];
@@ -440,6 +444,10 @@ mod tests {
         assert!(!ended.is_malformed());
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming that
+    //# the option has a length field.
     #[test]
     fn a_length_that_the_kind_cannot_have_makes_it_unknown_and_the_rest_counts() {
         for bytes in [
@@ -461,6 +469,13 @@ mod tests {
         }
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# the following options MUST be supported (MUST-4
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# All TCP Options except End of Option List Option (EOL) and No-Operation (NOP) MUST have length fields,
+    //# including all future options (MUST-68).
     #[test]
     fn every_option_comes_back_from_its_bytes() {
         let digest = [9; 16];

@@ -15,6 +15,12 @@ const SECOND: Duration = Duration::from_secs(1);
 //# delivery problem (unless such information has been disabled by
 //# the application; see the "Asynchronous Reports" section
 //# (Section 3.9.1.8)), when R1 is reached and before R2 (SHLD-9).
+//= spec/rfc9293.txt#section-3.8.3
+//= type=test
+//# The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20):
+//= spec/rfc9293.txt#section-3.8.3
+//= type=test
+//# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
 #[test]
 fn the_third_retransmission_is_told_once_and_r2_ends_it() {
     let mut bench = Bench::new(TcpConfig { give_up_after: 100 * SECOND, ..TcpConfig::default() });
@@ -82,6 +88,9 @@ fn a_syn_without_answer_is_told_at_r1_and_given_up_after_three_minutes() {
 //# (b)  When the number of transmissions of the same segment reaches or
 //# exceeds threshold R1, pass negative advice (see Section 3.3.1.4
 //# of [19]) to the IP layer, to trigger dead-gateway diagnosis.
+//= spec/rfc9293.txt#section-3.8.3
+//= type=test
+//# The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20):
 #[test]
 fn at_r1_the_neighbour_is_asked_whether_it_is_there() {
     let mut bench = Bench::without_neighbour();

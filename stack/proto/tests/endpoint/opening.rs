@@ -126,6 +126,10 @@ fn a_listener_that_cannot_connect_goes_on_listening() {
 //= type=test
 //# If the receiver was in SYN-RECEIVED state and had previously been in the LISTEN state, then the receiver returns
 //# to the LISTEN state;
+//= spec/rfc9293.txt#section-3.5
+//= type=test
+//# a TCP implementation MUST keep track of whether a connection has reached SYN-RECEIVED state as the result of a
+//# passive OPEN or an active OPEN (MUST-11).
 #[test]
 fn a_reset_in_syn_received_returns_a_passive_opener_to_listen() {
     let mut bench = Bench::new(config(1));
@@ -154,6 +158,10 @@ fn another_syn_in_syn_received_returns_to_listen() {
     assert_eq!((again.flags, again.ack), (SYN_ACK, Seq(201)));
 }
 
+//= spec/rfc9293.txt#section-3.5
+//= type=test
+//# a TCP implementation MUST keep track of whether a connection has reached SYN-RECEIVED state as the result of a
+//# passive OPEN or an active OPEN (MUST-11).
 #[test]
 fn a_reset_in_syn_received_ends_an_active_opener() {
     let mut bench = Bench::new(config(1));

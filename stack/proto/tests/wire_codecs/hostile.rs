@@ -215,6 +215,10 @@ fn random_bytes_behind_each_ether_type() {
     }
 }
 
+//= spec/rfc9293.txt#section-3.1
+//= type=test
+//# TCP implementations MUST be prepared to handle an illegal option length (e.g., zero); a suggested procedure is to
+//# reset the connection and log the error cause (MUST-7).
 #[test]
 fn illegal_option_lengths_cost_the_options_behind_them_only() {
     let base = tcp(ETH, true, Options { mss: Some(1460), timestamps: Some(Timestamps::default()), ..Options::NONE });

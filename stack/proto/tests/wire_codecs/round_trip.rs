@@ -147,6 +147,9 @@ proptest! {
         check_tcp_round_trip(&frame);
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# The sender MUST generate it (MUST-2)
     #[test]
     fn etherparse_reads_the_same_segment(frame in tcp_frame()) {
         let bytes = frame.bytes();
@@ -161,6 +164,9 @@ proptest! {
         prop_assert_eq!(parse(&bytes, Checksums::VERIFY), alone);
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# the receiver MUST check it (MUST-3).
     #[test]
     fn a_changed_byte_is_noticed(frame in tcp_frame(), at: prop::sample::Index, change in 1u8..) {
         let mut bytes = frame.bytes();

@@ -127,6 +127,14 @@ impl CongestionControl for NewReno {
 mod tests {
     use super::*;
 
+    //= spec/rfc9293.txt#section-3.8.2
+    //= type=test
+    //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and
+    //# exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
+    //= spec/rfc3465.txt#section-2.1
+    //= type=test
+    //# When bytes_acked becomes greater than or equal to the value of the congestion window, bytes_acked is reduced
+    //# by the value of cwnd. Next, cwnd is incremented by a full-sized segment (SMSS).
     #[test]
     fn slow_start_doubles_and_avoidance_adds_a_segment_a_round() {
         let mut reno = NewReno::new(1000, 10);
@@ -147,6 +155,10 @@ mod tests {
         assert_eq!(reno.cwnd(), 10_000);
     }
 
+    //= spec/rfc5681.txt#section-3.1
+    //= type=test
+    //# when a TCP sender detects segment loss using the retransmission timer and the given segment has already been
+    //# retransmitted by way of the retransmission timer at least once, the value of ssthresh is held constant.
     #[test]
     fn a_time_out_leaves_one_segment_and_halves_once() {
         let mut reno = NewReno::new(1000, 10);

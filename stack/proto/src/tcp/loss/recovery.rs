@@ -120,6 +120,17 @@ impl Recovery {
 mod tests {
     use super::*;
 
+    //= spec/rfc5681.txt#section-3.2
+    //= type=test
+    //# The fast retransmit algorithm uses the arrival of 3 duplicate ACKs (as defined in section 2, without any
+    //# intervening ACKs which move SND.UNA) as an indication that a segment has been lost.
+    //= spec/rfc6582.txt#section-3.2
+    //= type=test
+    //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial ACK. In
+    //# this case, retransmit the first unacknowledged segment.
+    //= spec/rfc3042.txt#section-2
+    //= type=test
+    //# the sender can only send two segments beyond the congestion window (cwnd).
     #[test]
     fn the_third_duplicate_enters_and_the_recovery_point_leaves() {
         let mut recovery = Recovery::new(3);
@@ -142,6 +153,9 @@ mod tests {
         assert_eq!(recovery.on_duplicate(Seq(10), Seq(100)), OnDuplicate::LimitedTransmit);
     }
 
+    //= spec/rfc6582.txt#section-3.2
+    //= type=test
+    //# If not, the TCP does not enter fast retransmit and does not reset ssthresh.
     #[test]
     fn after_a_time_out_duplicates_of_what_was_sent_before_mean_nothing() {
         let mut recovery = Recovery::new(3);

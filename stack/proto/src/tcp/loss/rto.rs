@@ -100,6 +100,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    //= spec/rfc9293.txt#section-3.8.2
+    //= type=test
+    //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and
+    //# exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
+    //= spec/rfc6298.txt#section-5
+    //= type=test
+    //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may
+    //# be used to provide an upper bound to this doubling operation.
     #[test]
     fn backs_off_to_its_bound_and_forgets_on_progress() {
         let mut rto = Rto::new(SECOND, Duration::from_millis(200), 60 * SECOND);
@@ -113,6 +121,9 @@ mod tests {
         assert_eq!(rto.current(), SECOND);
     }
 
+    //= spec/rfc6298.txt#section-2
+    //= type=test
+    //# (2.5) A maximum value MAY be placed on RTO provided it is at least 60 seconds.
     #[test]
     fn estimates_stay_within_the_bounds() {
         let mut rto = Rto::new(SECOND, Duration::from_millis(200), 60 * SECOND);

@@ -50,6 +50,18 @@ impl Rtt {
 mod tests {
     use super::*;
 
+    //= spec/rfc9293.txt#section-3.8.1
+    //= type=test
+    //# The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT samples
+    //# (MUST-18).
+    //= spec/rfc6298.txt#section-2
+    //= type=test
+    //# (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2 RTO <- SRTT + max
+    //# (G, K*RTTVAR) where K = 4.
+    //= spec/rfc6298.txt#section-2
+    //= type=test
+    //# (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta *
+    //# |SRTT - R'| SRTT <- (1 - alpha) * SRTT + alpha * R'
     #[test]
     fn the_first_sample_and_the_next() {
         let mut rtt = Rtt::default();

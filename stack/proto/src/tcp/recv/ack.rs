@@ -99,6 +99,11 @@ mod tests {
         AckPolicy::new(0)
     }
 
+    //= spec/rfc9293.txt#section-3.8.6.3
+    //= type=test
+    //# An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data (where
+    //# RMSS is the MSS specified by the TCP endpoint receiving the segments to be acknowledged, or the default value
+    //# if not specified) (SHLD-19).
     #[test]
     fn every_second_full_segment_is_acknowledged_at_once() {
         let mut ack = past_the_quick_start();
@@ -110,6 +115,9 @@ mod tests {
         assert!(!ack.is_due(Instant::ZERO + DELAY));
     }
 
+    //= spec/rfc9293.txt#section-3.8.6.3
+    //= type=test
+    //# A TCP endpoint SHOULD implement a delayed ACK (SHLD-18)
     #[test]
     fn a_single_small_segment_waits_for_the_delay_and_no_longer() {
         let mut ack = past_the_quick_start();
@@ -120,6 +128,9 @@ mod tests {
         assert!(ack.is_due(Instant::from_millis(40)));
     }
 
+    //= spec/rfc9293.txt#section-3.8.6.3
+    //= type=test
+    //# an ACK should not be excessively delayed; in particular, the delay MUST be less than 0.5 seconds (MUST-40).
     #[test]
     fn the_delay_stays_below_half_a_second_whatever_is_asked() {
         let mut ack = past_the_quick_start();

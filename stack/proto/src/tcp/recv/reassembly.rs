@@ -222,6 +222,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::vec::Vec;
 
+    //= spec/rfc9293.txt#section-3.10.7.4
+    //= type=test
+    //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
     #[test]
     fn a_gap_fills_and_everything_behind_it_becomes_ready() {
         let mut freed = Vec::new();

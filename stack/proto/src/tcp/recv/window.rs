@@ -113,6 +113,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    //= spec/rfc9293.txt#section-3.8.6.2.2
+    //= type=test
+    //# A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39).
     #[test]
     fn a_slow_reader_closes_the_window_and_a_read_opens_it() {
         let mut window = RecvWindow::new(Seq(1), 10_000, 0);
@@ -128,6 +131,9 @@ mod tests {
     }
 
     proptest! {
+        //= spec/rfc9293.txt#section-3.8.6
+        //= type=test
+        //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         #[test]
         fn the_right_edge_never_moves_left(
             limit in 1_000u32..4_000_000, scale in 0u8..=14, steps in proptest::collection::vec((0u32..3000, 0u32..3000), 1..50),

@@ -110,6 +110,9 @@ mod tests {
         assert_eq!(decide(&Situation { cwnd: 100, ..open() }), Decision::Whole, "one segment may always go");
     }
 
+    //= spec/rfc9293.txt#section-3.8.6.2.1
+    //= type=test
+    //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
     #[test]
     fn a_small_window_is_not_filled_with_slivers() {
         assert_eq!(decide(&Situation { window: 1000, ..open() }), Decision::Closed);
@@ -117,6 +120,9 @@ mod tests {
         assert_eq!(decide(&Situation { window: 0, ..open() }), Decision::Closed);
     }
 
+    //= spec/rfc9293.txt#section-3.8.6.1
+    //= type=test
+    //# Probing of zero (offered) windows MUST be supported (MUST-36).
     #[test]
     fn a_probe_sends_one_byte_into_a_closed_window() {
         assert_eq!(decide(&Situation { window: 0, probe: true, ..open() }), Decision::Part(1));
@@ -133,6 +139,12 @@ mod tests {
         assert_eq!(decide(&Situation { window: 0, ..small }), Decision::Closed, "the window is asked first");
     }
 
+    //= spec/rfc9293.txt#section-3.7.4
+    //= type=test
+    //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7).
+    //= spec/rfc9293.txt#section-3.7.4
+    //= type=test
+    //# there MUST be a way for an application to disable the Nagle algorithm on an individual connection (MUST-17).
     #[test]
     fn nagle_holds_a_small_last_segment_only_while_data_is_in_flight() {
         let small = Situation { chunk: 10, last: true, ..open() };

@@ -33,6 +33,11 @@ impl Persist {
 mod tests {
     use super::*;
 
+    //= spec/rfc9293.txt#section-3.8.6.1
+    //= type=test
+    //# The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the
+    //# retransmission timeout period (SHLD-29) (Section 3.8.1), and SHOULD increase exponentially the interval
+    //# between successive probes (SHLD-30).
     #[test]
     fn probes_grow_apart_up_to_the_bound() {
         let mut persist = Persist::default();

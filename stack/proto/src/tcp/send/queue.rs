@@ -340,6 +340,13 @@ mod tests {
         assert_eq!(queue.next_chunk().map(|(chunk, last)| (chunk.buf.token.index(), last)), Some((3, true)));
     }
 
+    //= spec/rfc9293.txt#section-3.8.1
+    //= type=test
+    //# The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT samples
+    //# (MUST-18).
+    //= spec/rfc6298.txt#section-3
+    //= type=test
+    //# RTT samples MUST NOT be made using segments that were retransmitted
     #[test]
     fn karn_takes_no_sample_from_a_segment_that_went_twice() {
         let mut queue = queue_of(&[10]);

@@ -85,6 +85,17 @@ mod tests {
         assert_eq!(window.size(), 6000);
     }
 
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# The window size MUST be treated as an unsigned number, or else large window sizes will appear like negative
+    //# windows and TCP will not work (MUST-1).
+    //= spec/rfc9293.txt#section-3.1
+    //= type=test
+    //# It is RECOMMENDED that implementations will reserve 32-bit fields for the send and receive window sizes in the
+    //# connection record and do all window computations with 32 bits (REC-1).
+    //= spec/rfc7323.txt#section-2.2
+    //= type=test
+    //# The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be scaled.
     #[test]
     fn the_scale_is_for_segments_and_not_for_syns() {
         let mut window = SendWindow::from_syn(65_535, Seq(0), Seq(0), 7);
