@@ -78,7 +78,31 @@ impl<'a, S> Core<'a, S> {
         state: S,
     ) -> Result<ConnId, ConnectError> {
         let tcp = self.net.tcp;
+        self.connect_with(local, remote, tcp, state)
+    }
+
+    /// The same with settings of its own.
+    pub fn connect_with(
+        &mut self,
+        local: impl Into<SocketAddr>,
+        remote: impl Into<SocketAddr>,
+        tcp: TcpConfig,
+        state: S,
+    ) -> Result<ConnId, ConnectError> {
         let id = self.net.endpoint.connect(self.now, local.into(), remote.into(), tcp)?;
+        self.states.insert(id, state);
+        Ok(id)
+    }
+
+    /// Turns a listener into a connection to `remote`, from its address and port and with its settings. The listener
+    /// is gone after that; when it fails at once, the listener stays and `state` is dropped.
+    pub fn connect_listener(
+        &mut self,
+        listener: ListenerId,
+        remote: impl Into<SocketAddr>,
+        state: S,
+    ) -> Result<ConnId, ConnectError> {
+        let id = self.net.endpoint.connect_listener(self.now, listener, remote.into())?;
         self.states.insert(id, state);
         Ok(id)
     }
