@@ -175,7 +175,10 @@ impl Tcb {
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.rto.on_progress();
-        self.syn_due = false;
+        if core::mem::take(&mut self.syn_due) {
+            // The SYN-ACK was not sent yet, so nothing has acknowledged the peer's SYN.
+            self.ack.force();
+        }
         self.timers.cancel(Timer::Retransmit);
         self.news.opened = true;
         if self.snd.is_finished() {

@@ -1,6 +1,6 @@
 //! How connections begin: RFC 9293 3.5 and 3.10.1, the rare ways included.
 
-use crate::hosts::{Bench, Pair, addr, at, config, segment};
+use crate::hosts::{Bench, Pair, addr, at, config, frame, segment};
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, ConnectError, EndpointConfig, Event, ListenError};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::Flags;
@@ -45,6 +45,20 @@ fn simultaneous_open() {
     assert!(pair.flags().len() <= 6, "{:?}", pair.flags());
     assert!(pair.a.saw(Event::Connected(a)) && pair.b.saw(Event::Connected(b)));
     exchange_and_close(&mut pair, a, b);
+}
+
+#[test]
+fn a_syn_and_the_syn_ack_behind_it_that_come_together_are_acknowledged() {
+    let mut bench = Bench::new(config(1));
+    let conn = bench.host.endpoint.connect(bench.now, at(1, 1000), at(2, 80), TcpConfig::default()).expect("connect");
+    let ours = bench.sent()[0].seq;
+    let syn = frame(at(2, 80), at(1, 1000), &segment(Seq(100), Seq(0), Flags::SYN, 0));
+    bench.host.receive(bench.now, &syn);
+    // The first is not answered yet, and now a SYN-ACK of ours would say nothing that is not known.
+    let answers = bench.receive(at(2, 80), at(1, 1000), segment(Seq(100), ours + 1, SYN_ACK, 0));
+    let numbers: Vec<_> = answers.iter().map(|answer| (answer.flags, answer.seq, answer.ack)).collect();
+    assert_eq!(numbers, [(Flags::ACK, ours + 1, Seq(101))]);
+    assert_eq!(bench.host.events, [Event::Connected(conn)]);
 }
 
 #[test]
