@@ -15,3 +15,4 @@ mod opening;
 mod resets;
 mod silence;
 mod time_wait;
+mod urgent;
