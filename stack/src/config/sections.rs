@@ -198,7 +198,7 @@ section! {
         /// How often a SYN is sent again before the attempt fails (RFC 9293 3.8.3).
         syn_retries: u8, copy = 7, Rule::Range(0, 20);
         /// How often a SYN-ACK is sent again before a half-open connection is forgotten.
-        syn_ack_retries: u8, copy = 5, Rule::Range(0, 7);
+        syn_ack_retries: u8, copy = 7, Rule::Range(0, 7);
         /// How long data may stay unacknowledged before the connection is given up, seconds (RFC 9293 3.8.3).
         give_up_after_s: u32, copy = 900, Rule::Range(1, 86_400);
         /// Maximum segment lifetime, milliseconds; TIME-WAIT lasts twice as long (RFC 9293 3.4.2).

@@ -1,6 +1,7 @@
 //! What an endpoint is told at start: its addresses and the bounds of its tables.
 
 use crate::addr::{Addr, Mac};
+use crate::tcp::config::TcpConfig;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -36,6 +37,40 @@ impl Cidr {
     }
 }
 
+/// When a listener answers a SYN with a cookie instead of remembering it (RFC 4987 3.6).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum SynCookies {
+    /// Never: when the SYN queue is full, SYNs are dropped.
+    Never,
+    /// When the SYN queue is full. A connection that is opened by a cookie has its segment size rounded down, the
+    /// SYN-ACK goes once only, and without timestamps it has neither window scale nor SACK.
+    #[default]
+    WhenFull,
+    /// Always: nothing is remembered of a SYN. For tests.
+    Always,
+}
+
+/// Settings of one listener. A [`TcpConfig`] alone makes one with the defaults of the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ListenConfig {
+    /// The settings of the connections that come in.
+    pub tcp: TcpConfig,
+    /// The backlog: most connections that are open and that the application has not been told of, as with `listen(2)`.
+    /// When there are as many, SYNs are dropped, and so is the ACK that would open another: its peer, which holds the
+    /// connection for open, gets the SYN-ACK again until there is room or the retries are over. Half-open connections
+    /// do not count; theirs is the SYN queue, which all listeners share. `None`, the default:
+    /// [`EndpointConfig::accept_queue`].
+    pub backlog: Option<usize>,
+    /// When SYNs are answered by cookies. `None`, the default: [`EndpointConfig::syn_cookies`].
+    pub syn_cookies: Option<SynCookies>,
+}
+
+impl From<TcpConfig> for ListenConfig {
+    fn from(tcp: TcpConfig) -> Self {
+        Self { tcp, ..Self::default() }
+    }
+}
+
 /// Settings of one core's endpoint. Every table is sized by them at start and never grows.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
@@ -49,11 +84,16 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
-    /// Most half-open connections of all listeners.
+    /// Most half-open connections of all listeners. 72 bytes each.
     pub syn_queue: usize,
-    /// How often a SYN-ACK is sent again before a half-open connection is forgotten. 0 to 7, default 5.
+    /// How often a SYN-ACK is sent again before a half-open connection is forgotten. 0 to 7, default 7: the last goes
+    /// after 127 s and has 128 s to be answered, where RFC 9293 3.8.3 wants three minutes at least (MUST-23). A flood of
+    /// SYNs holds the queue for as long; that is what cookies are for.
     pub syn_ack_retries: u8,
-    /// Most connections of a listener that are open and that the application has not been told of.
+    /// When a listener answers SYNs by cookies, if it has no setting of its own. Default: when the SYN queue is full.
+    pub syn_cookies: SynCookies,
+    /// Most connections of a listener that are open and that the application has not been told of, if it has no setting
+    /// of its own: see [`ListenConfig::backlog`]. Default 1,024.
     pub accept_queue: usize,
     /// Most connections in TIME-WAIT; the oldest gives way.
     pub time_wait: usize,
@@ -63,8 +103,13 @@ pub struct EndpointConfig {
     pub neighbours: usize,
     /// First and last port of outgoing connections (RFC 6056).
     pub ports: (u16, u16),
-    /// Stateless replies (RST, ICMP) a second; more are dropped and counted.
+    /// Stateless replies of each kind a second: RSTs, answers to ping, answers to ARP, ACKs out of TIME-WAIT. More are
+    /// dropped and counted; none takes from another's. Default 10,000.
     pub replies_per_second: u32,
+    /// About how many challenge ACKs (RFC 5961 7) go in a second for all connections together: each second has another
+    /// limit, from half to one and a half times as many, so that nobody can count on it (CVE-2016-5696). A connection
+    /// sends at most two a second. Default 1,000.
+    pub challenge_acks_per_second: u32,
     /// Verify IPv4 header checksums of what comes in. Off only when the device has done it.
     pub verify_ip_checksum: bool,
     /// Verify TCP and ICMP checksums of what comes in (RFC 9293 MUST-3). Off only when the device has done it.
@@ -82,13 +127,15 @@ impl Default for EndpointConfig {
             gateways: Vec::new(),
             connections: 16_384,
             syn_queue: 4_096,
-            syn_ack_retries: 5,
+            syn_ack_retries: 7,
+            syn_cookies: SynCookies::WhenFull,
             accept_queue: 1_024,
             time_wait: 65_536,
             msl: Duration::from_secs(30),
             neighbours: 1_024,
             ports: (32_768, 60_999),
             replies_per_second: 10_000,
+            challenge_acks_per_second: 1_000,
             verify_ip_checksum: true,
             verify_tcp_checksum: true,
             low_water_frames: 256,

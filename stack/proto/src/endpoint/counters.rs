@@ -60,6 +60,8 @@ counters! {
     resets_out,
     /// Challenge ACKs sent (RFC 5961).
     challenge_acks,
+    /// Challenge ACKs that were not sent because the connection or the endpoint was at its limit.
+    challenge_acks_limited,
     /// ARP packets received for one of our addresses.
     arp_in,
     /// ARP requests and replies sent.
@@ -84,6 +86,12 @@ counters! {
     half_open_expired,
     /// Dropped: the SYN queue was full.
     dropped_syn_queue_full,
+    /// SYN-ACKs sent with a cookie.
+    syn_cookies_sent,
+    /// Connections opened by a cookie that came back.
+    syn_cookies_accepted,
+    /// ACKs to a listener that has sent cookies, without one that is good; answered by RST.
+    syn_cookies_bad,
     /// Dropped: the accept queue was full.
     dropped_accept_queue_full,
     /// Dropped: the connection table was full.

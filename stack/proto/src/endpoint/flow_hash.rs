@@ -54,6 +54,16 @@ impl PublicHash {
         self.0.hash(&bytes[..len])
     }
 
+    /// The hash of `flow` and up to 28 bytes that go with it.
+    pub(crate) fn flow_and(&self, flow: &Flow, more: &[u8]) -> u64 {
+        let (bytes, len) = encode(flow);
+        let mut both = [0; 64];
+        let more = &more[..more.len().min(28)];
+        both[..len].copy_from_slice(&bytes[..len]);
+        both[len..len + more.len()].copy_from_slice(more);
+        self.0.hash(&both[..len + more.len()])
+    }
+
     /// The hash of other bytes.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
         self.0.hash(bytes)
@@ -105,6 +115,8 @@ mod tests {
             hash.flow(&six),
             TableHash::new([2; 16]).flow(&base),
             PublicHash::new([1; 16]).flow(&base),
+            PublicHash::new([1; 16]).flow_and(&base, &[0]),
+            PublicHash::new([1; 16]).flow_and(&base, &[1; 28]),
         ];
         assert_eq!(hash.flow(&base), hash.flow(&flow([10, 0, 0, 1], 5000)));
         let count = hashes.len();

@@ -1,5 +1,6 @@
 //! A token bucket, for what is sent to whoever asks: resets, ICMP, challenge ACKs.
 
+use super::flow_hash::PublicHash;
 use crate::time::Instant;
 
 /// Lets at most `rate` through in a second, after a burst.
@@ -37,10 +38,76 @@ impl Limiter {
     }
 }
 
+/// What is sent to whoever asks, each kind with a limit of its own: who makes us spend one leaves the others alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reply {
+    /// An RST for a segment that has no connection.
+    Reset,
+    /// An answer to ping.
+    Echo,
+    /// An answer to ARP.
+    Arp,
+    /// An ACK out of TIME-WAIT.
+    Ack,
+}
+
+/// One limiter for each kind of reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Replies([Limiter; 4]);
+
+impl Replies {
+    /// `rate` a second of each kind, after a burst.
+    pub(crate) fn new(rate: u32) -> Self {
+        let limiter = Limiter::new(rate, rate.clamp(16, 1000));
+        Self([limiter.clone(), limiter.clone(), limiter.clone(), limiter])
+    }
+
+    /// Takes a token for `reply`, if there is one.
+    pub(crate) fn allow(&mut self, now: Instant, reply: Reply) -> bool {
+        self.0[reply as usize].allow(now)
+    }
+}
+
+/// The limit of challenge ACKs for the whole endpoint: so many a second, but how many exactly nobody can tell.
+///
+/// With a fixed limit somebody off the path can use it up by forged segments of his guesses and count on a connection of
+/// his own what is left, and so learn whether a guess was right (CVE-2016-5696). So each second has a limit of its own,
+/// half to one and a half times the configured, by a keyed hash.
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    limit: u32,
+    hash: PublicHash,
+    second: u64,
+    left: u32,
+}
+
+impl Challenges {
+    /// About `limit` a second; at 0 there are none. `key` is secret.
+    pub(crate) fn new(limit: u32, key: [u8; 16]) -> Self {
+        Self { limit, hash: PublicHash::new(key), second: u64::MAX, left: 0 }
+    }
+
+    /// Takes one of this second, if there is one left.
+    pub(crate) fn allow(&mut self, now: Instant) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            // 0 to `limit`, without bias that matters: the hash has 32 bits more than the limit.
+            let part = (u128::from(self.hash.bytes(&second.to_be_bytes())) * (u128::from(self.limit) + 1)) >> 64;
+            let some = self.limit.div_ceil(2);
+            self.left = if self.limit == 0 { 0 } else { some.saturating_add(part as u32) };
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::vec::Vec;
 
     fn allowed(limiter: &mut Limiter, now: Instant, asked: usize) -> usize {
         (0..asked).filter(|_| limiter.allow(now)).count()
@@ -61,6 +128,31 @@ mod tests {
         assert!(!Limiter::new(0, 5).allow(Instant::from_millis(9)));
         assert!(!Limiter::new(5, 0).allow(Instant::from_millis(9)));
         assert!(Limiter::new(u32::MAX, u32::MAX).allow(Instant::from_nanos(u64::MAX)));
+    }
+
+    #[test]
+    fn one_kind_of_reply_does_not_use_up_another() {
+        let mut replies = Replies::new(16);
+        let now = Instant::from_millis(1);
+        assert_eq!((0..100).filter(|_| replies.allow(now, Reply::Reset)).count(), 16);
+        for other in [Reply::Echo, Reply::Arp, Reply::Ack] {
+            assert!(replies.allow(now, other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_challenges_is_another_each_second() {
+        let mut challenges = Challenges::new(100, [1; 16]);
+        let seconds: Vec<usize> = (0..200)
+            .map(|second| (0..300).filter(|_| challenges.allow(Instant::from_millis(second * 1000 + 5))).count())
+            .collect();
+        assert!(seconds.iter().all(|n| (50..=150).contains(n)), "{seconds:?}");
+        let different: std::collections::BTreeSet<_> = seconds.iter().collect();
+        assert!(different.len() > 50, "{seconds:?}");
+        let mean = seconds.iter().sum::<usize>() / seconds.len();
+        assert!((90..=110).contains(&mean), "{mean}");
+        assert!(!Challenges::new(0, [1; 16]).allow(Instant::ZERO));
+        assert!(Challenges::new(u32::MAX, [1; 16]).allow(Instant::ZERO));
     }
 
     proptest! {

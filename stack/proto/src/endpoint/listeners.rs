@@ -1,5 +1,6 @@
 //! Who listens where. What LISTEN answers is `tcp/open.rs`'s to say.
 
+use super::config::{EndpointConfig, ListenConfig, SynCookies};
 use super::event::{ListenError, ListenerId};
 use crate::addr::{Addr, SocketAddr};
 use crate::tcp::config::TcpConfig;
@@ -12,7 +13,26 @@ use alloc::vec::Vec;
 pub(super) struct Listener {
     pub(super) local: SocketAddr,
     pub(super) config: Arc<TcpConfig>,
+    pub(super) backlog: usize,
+    pub(super) syn_cookies: SynCookies,
     pub(super) untold: usize,
+}
+
+impl Listener {
+    fn new(local: SocketAddr, config: &ListenConfig, defaults: &EndpointConfig) -> Self {
+        Self {
+            local,
+            config: Arc::new(config.tcp.clamped()),
+            backlog: config.backlog.unwrap_or(defaults.accept_queue),
+            syn_cookies: config.syn_cookies.unwrap_or(defaults.syn_cookies),
+            untold: 0,
+        }
+    }
+
+    /// Whether its application has as many connections to take as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.untold >= self.backlog
+    }
 }
 
 /// All listeners. An id is never used again.
@@ -27,7 +47,12 @@ impl Listeners {
     ///
     /// # Errors
     /// Port 0, or a listener at the same place.
-    pub(super) fn add(&mut self, local: SocketAddr, config: TcpConfig) -> Result<ListenerId, ListenError> {
+    pub(super) fn add(
+        &mut self,
+        local: SocketAddr,
+        config: &ListenConfig,
+        defaults: &EndpointConfig,
+    ) -> Result<ListenerId, ListenError> {
         if local.port == 0 {
             return Err(ListenError::PortZero);
         }
@@ -38,7 +63,7 @@ impl Listeners {
             return Err(ListenError::InUse(local));
         }
         let id = ListenerId(u32::try_from(self.by_id.len()).unwrap_or(u32::MAX));
-        self.by_id.push(Some(Listener { local, config: Arc::new(config.clamped()), untold: 0 }));
+        self.by_id.push(Some(Listener::new(local, config, defaults)));
         self.by_local.insert(local, id);
         Ok(id)
     }
@@ -72,6 +97,10 @@ mod tests {
     const ANY: Addr = Addr::v4([0; 4]);
     const OURS: Addr = Addr::v4([10, 0, 0, 1]);
 
+    fn add(listeners: &mut Listeners, local: SocketAddr) -> Result<ListenerId, ListenError> {
+        listeners.add(local, &ListenConfig::default(), &EndpointConfig::default())
+    }
+
     //= spec/rfc9293.txt#section-3.9.1.1
     //= type=test
     //# The optional "local IP address" parameter MUST be supported to allow the specification of the local IP address
@@ -79,8 +108,8 @@ mod tests {
     #[test]
     fn the_exact_address_goes_before_the_unspecified() {
         let mut listeners = Listeners::default();
-        let any = listeners.add(SocketAddr::new(ANY, 80), TcpConfig::default()).unwrap();
-        let exact = listeners.add(SocketAddr::new(OURS, 80), TcpConfig::default()).unwrap();
+        let any = add(&mut listeners, SocketAddr::new(ANY, 80)).unwrap();
+        let exact = add(&mut listeners, SocketAddr::new(OURS, 80)).unwrap();
         assert_eq!(listeners.find(SocketAddr::new(OURS, 80)), Some(exact));
         assert_eq!(listeners.find(SocketAddr::new(Addr::v4([10, 0, 0, 2]), 80)), Some(any));
         assert_eq!(listeners.find(SocketAddr::new(Addr::v6([1; 16]), 80)), None, "each family has its own");
@@ -93,10 +122,10 @@ mod tests {
     fn port_zero_and_a_second_listener_are_refused() {
         let mut listeners = Listeners::default();
         let local = SocketAddr::new(ANY, 80);
-        assert_eq!(listeners.add(SocketAddr::new(ANY, 0), TcpConfig::default()), Err(ListenError::PortZero));
-        let id = listeners.add(local, TcpConfig::default()).unwrap();
-        assert_eq!(listeners.add(local, TcpConfig::default()), Err(ListenError::InUse(local)));
+        assert_eq!(add(&mut listeners, SocketAddr::new(ANY, 0)), Err(ListenError::PortZero));
+        let id = add(&mut listeners, local).unwrap();
+        assert_eq!(add(&mut listeners, local), Err(ListenError::InUse(local)));
         listeners.remove(id);
-        assert!(listeners.add(local, TcpConfig::default()).is_ok_and(|new| new != id));
+        assert!(add(&mut listeners, local).is_ok_and(|new| new != id));
     }
 }

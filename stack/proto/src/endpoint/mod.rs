@@ -9,6 +9,7 @@
 mod chains;
 pub mod config;
 mod connect;
+mod cookies;
 pub mod counters;
 pub mod event;
 mod events;
@@ -19,6 +20,7 @@ pub(crate) mod list;
 mod listeners;
 pub(crate) mod neighbours;
 mod net;
+mod passive;
 pub(crate) mod ports;
 pub(crate) mod ready;
 mod receive;
@@ -30,7 +32,7 @@ mod transmit;
 mod user;
 pub(crate) mod wheel;
 
-pub use config::{Cidr, EndpointConfig};
+pub use config::{Cidr, EndpointConfig, ListenConfig, SynCookies};
 pub use counters::Counters;
 pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
@@ -47,10 +49,11 @@ use crate::tcp::{Link, News, Tcb};
 use crate::time::Instant;
 use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
+use cookies::Cookies;
 use core::time::Duration;
 use flow_hash::subkey;
 use isn::Isn;
-use limiter::Limiter;
+use limiter::{Challenges, Replies};
 use listeners::Listeners;
 use neighbours::Neighbours;
 use ports::Ports;
@@ -123,7 +126,9 @@ pub struct Endpoint {
     neighbours: Neighbours,
     isn: Isn,
     ports: Ports,
-    replies: Limiter,
+    cookies: Cookies,
+    replies: Replies,
+    challenges: Challenges,
     outbox: VecDeque<Outgoing>,
     fx: Effects,
 }
@@ -157,11 +162,20 @@ impl Endpoint {
             ),
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
-            replies: Limiter::new(config.replies_per_second, config.replies_per_second.clamp(16, 1000)),
+            cookies: Cookies::new(subkey(&secret, "cookies")),
+            replies: Replies::new(config.replies_per_second),
+            challenges: Challenges::new(config.challenge_acks_per_second, subkey(&secret, "challenges")),
             outbox: VecDeque::with_capacity(OUTBOX),
             fx: Effects::default(),
             config,
         }
+    }
+
+    /// Makes what the peers hand back to us, as SYN cookies, with another secret from now on. What was made with the one
+    /// before is taken until the next change. It is worth doing every few hours, for a secret that is used for ever can
+    /// be guessed for ever. `secret` must be random.
+    pub fn change_secret(&mut self, secret: [u8; 32]) {
+        self.cookies.change_key(subkey(&secret, "cookies"));
     }
 
     /// The settings.
@@ -201,11 +215,13 @@ impl Endpoint {
         self.conns.iter().map(|(id, flow, _)| (id, flow))
     }
 
-    /// Accepts connections to `local`, which may be the unspecified address, with `config`.
+    /// Accepts connections to `local`, which may be the unspecified address, with `config`: a [`ListenConfig`], or a
+    /// [`TcpConfig`] with the defaults of this endpoint. Connections that another listener had there, or that wait in
+    /// TIME-WAIT, are no hindrance.
     ///
     /// # Errors
     /// Port 0, an address that is not ours, or a listener at the same place.
-    pub fn listen(&mut self, local: SocketAddr, config: TcpConfig) -> Result<ListenerId, ListenError> {
+    pub fn listen(&mut self, local: SocketAddr, config: impl Into<ListenConfig>) -> Result<ListenerId, ListenError> {
         if !local.addr.is_unspecified() && !self.is_ours(local.addr) {
             return Err(ListenError::NotOurs(local.addr));
         }
@@ -213,7 +229,7 @@ impl Endpoint {
         //# A TCP implementation that supports multiple concurrent connections MUST provide an OPEN call that will
         //# functionally allow an application to LISTEN on a port while a connection block with the same local port is
         //# in SYN-SENT or SYN-RECEIVED state (MUST-42).
-        self.listeners.add(local, config)
+        self.listeners.add(local, &config.into(), &self.config)
     }
 
     /// Accepts no more connections there. Those that are open stay; those that are half-open are forgotten, and what

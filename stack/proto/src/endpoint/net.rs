@@ -1,5 +1,6 @@
 //! Our addresses, the way to others, ARP and ICMP.
 
+use super::limiter::Reply;
 use super::neighbours::{NeighbourAction, Resolution};
 use super::{ConnId, Endpoint, Outgoing};
 use crate::addr::{Addr, Mac};
@@ -120,7 +121,7 @@ impl Endpoint {
             return;
         }
         self.counters.arp_in += 1;
-        if arp.operation == Operation::Request && self.may_reply() {
+        if arp.operation == Operation::Request && self.may_reply(Reply::Arp) {
             let (target, target_mac) = (arp.sender, Some(arp.sender_mac));
             self.post(Outgoing::Arp { operation: Operation::Reply, target, target_mac, source: arp.target });
         }
@@ -129,7 +130,7 @@ impl Endpoint {
     /// ICMP: an echo request for us is answered in its own frame, an error goes to its connection.
     pub(super) fn on_icmp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Mac, icmp: &IcmpPacket) {
         match &icmp.message {
-            IcmpMessage::EchoRequest(echo) if self.is_ours(icmp.dst) && self.may_reply() => {
+            IcmpMessage::EchoRequest(echo) if self.is_ours(icmp.dst) && self.may_reply(Reply::Echo) => {
                 let eth = EthernetHeader { dst: from, src: self.config.mac, vlan: None };
                 let ip = IpHeader { tos: icmp.tos, ..IpHeader::new(icmp.dst, icmp.src) };
                 let len = wire::icmp::emit_echo_reply(memory.bytes_mut(&frame.token), &eth, &ip, echo);
@@ -191,8 +192,8 @@ impl Endpoint {
     }
 
     /// Whether a stateless reply may go; too many a second would make us a reflector.
-    pub(super) fn may_reply(&mut self) -> bool {
-        let allowed = self.replies.allow(self.now);
+    pub(super) fn may_reply(&mut self, reply: Reply) -> bool {
+        let allowed = self.replies.allow(self.now, reply);
         if !allowed {
             self.counters.replies_limited += 1;
         }

@@ -52,6 +52,26 @@ pub(crate) struct HalfOpen {
     pub(crate) retransmits: u8,
 }
 
+#[cfg(test)]
+impl HalfOpen {
+    /// One that has agreed on nothing.
+    pub(crate) fn none(flow: Flow) -> Self {
+        Self {
+            flow,
+            irs: Seq(0),
+            iss: Seq(0),
+            peer_mss: 536,
+            peer_wscale: None,
+            our_wscale: None,
+            sack: false,
+            timestamps: false,
+            ecn: false,
+            peer_tsval: 0,
+            retransmits: 0,
+        }
+    }
+}
+
 /// No window scale, where a scale is 0 to 14.
 const NO_SCALE: u8 = 15;
 
@@ -179,7 +199,6 @@ impl SynQueue {
     }
 
     /// Whether no more can be taken.
-    #[cfg(test)]
     pub(crate) fn is_full(&self) -> bool {
         self.entries.is_empty(FREE)
     }

@@ -296,7 +296,7 @@ impl Tcb {
     //= spec/rfc9293.txt#section-3.10.7.4
     //# TCP endpoints MUST send an acknowledgment (challenge ACK): <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
     fn challenge(&mut self, now: Instant, fx: &mut Effects) {
-        fx.reply = Some(self.pure_ack(now));
+        fx.reply = self.ack.may_challenge(now).then(|| self.pure_ack(now));
         fx.challenge = true;
     }
 

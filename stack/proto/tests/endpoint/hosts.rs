@@ -107,10 +107,15 @@ impl Host {
 
     /// A frame comes in.
     pub(crate) fn receive(&mut self, now: Instant, frame: &[u8]) {
+        self.receive_silently(now, frame);
+        self.take_events();
+    }
+
+    /// A frame comes in, and the application does not look at what it brings.
+    pub(crate) fn receive_silently(&mut self, now: Instant, frame: &[u8]) {
         let token = self.frames.alloc().expect("a frame");
         self.frames.bytes_mut(&token)[..frame.len()].copy_from_slice(frame);
         self.endpoint.receive(now, &mut self.frames, Buf::new(token, 0, frame.len() as u16));
-        self.take_events();
     }
 
     fn take_events(&mut self) {
@@ -298,8 +303,13 @@ impl Bench {
 
 /// A frame with `segment`, its payload all `x`, for host 1.
 pub(crate) fn frame(from: SocketAddr, to: SocketAddr, segment: &Segment) -> Vec<u8> {
+    frame_to(1, from, to, segment)
+}
+
+/// A frame with `segment`, its payload all `x`, for the Ethernet address of host `n`.
+pub(crate) fn frame_to(n: u8, from: SocketAddr, to: SocketAddr, segment: &Segment) -> Vec<u8> {
     let mut frame = vec![b'x'; tcp_header_len(true, false, &segment.options) + usize::from(segment.len)];
-    let eth = EthernetHeader { dst: mac(1), src: mac(2), vlan: None };
+    let eth = EthernetHeader { dst: mac(n), src: mac(from.addr.octets()[15]), vlan: None };
     let ip = IpHeader::new(from.addr, to.addr);
     let len = emit_tcp(&mut frame, &eth, &ip, (from.port, to.port), segment);
     frame.truncate(len);

@@ -1,4 +1,5 @@
 //! What an endpoint does around its connections: opening, listening, TIME-WAIT, ICMP.
 
 mod hosts;
+mod listening;
 mod opening;

@@ -17,7 +17,7 @@ pub struct AckPolicy {
     quick: u8,
     now: bool,
     deadline: Instant,
-    /// Until then empty segments that are not acceptable are not answered.
+    /// Until then empty segments that are not acceptable are not answered, and nothing is challenged.
     quiet_until: Instant,
 }
 
@@ -63,6 +63,15 @@ impl AckPolicy {
             self.quiet_until = now + BETWEEN_ANSWERS;
         }
         self.force();
+    }
+
+    /// Whether a challenge ACK may go (RFC 5961 7): now and then too.
+    pub fn may_challenge(&mut self, now: Instant) -> bool {
+        let may = now >= self.quiet_until;
+        if may {
+            self.quiet_until = now + BETWEEN_ANSWERS;
+        }
+        may
     }
 
     /// The connection was idle: the peer's congestion window may have shrunk, so `quick` segments are acknowledged at
@@ -131,6 +140,13 @@ mod tests {
     //= spec/rfc9293.txt#section-3.8.6.3
     //= type=test
     //# an ACK should not be excessively delayed; in particular, the delay MUST be less than 0.5 seconds (MUST-40).
+    #[test]
+    fn challenges_go_now_and_then() {
+        let mut ack = AckPolicy::new(16);
+        let sent = (0..5000).filter(|n| ack.may_challenge(Instant::from_millis(*n))).count();
+        assert_eq!(sent, 10, "10 in 5 seconds, as RFC 5961 7 has it");
+    }
+
     #[test]
     fn the_delay_stays_below_half_a_second_whatever_is_asked() {
         let mut ack = past_the_quick_start();

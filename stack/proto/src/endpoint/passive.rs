@@ -1,0 +1,262 @@
+//! Connections that come in: LISTEN, SYN-RECEIVED and the way to an open connection. What the answers are is
+//! `tcp/open.rs`'s to say.
+
+use super::config::SynCookies;
+use super::cookies::{read_stamp, stamp};
+use super::syn_queue::HalfOpen;
+use super::{Conn, ConnId, Endpoint, ListenerId, Outgoing};
+use crate::addr::{Flow, Mac};
+use crate::tcp::acceptable::is_acceptable;
+use crate::tcp::config::TcpConfig;
+use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen};
+use crate::tcp::options::{answer, ts_value};
+use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
+use crate::tcp::seq::Seq;
+use crate::tcp::{Handshake, Tcb};
+use alloc::sync::Arc;
+
+impl Endpoint {
+    /// LISTEN's answer; the connection if the segment brings back a cookie. If the flow comes out of TIME-WAIT,
+    /// `predecessor` is the last number that was used in it.
+    pub(super) fn on_listen(
+        &mut self,
+        listener: ListenerId,
+        flow: Flow,
+        segment: &Segment,
+        from: Mac,
+        predecessor: Option<Seq>,
+    ) -> Option<ConnId> {
+        match on_listen(segment) {
+            OnListen::Ignore => self.counters.dropped_by_state += 1,
+            OnListen::Open => self.on_syn(listener, flow, segment, from, predecessor),
+            OnListen::Reset => match self.half_open_by_cookie(listener, flow, segment) {
+                Some(half_open) => return self.open_by_cookie(&half_open, listener),
+                None => self.reset(flow, segment, from),
+            },
+        }
+        None
+    }
+
+    /// A connection request.
+    fn on_syn(&mut self, id: ListenerId, flow: Flow, segment: &Segment, from: Mac, predecessor: Option<Seq>) {
+        let Some(listener) = self.listeners.get(id) else { return };
+        if listener.is_full() {
+            // It could not be opened; the peer asks again.
+            self.counters.dropped_accept_queue_full += 1;
+            return;
+        }
+        let is_full = self.half_open.is_full();
+        let with_cookie = match listener.syn_cookies {
+            SynCookies::Never => false,
+            SynCookies::WhenFull => is_full,
+            SynCookies::Always => true,
+        };
+        let config = Arc::clone(&listener.config);
+        let half_open = self.half_open(&config, flow, segment, predecessor);
+        // A cookie is a number that nobody chose; a successor of TIME-WAIT needs one that is greater than the last.
+        if with_cookie && predecessor.is_none() {
+            self.send_cookie(&config, half_open, from);
+        } else if self.half_open.insert(self.now, &half_open).is_ok() {
+            self.time_wait.remove(&flow);
+            self.send_syn_ack(&half_open, Some(from));
+        } else {
+            self.counters.dropped_syn_queue_full += 1;
+        }
+    }
+
+    /// What there is to remember of a SYN.
+    fn half_open(&self, config: &TcpConfig, flow: Flow, segment: &Segment, predecessor: Option<Seq>) -> HalfOpen {
+        let link = self.link(flow.local.addr, config);
+        let theirs = &segment.options;
+        let ours = answer(config, link.mss, 0, theirs);
+        let iss = self.isn.generate(self.now, &flow);
+        HalfOpen {
+            flow,
+            irs: segment.seq,
+            //= spec/rfc9293.txt#section-3.6.1
+            //# (1) assigns its initial sequence number for the new connection to be larger than the largest
+            //# sequence number it used on the previous connection incarnation
+            iss: predecessor.map_or(iss, |last| iss.max(last + 1)),
+            peer_mss: theirs.mss.unwrap_or(link.default_mss),
+            peer_wscale: theirs.window_scale.filter(|_| ours.window_scale.is_some()),
+            our_wscale: ours.window_scale,
+            sack: ours.sack_permitted,
+            timestamps: ours.timestamps.is_some(),
+            ecn: false,
+            peer_tsval: theirs.timestamps.map_or(0, |ts| ts.value),
+            retransmits: 0,
+        }
+    }
+
+    /// Answers a SYN without remembering it.
+    //= spec/rfc4987.txt#section-3.6
+    //# Instead, they encode most of the state (and all of the strictly required) state that they would normally keep
+    //# into the sequence number transmitted on the SYN-ACK.
+    fn send_cookie(&mut self, config: &TcpConfig, half_open: HalfOpen, from: Mac) {
+        let flow = half_open.flow;
+        let iss = self.cookies.make(self.now, &flow, half_open.irs, half_open.peer_mss);
+        let half_open = HalfOpen { iss, ..half_open };
+        let mut segment = self.syn_ack(config, &half_open);
+        match &mut segment.options.timestamps {
+            Some(timestamps) => timestamps.value = stamp(timestamps.value, &half_open),
+            // Nothing would tell of them when the ACK comes.
+            None => {
+                segment.options.window_scale = None;
+                segment.options.sack_permitted = false;
+            }
+        }
+        self.counters.syn_cookies_sent += 1;
+        self.post(Outgoing::Segment { flow, segment, mac: Some(from) });
+    }
+
+    /// What was not remembered of a SYN, if `segment` brings it back. Cookies are looked for only while one may be on its
+    /// way, so that an ACK out of the blue is worth nothing at other times.
+    //= spec/rfc4987.txt#section-3.6
+    //# Using the Timestamp bits, it is possible to explicitly store state bits for things like send and receive window
+    //# scales, SACK-allowed, and TCP-MD5-enabled, for which there is no room in a typical SYN cookie.
+    fn half_open_by_cookie(&mut self, listener: ListenerId, flow: Flow, segment: &Segment) -> Option<HalfOpen> {
+        let listener = self.listeners.get(listener)?;
+        let may_be = listener.syn_cookies != SynCookies::Never
+            && self.cookies.are_awaited(self.now)
+            && !segment.flags.any(Flags::SYN | Flags::RST);
+        if !may_be {
+            return None;
+        }
+        let (irs, iss) = (segment.seq - 1, segment.ack - 1);
+        let Some(mss) = self.cookies.check(self.now, &flow, irs, iss) else {
+            self.counters.syn_cookies_bad += 1;
+            return None;
+        };
+        let config = Arc::clone(&listener.config);
+        let timestamps = segment.options.timestamps.filter(|_| config.timestamps);
+        let stamped = timestamps.map(|timestamps| read_stamp(timestamps.echo));
+        // The options of the SYN, as far as they are known, make the SYN-ACK that we must have sent.
+        let theirs = Options {
+            mss: Some(mss),
+            window_scale: stamped.and_then(|stamped| stamped.wscale),
+            sack_permitted: stamped.is_some_and(|stamped| stamped.sack),
+            timestamps,
+            ..Options::NONE
+        };
+        let syn = Segment { seq: irs, flags: Flags::SYN, options: theirs, ..Segment::default() };
+        Some(HalfOpen { iss, ..self.half_open(&config, flow, &syn, None) })
+    }
+
+    fn open_by_cookie(&mut self, half_open: &HalfOpen, listener: ListenerId) -> Option<ConnId> {
+        let config = Arc::clone(&self.listeners.get(listener)?.config);
+        let id = self.open(half_open, listener, config)?;
+        self.counters.syn_cookies_accepted += 1;
+        Some(id)
+    }
+
+    /// SYN-RECEIVED's answer; the connection if the segment opens it.
+    pub(super) fn on_half_open(&mut self, half_open: &HalfOpen, segment: &Segment, from: Mac) -> Option<ConnId> {
+        let flow = half_open.flow;
+        let Some((listener, config)) = self.listening(&flow) else {
+            self.half_open.remove(&flow);
+            self.reset(flow, segment, from);
+            return None;
+        };
+        let window = config.recv_buffer.min(u32::from(u16::MAX));
+        let acceptable = is_acceptable(segment, half_open.irs + 1, window);
+        match on_half_open(segment, half_open.irs, half_open.iss, acceptable) {
+            OnHalfOpen::Ignore => self.counters.dropped_by_state += 1,
+            OnHalfOpen::Again => self.send_syn_ack(half_open, Some(from)),
+            OnHalfOpen::Reset => {
+                self.counters.dropped_bad_ack += 1;
+                self.reset(flow, segment, from);
+            }
+            OnHalfOpen::Forget => {
+                self.half_open.remove(&flow);
+            }
+            OnHalfOpen::Complete => return self.open(half_open, listener, config),
+        }
+        None
+    }
+
+    fn listening(&self, flow: &Flow) -> Option<(ListenerId, Arc<TcpConfig>)> {
+        let id = self.listeners.find(flow.local)?;
+        Some((id, Arc::clone(&self.listeners.get(id)?.config)))
+    }
+
+    /// The handshake is complete: the connection gets its place, if there is one. Otherwise the ACK counts as lost;
+    /// the SYN-ACK is sent again and so is the ACK.
+    fn open(&mut self, half_open: &HalfOpen, listener: ListenerId, config: Arc<TcpConfig>) -> Option<ConnId> {
+        let flow = half_open.flow;
+        if self.listeners.get(listener)?.is_full() {
+            self.counters.dropped_accept_queue_full += 1;
+            return None;
+        }
+        if self.conns.is_full() {
+            self.counters.dropped_table_full += 1;
+            return None;
+        }
+        let next_hop = self.next_hop(flow.remote.addr)?;
+        let link = self.link(flow.local.addr, &config);
+        let ts_offset = self.isn.timestamp_offset(&flow);
+        let (ours, theirs) = self.options_of(half_open, link.mss, ts_offset);
+        let window = u16::try_from(config.recv_buffer).unwrap_or(u16::MAX);
+        let retransmitted = half_open.retransmits > 0;
+        let handshake = Handshake { iss: half_open.iss, irs: half_open.irs, theirs, ts_offset, retransmitted };
+        let tcb = Tcb::accept(config, link, &handshake, &ours, window, self.now);
+        let id = self.conns.insert(flow, Conn::new(tcb, next_hop, Some(listener))).ok()?;
+        self.half_open.remove(&flow);
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.untold += 1;
+        }
+        Some(id)
+    }
+
+    /// The options of our SYN-ACK and of the SYN that it answers.
+    fn options_of(&self, half_open: &HalfOpen, mss: u16, ts_offset: u32) -> (Options, Options) {
+        let value = ts_value(self.now, ts_offset);
+        let ours = Options {
+            mss: Some(mss),
+            window_scale: half_open.our_wscale,
+            sack_permitted: half_open.sack,
+            timestamps: half_open.timestamps.then_some(Timestamps { value, echo: half_open.peer_tsval }),
+            ..Options::NONE
+        };
+        let theirs = Options {
+            mss: Some(half_open.peer_mss),
+            window_scale: half_open.peer_wscale,
+            sack_permitted: half_open.sack,
+            timestamps: half_open.timestamps.then_some(Timestamps { value: half_open.peer_tsval, echo: 0 }),
+            ..Options::NONE
+        };
+        (ours, theirs)
+    }
+
+    fn syn_ack(&self, config: &TcpConfig, half_open: &HalfOpen) -> Segment {
+        let flow = half_open.flow;
+        let link = self.link(flow.local.addr, config);
+        let (options, _) = self.options_of(half_open, link.mss, self.isn.timestamp_offset(&flow));
+        Segment {
+            seq: half_open.iss,
+            ack: half_open.irs + 1,
+            flags: Flags::SYN | Flags::ACK,
+            window: u16::try_from(config.recv_buffer).unwrap_or(u16::MAX),
+            options,
+            ..Segment::default()
+        }
+    }
+
+    fn send_syn_ack(&mut self, half_open: &HalfOpen, mac: Option<Mac>) {
+        let flow = half_open.flow;
+        let Some((_, config)) = self.listening(&flow) else {
+            self.half_open.remove(&flow);
+            return;
+        };
+        let segment = self.syn_ack(&config, half_open);
+        self.post(Outgoing::Segment { flow, segment, mac });
+    }
+
+    /// SYN-ACKs whose answer is overdue go again.
+    pub(super) fn retransmit_syn_acks(&mut self) {
+        while let Some(half_open) = self.half_open.poll_retransmit(self.now) {
+            self.counters.retransmits += 1;
+            self.send_syn_ack(&half_open, None);
+        }
+        self.counters.half_open_expired = self.half_open.expired();
+    }
+}
