@@ -81,6 +81,8 @@ struct Conn {
     //# a TCP implementation MUST keep track of whether a connection has reached SYN-RECEIVED state as the result of a
     //# passive OPEN or an active OPEN (MUST-11).
     listener: Option<ListenerId>,
+    /// How many have to close it.
+    handles: u32,
     /// News taken from the TCB that the application has not been told.
     news: News,
     /// The application knows of the connection.
@@ -257,12 +259,16 @@ impl Endpoint {
         while let Some(slot) = self.wheel.expire(self.now) {
             let Some(id) = self.conns.by_slot(slot) else { continue };
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            let fired = conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now) && conn.tcb.on_time(self.now);
+            let due = conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now);
+            let fired = due && conn.tcb.on_time(self.now, &mut self.fx);
             let doubted = (fired && conn.tcb.has_reached_r1()).then_some(conn.next_hop);
             self.counters.rto_fired += u64::from(fired);
             if let Some(next_hop) = doubted {
                 self.counters.delivery_troubles += 1;
                 self.doubt(next_hop);
+            }
+            if let Some(flow) = self.flow(id) {
+                self.settle(flow);
             }
             self.after(id);
         }
@@ -345,7 +351,16 @@ impl Endpoint {
 
 impl Conn {
     fn new(tcb: Tcb, next_hop: Addr, listener: Option<ListenerId>) -> Self {
-        Self { tcb, next_hop, mac: None, listener, news: News::default(), told: listener.is_none(), retired: false }
+        Self {
+            tcb,
+            next_hop,
+            mac: None,
+            listener,
+            handles: 1,
+            news: News::default(),
+            told: listener.is_none(),
+            retired: false,
+        }
     }
 
     fn take_news(&mut self) {

@@ -211,10 +211,24 @@ impl Endpoint {
         self.after(id);
     }
 
-    /// The application is done: queued data and a FIN still go out. With data unread the peer gets an RST.
+    /// One handle more to the same connection: [`close`](Self::close) has to be called once more before it closes.
+    /// False when it is gone.
+    pub fn share(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.retired) else { return false };
+        conn.handles = conn.handles.saturating_add(1);
+        true
+    }
+
+    /// The application, or the last of those that [share](Self::share) the connection, is done: queued data and a FIN
+    /// still go out, for as long as `linger` allows. With data unread the peer gets an RST. Nothing but
+    /// [`Event::Closed`](super::Event::Closed) follows, which says how it ended.
     pub fn close(&mut self, id: ConnId) {
         let (now, flow) = (self.now, self.flow(id));
         let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.handles = conn.handles.saturating_sub(1);
+        if conn.handles > 0 {
+            return;
+        }
         conn.tcb.close(now, &mut self.fx);
         if let Some(flow) = flow {
             self.settle(flow);
@@ -222,7 +236,7 @@ impl Endpoint {
         self.after(id);
     }
 
-    /// Ends the connection with an RST.
+    /// Ends the connection with an RST, whoever else shares it.
     pub fn abort(&mut self, id: ConnId) {
         let flow = self.flow(id);
         let Some(conn) = self.conns.get_mut(id) else { return };

@@ -133,6 +133,8 @@ pub struct Tcb {
     ended: Option<CloseReason>,
     /// A SYN or SYN-ACK has to go out.
     syn_due: bool,
+    /// The application closed in SYN-RECEIVED: the state has moved on, and our SYN is not acknowledged yet.
+    syn_unacked: bool,
     /// The segment at SND.UNA has to go again.
     resend_front: bool,
     /// The persist timer fired.
@@ -213,6 +215,7 @@ impl Tcb {
             news: News::default(),
             ended: None,
             syn_due: false,
+            syn_unacked: false,
             resend_front: false,
             probe_window: false,
             probe_peer: false,

@@ -142,10 +142,11 @@ impl Tcb {
         let (in_flight, outstanding) = (self.snd.in_flight(), self.snd.outstanding());
         let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
         let (chunk, last) = self.snd.next_chunk()?;
-        let len = chunk.buf.len;
+        let (len, again) = (chunk.buf.len, chunk.was_sent());
         let situation = Situation {
             chunk: len,
             last,
+            again,
             finished,
             in_flight,
             window: self.snd_window.size(),

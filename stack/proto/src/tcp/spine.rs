@@ -29,7 +29,7 @@ impl Tcb {
         let left = match self.predict(now, segment) {
             Some(fast) => self.on_predicted(now, segment, payload, fast, fx),
             None if self.state == State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
-            None if self.state == State::SynReceived => {
+            None if self.state == State::SynReceived || self.syn_unacked => {
                 self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
             }
             None => self.spine(now, segment, payload, fx),
@@ -133,7 +133,7 @@ impl Tcb {
     /// In a simultaneous open both ends answer with a SYN-ACK, and its SYN is the one that has come before. Only its ACK
     /// counts then (RFC 9293 figure 7); by the first step of 3.10.7.4 it would be an old duplicate.
     fn as_ack_of_crossed_syn(&self, s: &Segment) -> Segment {
-        let again = self.state == State::SynReceived
+        let again = (self.state == State::SynReceived || self.syn_unacked)
             && s.flags.has(Flags::SYN | Flags::ACK)
             && !s.flags.any(Flags::RST | Flags::FIN)
             && (s.seq, s.ack, s.len) == (self.irs, self.iss + 1, 0);
@@ -175,13 +175,14 @@ impl Tcb {
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.rto.on_progress();
+        self.syn_unacked = false;
         if core::mem::take(&mut self.syn_due) {
             // The SYN-ACK was not sent yet, so nothing has acknowledged the peer's SYN.
             self.ack.force();
         }
         self.timers.cancel(Timer::Retransmit);
         self.news.opened = true;
-        if self.snd.is_finished() {
+        if self.snd.is_finished() && self.state == State::Established {
             // The application closed while the handshake was under way.
             self.transition(Event::Close);
         }
@@ -209,7 +210,10 @@ impl Tcb {
         }
         if !acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) {
             fx.dropped = Some(Dropped::Unacceptable);
-            if !s.flags.has(Flags::RST) {
+            if self.state == State::SynReceived && s.flags == Flags::SYN && s.seq == self.irs {
+                // Their SYN again: they have not heard our SYN-ACK.
+                self.syn_due = true;
+            } else if !s.flags.has(Flags::RST) {
                 self.ack.on_unacceptable(now, s.seq_len() == 0);
                 self.on_heard_unacceptable(now, s);
             }
@@ -284,7 +288,7 @@ impl Tcb {
             //# refused".
             // A passive opener comes here only with an ACK that has already opened it but for its timestamp. It ends
             // too: its listener is another thing and goes on listening, and its application was not told of it.
-            let opening = self.state == State::SynReceived;
+            let opening = self.state == State::SynReceived || self.syn_unacked;
             self.end(if opening { CloseReason::Refused } else { CloseReason::Reset });
         } else {
             self.challenge(now, fx);
@@ -313,6 +317,9 @@ impl Tcb {
                 return false;
             }
             self.transition(Event::AckOfSyn);
+            self.syn_unacked = true;
+        }
+        if self.syn_unacked && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max()) {
             self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
             self.on_open(now);
         }
@@ -393,6 +400,9 @@ impl Tcb {
         self.timers.cancel(Timer::Retransmit);
         self.timers.cancel(Timer::User);
         self.urgent_out.on_ack(ack);
+        if self.deaf && self.config.linger.is_none() {
+            self.limit_close(now);
+        }
         if self.wants_room && self.send_room() > 0 {
             self.wants_room = false;
             self.news.writable = true;
@@ -417,7 +427,7 @@ impl Tcb {
     fn on_ack_of_fin(&mut self, now: Instant) {
         self.transition(Event::AckOfFin);
         match self.state {
-            State::FinWait2 if self.deaf => self.timers.arm(Timer::Close, now + self.config.fin_wait_2),
+            State::FinWait2 if self.deaf => self.limit_close(now),
             State::TimeWait => self.enter_time_wait(now),
             State::Closed => self.end(CloseReason::Finished),
             _ => {}

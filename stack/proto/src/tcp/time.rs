@@ -3,6 +3,7 @@
 use super::Tcb;
 use super::close::CloseReason;
 use super::congestion::CongestionControl;
+use super::effects::Effects;
 use super::keepalive::OnExpiry;
 use super::state::{Event, State};
 use super::timers::Timer;
@@ -20,7 +21,7 @@ impl Tcb {
     }
 
     /// Time has passed. Says whether the retransmission timer fired.
-    pub fn on_time(&mut self, now: Instant) -> bool {
+    pub fn on_time(&mut self, now: Instant, fx: &mut Effects) -> bool {
         if self.timers.take_expired(Timer::User, now) {
             //= spec/rfc9293.txt#section-3.10.8
             //# For any state if the user timeout expires, flush all queues,
@@ -45,10 +46,7 @@ impl Tcb {
             self.uncorked = true;
         }
         if self.timers.take_expired(Timer::Close, now) {
-            if self.state == State::TimeWait {
-                self.transition(Event::TimeWaitOver);
-            }
-            self.end(CloseReason::Finished);
+            self.on_close_time_out(fx);
         }
         self.arm_timers(now);
         self.check_consistency();
@@ -86,12 +84,27 @@ impl Tcb {
             return;
         }
         self.tell_of_r1();
+        self.syn_due |= self.syn_unacked;
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
         //= spec/rfc9293.txt#section-3.8.6
         //# SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
         self.resend_front = false;
         self.snd.rewind();
+    }
+
+    /// Lingering, FIN-WAIT-2 or TIME-WAIT is over.
+    fn on_close_time_out(&mut self, fx: &mut Effects) {
+        match self.state {
+            State::TimeWait => {
+                self.transition(Event::TimeWaitOver);
+                self.end(CloseReason::Finished);
+            }
+            // The peer has everything of ours and never says that it has finished.
+            State::FinWait2 => self.end(CloseReason::TimedOut),
+            // What has not arrived is given up, and the peer learns that something is missing.
+            _ => self.abort_for(CloseReason::TimedOut, fx),
+        }
     }
 
     /// Whether the segment that timed out last has just been sent again as often as R1 says: the way to the peer is in
@@ -153,7 +166,7 @@ impl Tcb {
         }
         if self.snd.outstanding() == 0 {
             self.timers.cancel(Timer::Retransmit);
-        } else if self.snd_window.size() == 0 {
+        } else if self.snd_window.size() == 0 && !self.syn_unacked {
             //= spec/rfc9293.txt#section-3.8.6
             //# SHOULD NOT time out the connection if data beyond the right window edge is not acknowledged (SHLD-17).
             //= spec/rfc9293.txt#section-3.8.6

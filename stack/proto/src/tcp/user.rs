@@ -13,6 +13,7 @@ use super::{News, Tcb};
 use crate::memory::Buf;
 use crate::time::Instant;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 impl Tcb {
     /// The state.
@@ -195,8 +196,16 @@ impl Tcb {
     pub fn shutdown_write(&mut self, now: Instant) {
         match self.state {
             State::SynSent => self.end(CloseReason::Aborted),
-            // The call is queued until ESTABLISHED.
-            State::SynReceived => self.snd.finish(),
+            //= spec/rfc9293.txt#section-3.10.4
+            //# If no SENDs have been issued and there is no pending data to send, then form a FIN segment and send it,
+            //# and enter FIN-WAIT-1 state; otherwise, queue for processing after entering ESTABLISHED state.
+            State::SynReceived => {
+                self.snd.finish();
+                if self.snd.queued() == 0 {
+                    self.syn_unacked = true;
+                    self.transition(Event::Close);
+                }
+            }
             State::Established | State::CloseWait if !self.snd.is_finished() => {
                 self.snd.finish();
                 self.transition(Event::Close);
@@ -221,14 +230,21 @@ impl Tcb {
         self.news.readable = false;
     }
 
-    /// The application is done with the connection: what is queued still goes out, then the FIN. Unread data means
-    /// that the peer has to learn of it by an RST.
+    /// The application is done with the connection: what is queued still goes out, for as long as `linger` allows, then
+    /// the FIN. Unread data means that the peer has to learn of it by an RST.
     pub fn close(&mut self, now: Instant, fx: &mut Effects) {
+        if self.state == State::TimeWait {
+            // Both FINs have been exchanged: the peer would not hear an RST. The wait goes on.
+            self.deaf = true;
+            self.throw_away(fx);
+            return;
+        }
+        let unread = !self.reassembly.is_drained() && !self.discard && self.state.is_synchronized();
         //= spec/rfc9293.txt#section-3.6.1
         //# If such a host issues a CLOSE call while received data is still pending in the TCP connection, or if new
-        //# data is received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was
-        //# lost (SHLD-3).
-        if !self.reassembly.is_drained() && !self.discard && self.state.is_synchronized() {
+        //# data is received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was lost
+        //# (SHLD-3).
+        if unread || self.config.linger == Some(Duration::ZERO) {
             self.abort(fx);
             return;
         }
@@ -238,9 +254,19 @@ impl Tcb {
         self.deaf = true;
         self.reassembly.clear_ahead(&mut |token| fx.freed.push(token));
         self.shutdown_write(now);
-        if self.state == State::FinWait2 {
-            self.timers.arm_if_idle(Timer::Close, now + self.config.fin_wait_2);
-        }
+        self.limit_close(now);
+    }
+
+    /// Nobody waits for the connection any more: whatever the peer does, its end has a time.
+    pub(super) fn limit_close(&mut self, now: Instant) {
+        let limit = match self.state {
+            State::FinWait2 => self.config.fin_wait_2,
+            State::SynReceived | State::FinWait1 | State::Closing | State::LastAck => {
+                self.config.linger.unwrap_or(self.config.give_up_after)
+            }
+            _ => return,
+        };
+        self.timers.arm(Timer::Close, now + limit);
     }
 
     /// Ends the connection with an RST (RFC 9293 3.10.5). Queued data is lost.

@@ -2,5 +2,6 @@
 //! does what the test says.
 
 mod bench;
+mod closing;
 mod timers;
 mod urgent;

@@ -7,6 +7,8 @@ pub struct Situation {
     pub chunk: u16,
     /// Nothing is queued behind it.
     pub last: bool,
+    /// The chunk was sent before.
+    pub again: bool,
     /// A FIN follows the last chunk.
     pub finished: bool,
     /// SND.NXT - SND.UNA.
@@ -62,7 +64,9 @@ pub fn decide(s: &Situation) -> Decision {
     if room < chunk {
         //= spec/rfc9293.txt#section-3.8.6.2.1
         //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
-        return if room > 0 && room >= s.max_window / 2 { part(room, s.chunk) } else { Decision::Closed };
+        // What was sent before a window shrank goes again as far as it now reaches.
+        let is_worth_it = s.again || room >= s.max_window / 2;
+        return if room > 0 && is_worth_it { part(room, s.chunk) } else { Decision::Closed };
     }
     //= spec/rfc9293.txt#section-3.7.4
     //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7).
@@ -90,6 +94,7 @@ mod tests {
         Situation {
             chunk: 1460,
             last: false,
+            again: false,
             finished: false,
             in_flight: 0,
             window: 65_535,
@@ -118,6 +123,18 @@ mod tests {
         assert_eq!(decide(&Situation { window: 1000, ..open() }), Decision::Closed);
         assert_eq!(decide(&Situation { window: 1000, max_window: 2000, ..open() }), Decision::Part(1000));
         assert_eq!(decide(&Situation { window: 0, ..open() }), Decision::Closed);
+    }
+
+    //= spec/rfc9293.txt#section-3.8.6
+    //= type=test
+    //# If this happens, the sender SHOULD NOT send new data (SHLD-15), but SHOULD retransmit normally the old
+    //# unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
+    #[test]
+    fn what_was_sent_before_the_window_shrank_goes_again_as_far_as_it_reaches() {
+        let shrunk = Situation { window: 100, ..open() };
+        assert_eq!(decide(&shrunk), Decision::Closed, "new data");
+        assert_eq!(decide(&Situation { again: true, ..shrunk }), Decision::Part(100));
+        assert_eq!(decide(&Situation { again: true, window: 0, ..shrunk }), Decision::Closed);
     }
 
     //= spec/rfc9293.txt#section-3.8.6.1
