@@ -52,22 +52,22 @@ fn bring(bench: &mut Bench, wanted: State, present: bool) -> (ConnId, Seq, Seq) 
     let (mut mine, mut theirs) = (ours, IRS + 1);
     if matches!(wanted, State::CloseWait | State::LastAck) {
         bench.receive(segment(theirs, mine, FIN, 0));
-        theirs = theirs + 1;
+        theirs += 1;
     }
     if matches!(wanted, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait) {
         assert_eq!(brief(&finish(bench)), [(mine, 0, FIN)]);
-        mine = mine + 1;
+        mine += 1;
     }
     if wanted == State::Closing {
         bench.receive(segment(theirs, ours, FIN, 0));
-        theirs = theirs + 1;
+        theirs += 1;
     }
     if matches!(wanted, State::FinWait2 | State::TimeWait) {
         bench.receive(segment(theirs, mine, Flags::ACK, 0));
     }
     if wanted == State::TimeWait {
         bench.receive(segment(theirs, mine, FIN, 0));
-        theirs = theirs + 1;
+        theirs += 1;
     }
     assert_eq!(state(bench, conn), Some(wanted));
     bench.events();
