@@ -99,6 +99,12 @@ pub struct EndpointConfig {
     pub time_wait: usize,
     /// Maximum segment lifetime; a connection stays in TIME-WAIT for twice as long (RFC 9293 3.4.2). Default 30 s.
     pub msl: Duration,
+    /// How long no TCP segment is sent after the start (RFC 9293 3.4.3, the quiet time): what comes is dropped, and
+    /// opening fails with the time that is left. Default 0, because initial sequence numbers and timestamps follow a
+    /// clock and a secret (RFC 6528), and ports are random: that a new connection meets an old segment in its window is
+    /// as likely as a guess. The risk is real where a host is up again within an MSL with the same secret and a clock
+    /// that began anew; there this should be the MSL. What it costs is that time at every start.
+    pub quiet_time: Duration,
     /// Most neighbours.
     pub neighbours: usize,
     /// First and last port of outgoing connections (RFC 6056).
@@ -132,6 +138,7 @@ impl Default for EndpointConfig {
             accept_queue: 1_024,
             time_wait: 65_536,
             msl: Duration::from_secs(30),
+            quiet_time: Duration::ZERO,
             neighbours: 1_024,
             ports: (32_768, 60_999),
             replies_per_second: 10_000,

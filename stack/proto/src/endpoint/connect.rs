@@ -37,13 +37,17 @@ impl Endpoint {
         }
         let next_hop = self.next_hop(remote.addr).ok_or(ConnectError::NoRoute(remote.addr))?;
         let local = SocketAddr { addr: self.source(local.addr, next_hop)?, ..local };
+        if self.now < self.quiet_until {
+            return Err(ConnectError::QuietTime(self.quiet_until.saturating_since(self.now)));
+        }
         if self.conns.is_full() {
             return Err(ConnectError::TableFull);
         }
         let local = self.bind(local, remote)?;
         let flow = Flow { local, remote };
         let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
-        let tcb = Tcb::connect(Arc::new(config.clamped()), self.link(local.addr, &config), iss, ts_offset, self.now);
+        let config = config.clamped();
+        let tcb = Tcb::connect(Arc::new(config), self.link(local.addr, &config), iss, ts_offset, self.now);
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
             InsertError::Full => ConnectError::TableFull,
             InsertError::Exists => ConnectError::PortInUse(local),

@@ -82,6 +82,8 @@ counters! {
     dropped_unhandled,
     /// Dropped: no listener and no connection; answered by RST where the RFC says so.
     dropped_no_listener,
+    /// Dropped: it came in the quiet time after the start.
+    dropped_quiet_time,
     /// Half-open connections that ended because no SYN-ACK had an answer.
     half_open_expired,
     /// Dropped: the SYN queue was full.

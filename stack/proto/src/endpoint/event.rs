@@ -118,6 +118,11 @@ pub enum ConnectError {
     /// The id names no listener any more.
     #[error("the listener is gone; listen again before connecting from it")]
     NoListener,
+    /// The endpoint keeps quiet after its start, for so long from now.
+    #[error(
+        "quiet time after the start: no connection is opened for another {0:?}; try again then, or set no quiet time"
+    )]
+    QuietTime(core::time::Duration),
     /// The connection table is full.
     #[error("the connection table is full; raise the limit of connections")]
     TableFull,

@@ -125,6 +125,8 @@ pub struct Endpoint {
     listeners: Listeners,
     half_open: SynQueue,
     time_wait: TimeWait,
+    /// Until then no TCP segment is sent.
+    quiet_until: Instant,
     neighbours: Neighbours,
     isn: Isn,
     ports: Ports,
@@ -156,6 +158,7 @@ impl Endpoint {
             //= spec/rfc9293.txt#section-3.6.1
             //# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum
             //# Segment Lifetime) (MUST-13).
+            quiet_until: now + config.quiet_time,
             time_wait: TimeWait::new(config.time_wait, 2 * config.msl, subkey(&secret, "time-wait")),
             neighbours: Neighbours::new(
                 config.neighbours,

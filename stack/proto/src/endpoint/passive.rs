@@ -57,7 +57,6 @@ impl Endpoint {
         if with_cookie && predecessor.is_none() {
             self.send_cookie(&config, half_open, from);
         } else if self.half_open.insert(self.now, &half_open).is_ok() {
-            self.time_wait.remove(&flow);
             self.send_syn_ack(&half_open, Some(from));
         } else {
             self.counters.dropped_syn_queue_full += 1;
@@ -201,6 +200,10 @@ impl Endpoint {
         let tcb = Tcb::accept(config, link, &handshake, &ours, window, self.now);
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, Some(listener))).ok()?;
         self.half_open.remove(&flow);
+        //= spec/rfc9293.txt#section-3.6.1
+        //# (2) returns to TIME-WAIT state if the SYN turns out to be an old duplicate.
+        // It has not, so only now the one before is forgotten.
+        self.time_wait.remove(&flow);
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.untold += 1;
         }

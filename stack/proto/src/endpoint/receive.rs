@@ -2,7 +2,7 @@
 
 use super::limiter::Reply;
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, Outgoing};
+use super::{ConnId, Endpoint, ListenerId, Outgoing};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
@@ -77,19 +77,27 @@ impl Endpoint {
 
     /// A segment of a flow that is no connection, or not yet, or was one. Gives the connection if it opens one.
     fn without_connection(&mut self, flow: Flow, segment: &Segment, from: Mac) -> Option<ConnId> {
-        let mut predecessor = None;
-        if let Some(waiting) = self.time_wait.find(&flow) {
-            if self.on_time_wait(flow, segment, waiting, from) {
-                return None;
-            }
-            // A new connection may take the old one's place.
-            predecessor = Some(waiting.snd_nxt);
+        //= spec/rfc9293.txt#section-3.4.3
+        //# Hosts that for any reason lose knowledge of the last sequence numbers transmitted on each active (i.e., not
+        //# closed) connection shall delay emitting any TCP segments for at least the agreed MSL in the internet system
+        //# that the host is a part of.
+        if self.now < self.quiet_until {
+            self.counters.dropped_quiet_time += 1;
+            return None;
         }
+        // Before TIME-WAIT: while the successor is half-open, both are there.
         if let Some(half_open) = self.half_open.find(&flow) {
             return self.on_half_open(&half_open, segment, from);
         }
-        if let Some(listener) = self.listeners.find(flow.local) {
-            return self.on_listen(listener, flow, segment, from, predecessor);
+        let listener = self.listeners.find(flow.local);
+        let waiting = self.time_wait.find(&flow);
+        if let Some(waiting) = waiting
+            && self.on_time_wait(flow, segment, waiting, listener, from)
+        {
+            return None;
+        }
+        if let Some(listener) = listener {
+            return self.on_listen(listener, flow, segment, from, waiting.map(|waiting| waiting.snd_nxt));
         }
         self.counters.dropped_no_listener += 1;
         self.reset(flow, segment, from);
@@ -173,12 +181,20 @@ impl Endpoint {
         }
     }
 
-    /// TIME-WAIT's answer; false when the connection gives way to a new one.
-    fn on_time_wait(&mut self, flow: Flow, segment: &Segment, waiting: Waiting, from: Mac) -> bool {
+    /// TIME-WAIT's answer; false when the connection may give way to a new one.
+    fn on_time_wait(
+        &mut self,
+        flow: Flow,
+        segment: &Segment,
+        waiting: Waiting,
+        listener: Option<ListenerId>,
+        from: Mac,
+    ) -> bool {
         let Waiting { snd_nxt, rcv_nxt, ts_recent, ts_offset } = waiting;
-        let answer = on_time_wait(segment, &Remembered { snd_nxt, rcv_nxt, ts_recent });
-        match answer {
-            OnTimeWait::Reopen if self.listeners.find(flow.local).is_some() => return false,
+        let timestamps =
+            listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.config.timestamps);
+        match on_time_wait(segment, &Remembered { snd_nxt, rcv_nxt, ts_recent }, timestamps) {
+            OnTimeWait::Reopen if listener.is_some() => return false,
             OnTimeWait::Ignore => {
                 self.counters.dropped_by_state += 1;
                 return true;

@@ -75,7 +75,12 @@ impl Endpoint {
                 return Some(transmit);
             }
             self.rearm(id);
-            self.retire(id);
+            // Without a frame for the last ACK it stays: the peer would get an RST for its FIN if this host was short of
+            // frames for longer than 2 MSL.
+            let owes = memory.available() == 0 && self.conns.get(id).is_some_and(|conn| conn.tcb.owes_ack(self.now));
+            if !owes {
+                self.retire(id);
+            }
         }
     }
 

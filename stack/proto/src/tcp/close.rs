@@ -68,8 +68,9 @@ pub enum OnTimeWait {
     Reopen,
 }
 
-/// TIME-WAIT's answer to a segment.
-pub fn on_time_wait(segment: &Segment, old: &Remembered) -> OnTimeWait {
+/// TIME-WAIT's answer to a segment. A new connection of the same ends would use timestamps if the SYN offers them and
+/// `timestamps` is true.
+pub fn on_time_wait(segment: &Segment, old: &Remembered, timestamps: bool) -> OnTimeWait {
     //= spec/rfc1337.txt#section-3
     //# (F1) Ignore RST segments in TIME-WAIT state.
     if segment.flags.has(Flags::RST) {
@@ -87,16 +88,24 @@ pub fn on_time_wait(segment: &Segment, old: &Remembered) -> OnTimeWait {
         //# the timestamp contained in the incoming SYN segment is greater than the last timestamp seen on the
         //# previous incarnation of the connection (for that direction of the data transfer), honor the connection
         //# request (creating a connection in the SYN-RECEIVED state).
-        let newer = match (segment.options.timestamps, old.ts_recent) {
+        let newer = match (segment.options.timestamps.filter(|_| timestamps), old.ts_recent) {
             (Some(new), Some(recent)) if new.value != recent => Seq(new.value).after(Seq(recent)),
-            _ => segment.seq.after(old.rcv_nxt),
+            //= spec/rfc6191.txt#section-2
+            //# If TCP Timestamps would be enabled for the new incarnation of the connection, honor the incoming
+            //# connection request (creating a connection in the SYN-RECEIVED state).
+            (Some(_), None) => true,
+            // The last number of the previous incarnation is that of its FIN.
+            _ => segment.seq.at_or_after(old.rcv_nxt),
         };
+        //= spec/rfc9293.txt#section-3.10.7.4
+        //# For the TIME-WAIT state, new connections can be accepted if the Timestamp Option is used and meets
+        //# expectations (per [40]). For all other cases, RFC 5961 provides a mitigation
         return if newer { OnTimeWait::Reopen } else { OnTimeWait::Ack };
     }
     //= spec/rfc9293.txt#section-3.10.7.4
     //# The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and
     //# restart the 2 MSL timeout.
-    if segment.flags.has(Flags::FIN) {
+    if segment.flags.has(Flags::FIN) && segment.end() == old.rcv_nxt {
         return OnTimeWait::AckAndRestart;
     }
     if segment.seq_len() > 0 || segment.seq != old.rcv_nxt { OnTimeWait::Ack } else { OnTimeWait::Ignore }
@@ -114,6 +123,10 @@ mod tests {
         Segment { seq: Seq(seq), flags, options: Options { timestamps, ..Options::NONE }, ..Segment::default() }
     }
 
+    fn on_time_wait(segment: &Segment, old: &Remembered) -> OnTimeWait {
+        super::on_time_wait(segment, old, true)
+    }
+
     //= spec/rfc1337.txt#section-3
     //= type=test
     //# (F1) Ignore RST segments in TIME-WAIT state.
@@ -125,6 +138,7 @@ mod tests {
     fn a_reset_does_not_end_it_and_a_fin_starts_it_anew() {
         assert_eq!(on_time_wait(&segment(100, Flags::RST, None), &OLD), OnTimeWait::Ignore);
         assert_eq!(on_time_wait(&segment(99, Flags::FIN | Flags::ACK, Some(7)), &OLD), OnTimeWait::AckAndRestart);
+        assert_eq!(on_time_wait(&segment(50, Flags::FIN | Flags::ACK, Some(7)), &OLD), OnTimeWait::Ack, "another FIN");
         assert_eq!(on_time_wait(&segment(100, Flags::ACK, Some(8)), &OLD), OnTimeWait::Ignore);
         assert_eq!(on_time_wait(&segment(50, Flags::ACK, Some(8)), &OLD), OnTimeWait::Ack);
     }
@@ -145,7 +159,15 @@ mod tests {
         assert_eq!(on_time_wait(&segment(900, Flags::SYN, Some(6)), &OLD), OnTimeWait::Ack);
         assert_eq!(on_time_wait(&segment(900, Flags::SYN, Some(7)), &OLD), OnTimeWait::Reopen, "by sequence number");
         assert_eq!(on_time_wait(&segment(900, Flags::SYN, None), &OLD), OnTimeWait::Reopen);
-        assert_eq!(on_time_wait(&segment(100, Flags::SYN, None), &OLD), OnTimeWait::Ack);
+        assert_eq!(on_time_wait(&segment(100, Flags::SYN, None), &OLD), OnTimeWait::Reopen);
+        assert_eq!(on_time_wait(&segment(99, Flags::SYN, None), &OLD), OnTimeWait::Ack, "that of the old FIN");
+        assert_eq!(on_time_wait(&segment(99, Flags::SYN, Some(7)), &OLD), OnTimeWait::Ack);
+        let without = Remembered { ts_recent: None, ..OLD };
+        assert_eq!(on_time_wait(&segment(1, Flags::SYN, Some(1)), &without), OnTimeWait::Reopen);
+        assert_eq!(on_time_wait(&segment(1, Flags::SYN, None), &without), OnTimeWait::Ack);
+        // We would not answer with timestamps, so theirs count for nothing.
+        assert_eq!(super::on_time_wait(&segment(1, Flags::SYN, Some(8)), &OLD, false), OnTimeWait::Ack);
+        assert_eq!(super::on_time_wait(&segment(900, Flags::SYN, Some(6)), &OLD, false), OnTimeWait::Reopen);
         assert_eq!(on_time_wait(&segment(900, Flags::SYN | Flags::ACK, None), &OLD), OnTimeWait::Ack);
     }
 }

@@ -537,7 +537,7 @@ impl Tcb {
     }
 
     fn on_segment_in_time_wait(&mut self, now: Instant, s: &Segment) {
-        match on_time_wait(s, &self.remembered()) {
+        match on_time_wait(s, &self.remembered(), self.config.timestamps) {
             OnTimeWait::Ignore => {}
             // This connection still has unread data; its successor has to wait for the application.
             OnTimeWait::Ack | OnTimeWait::Reopen => self.ack.force(),

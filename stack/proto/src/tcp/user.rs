@@ -46,6 +46,11 @@ impl Tcb {
         seq.at_or_before(self.rcv.next()) && (seq + u32::from(len)).after(self.rcv.next())
     }
 
+    /// Whether an ACK has to go out at `now`.
+    pub fn owes_ack(&self, now: Instant) -> bool {
+        self.ack.is_due(now)
+    }
+
     /// Whether the application has closed for reading and gets no news but the end.
     pub fn is_deaf(&self) -> bool {
         self.deaf

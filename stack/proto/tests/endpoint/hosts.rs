@@ -122,6 +122,15 @@ impl Host {
         self.events.extend(std::iter::from_fn(|| self.endpoint.poll_event()));
     }
 
+    /// Takes every free frame, so that the endpoint has none.
+    pub(crate) fn take_all_frames(&mut self) -> Vec<Token> {
+        std::iter::from_fn(|| self.frames.alloc()).collect()
+    }
+
+    pub(crate) fn give_back(&mut self, frames: Vec<Token>) {
+        frames.into_iter().for_each(|token| self.frames.free(token));
+    }
+
     /// Everything that can be read from `id`.
     pub(crate) fn read(&mut self, id: ConnId) -> Vec<u8> {
         let mut bytes = Vec::new();

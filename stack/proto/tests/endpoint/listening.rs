@@ -196,6 +196,7 @@ fn a_successor_of_time_wait_is_never_opened_by_a_cookie() {
     bench.receive(at(3, 5000), at(1, 80), segment(Seq(101), Seq(0), Flags::RST, 0));
     let answer = bench.receive(at(2, 6000), at(1, 80), again)[0];
     assert!(answer.flags == SYN_ACK && answer.seq.after(fin.seq));
+    bench.receive(at(2, 6000), at(1, 80), segment(Seq(5001), answer.seq + 1, Flags::ACK, 0));
     assert_eq!(bench.host.endpoint.time_waits(), 0);
 }
 

@@ -3,3 +3,4 @@
 mod hosts;
 mod listening;
 mod opening;
+mod time_wait;
