@@ -2,6 +2,7 @@
 
 use super::{Net, TxBuf};
 use corelane_proto::endpoint::{ConnId, SendError, Shutdown};
+use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::info::TcpInfo;
 use corelane_proto::{Buf, Flow, Instant, Memory, SocketAddr};
 use std::fmt;
@@ -96,6 +97,39 @@ impl<'a> Conn<'a> {
     /// waited for something else than this connection; to call it from `on_recv` itself is to ask over and over.
     pub fn resume(&mut self) {
         self.net.endpoint.resume(self.id);
+    }
+
+    /// Queues a copy of as much of `bytes` as there is room for and marks the last byte taken as the end of urgent data
+    /// (RFC 9293 3.8.5, RFC 6093); says how much. The bytes stay in the stream. It is there for old protocols; new ones
+    /// should not use it.
+    pub fn send_urgent(&mut self, bytes: &[u8]) -> usize {
+        let Net { endpoint, store, .. } = &mut *self.net;
+        endpoint.send_urgent(store, self.id, bytes).unwrap_or(0)
+    }
+
+    /// How many bytes there are from the next unread one to the end of the urgent data; `None` when there is none.
+    pub fn urgent_mark(&self) -> Option<u32> {
+        self.net.endpoint.urgent_mark(self.id)
+    }
+
+    /// The connection's settings; `None` when it has ended.
+    pub fn tcp_config(&self) -> Option<TcpConfig> {
+        self.net.endpoint.tcp_config(self.id)
+    }
+
+    /// Gives the connection other settings from now on: Nagle, cork, keepalive, time-outs, DSCP and the like. What was
+    /// agreed on in the handshake stays. False when the connection has ended.
+    ///
+    /// ```
+    /// # fn handler(conn: &mut corelane::Conn<'_>) {
+    /// // Hold back small writes until the answer is complete.
+    /// if let Some(tcp) = conn.tcp_config() {
+    ///     conn.configure(corelane::TcpConfig { cork: true, ..tcp });
+    /// }
+    /// # }
+    /// ```
+    pub fn configure(&mut self, tcp: TcpConfig) -> bool {
+        self.net.endpoint.configure(self.id, tcp)
     }
 
     /// Shuts one direction or both.

@@ -22,6 +22,7 @@ pub(crate) use states::{Entry, States};
 use crate::Error;
 use corelane_proto::Instant;
 use corelane_proto::endpoint::CloseReason;
+use corelane_proto::tcp::trouble::Trouble;
 
 /// An application on one core. One value of it serves all connections of that core; what belongs to one connection
 /// is its [`State`](Self::State), which lies in the connection's slot.
@@ -61,6 +62,19 @@ pub trait App: Sized {
     /// There is room again after a send that took less than it was given.
     fn on_writable(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
         let _ = (conn, state);
+    }
+
+    /// The peer has urgent data under way, or more of it (RFC 9293 3.8.5, RFC 6093). The bytes stay in the stream and come
+    /// to [`on_recv`](Self::on_recv) in order; [`Conn::urgent_mark`] says where they end. New protocols should not use
+    /// this: middleboxes and sockets do not agree on what it means.
+    fn on_urgent(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// The connection has trouble and goes on trying (RFC 9293 3.9.1.8): for a log line, or to give up early with
+    /// [`Conn::abort`].
+    fn on_trouble(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, trouble: Trouble) {
+        let _ = (conn, state, trouble);
     }
 
     /// The peer will send nothing more, and everything that it sent has been consumed. By default the connection is

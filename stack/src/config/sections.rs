@@ -173,10 +173,16 @@ section! {
     Tcp {
         /// Most bytes received and not yet read by the application. A slow application holds that much in frames.
         recv_buffer_bytes: u32, copy = 256 * 1024, Rule::Range(4 * KIB, GIB);
+        /// The receive window that a connection begins with; it grows up to `recv_buffer_bytes` as the peer fills it and
+        /// the application reads. Small costs a fast peer round trips, great lets each idle peer claim that much.
+        recv_buffer_initial_bytes: u32, copy = 64 * 1024, Rule::Range(4 * KIB, GIB);
         /// Most bytes taken from the application and not yet acknowledged.
         send_buffer_bytes: u32, copy = 256 * 1024, Rule::Range(4 * KIB, GIB);
         /// Largest segment, bytes. Default: what the MTU allows.
         mss_bytes: Option<u16>, copy = None, Rule::Range(536, 3782);
+        /// Least segment that is sent, whatever the peer or the path asks for, bytes. Less lets a peer multiply our
+        /// packets, more cuts off the smallest devices.
+        min_mss_bytes: u16, copy = 88, Rule::Range(48, 536);
         /// Offer window scaling (RFC 7323). Without it no window exceeds 65,535 bytes.
         window_scaling: bool, copy = true, Rule::Any;
         /// Offer timestamps (RFC 7323): 12 bytes a segment.
@@ -185,10 +191,14 @@ section! {
         sack: bool, copy = true, Rule::Any;
         /// Send small segments at once, that is, Nagle's algorithm off.
         nodelay: bool, copy = true, Rule::Any;
+        /// Hold back what does not fill a segment, for 200 ms at most. It goes before `nodelay`.
+        cork: bool, copy = false, Rule::Any;
         /// Initial window, segments (RFC 6928).
         initial_window_segments: u8, copy = 10, Rule::Range(1, 64);
         /// How long an ACK may wait for company, milliseconds; under 500 (RFC 9293 3.8.6.3). 0: the end of the turn.
         delayed_ack_ms: u32, copy = 40, Rule::Range(0, 499);
+        /// Segments acknowledged at once at the start and after idleness, so that the peer gets up to speed.
+        quick_acks: u8, copy = 16, Rule::Range(0, 255);
         /// Retransmission time-out before the first sample, milliseconds (RFC 6298 2.1).
         rto_initial_ms: u32, copy = 1000, Rule::Range(1, 60_000);
         /// Least retransmission time-out, milliseconds. RFC 6298 2.4 says 1000; data centres can't wait.
@@ -199,8 +209,17 @@ section! {
         syn_retries: u8, copy = 7, Rule::Range(0, 20);
         /// How often a SYN-ACK is sent again before a half-open connection is forgotten.
         syn_ack_retries: u8, copy = 7, Rule::Range(0, 7);
+        /// After how many retransmissions of a segment the application hears of trouble and the neighbour is asked again
+        /// (R1, RFC 9293 3.8.3).
+        r1_retransmits: u8, copy = 3, Rule::Range(1, 15);
         /// How long data may stay unacknowledged before the connection is given up, seconds (RFC 9293 3.8.3).
         give_up_after_s: u32, copy = 900, Rule::Range(1, 86_400);
+        /// How long anything handed over may wait without progress, behind a closed window too, milliseconds (the user
+        /// time-out, RFC 9293 3.9.1.1). Default: `give_up_after_s` decides alone.
+        user_timeout_ms: Option<u32>, copy = None, Rule::Range(1, 86_400_000);
+        /// How long queued data may still go out after a close, milliseconds; the rest is given up with an RST. 0 makes
+        /// every close an abort. Default: as long as `give_up_after_s` allows.
+        linger_ms: Option<u32>, copy = None, Rule::Range(0, 86_400_000);
         /// Maximum segment lifetime, milliseconds; TIME-WAIT lasts twice as long (RFC 9293 3.4.2).
         msl_ms: u32, copy = 30_000, Rule::Range(1, 120_000);
         /// How long a connection closed by us waits for the peer's FIN, milliseconds.
@@ -213,8 +232,14 @@ section! {
         keepalive_idle_s: u32, copy = 7200, Rule::Range(1, 1_000_000);
         /// Time between such questions, seconds.
         keepalive_interval_s: u32, copy = 75, Rule::Range(1, 86_400);
-        /// Unanswered questions after which the connection is given up.
-        keepalive_probes: u8, copy = 10, Rule::Range(1, 100);
+        /// Unanswered questions after which the connection is given up; at least 2, for one may get lost.
+        keepalive_probes: u8, copy = 10, Rule::Range(2, 255);
+        /// Send a byte of garbage with each question, for peers that do not answer an empty one.
+        keepalive_garbage: bool, copy = false, Rule::Any;
+        /// The Differentiated Services field of what is sent (RFC 2474).
+        dscp: u8, copy = 0, Rule::Range(0, 63);
+        /// Time to live, or hop limit, of what is sent.
+        ttl: u8, copy = 64, Rule::Range(1, 255);
     }
 }
 
@@ -256,19 +281,26 @@ impl Tcp {
         let seconds = |s: u32| Duration::from_secs(s.into());
         TcpConfig {
             recv_buffer: self.recv_buffer_bytes,
+            recv_buffer_initial: self.recv_buffer_initial_bytes,
             send_buffer: self.send_buffer_bytes,
             mss: self.mss_bytes,
+            min_mss: self.min_mss_bytes,
             window_scaling: self.window_scaling,
             timestamps: self.timestamps,
             sack: self.sack,
             nodelay: self.nodelay,
+            cork: self.cork,
             initial_window_segments: self.initial_window_segments,
             delayed_ack: millis(self.delayed_ack_ms),
+            quick_acks: self.quick_acks,
             rto_initial: millis(self.rto_initial_ms),
             rto_min: millis(self.rto_min_ms),
             rto_max: millis(self.rto_max_ms),
             syn_retries: self.syn_retries,
+            r1_retransmits: self.r1_retransmits,
             give_up_after: seconds(self.give_up_after_s),
+            user_timeout: self.user_timeout_ms.map(millis),
+            linger: self.linger_ms.map(millis),
             msl: millis(self.msl_ms),
             fin_wait_2: millis(self.fin_wait_2_ms),
             duplicate_ack_threshold: self.duplicate_ack_threshold,
@@ -276,9 +308,10 @@ impl Tcp {
                 idle: seconds(self.keepalive_idle_s),
                 interval: seconds(self.keepalive_interval_s),
                 probes: self.keepalive_probes,
-                ..KeepaliveConfig::default()
+                garbage: self.keepalive_garbage,
             }),
-            ..TcpConfig::default()
+            dscp: self.dscp,
+            ttl: self.ttl,
         }
     }
 }

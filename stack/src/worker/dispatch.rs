@@ -50,8 +50,16 @@ impl<A: App, D: Device> Worker<A, D> {
                     app.on_peer_closed(&mut Conn::new(net, now, id), &mut entry.state);
                 }
             }
-            // The application API does not tell of these yet.
-            Event::Urgent(_) | Event::Trouble { .. } => {}
+            Event::Urgent(id) => {
+                if let Some(entry) = states.get_mut(id) {
+                    app.on_urgent(&mut Conn::new(net, now, id), &mut entry.state);
+                }
+            }
+            Event::Trouble { conn, trouble } => {
+                if let Some(entry) = states.get_mut(conn) {
+                    app.on_trouble(&mut Conn::new(net, now, conn), &mut entry.state, trouble);
+                }
+            }
             Event::Closed { conn, reason } => self.closed(now, conn, reason),
         }
     }

@@ -189,7 +189,8 @@ impl Tcb {
                 self.timers.cancel(Timer::Keepalive);
             } else {
                 let at = self.keepalive.deadline(&config, self.heard_at, now);
-                self.timers.arm_if_idle(Timer::Keepalive, at);
+                // An answered probe brings the time of the next one forward where `interval` is longer than `idle`.
+                self.timers.arm_by(Timer::Keepalive, at);
             }
         }
     }

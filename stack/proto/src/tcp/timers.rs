@@ -48,6 +48,11 @@ impl Timers {
         }
     }
 
+    /// Sets it unless it is set earlier.
+    pub fn arm_by(&mut self, timer: Timer, at: Instant) {
+        self.arm(timer, self.at[timer as usize].min(at));
+    }
+
     /// Takes the deadline of `timer` away.
     pub fn cancel(&mut self, timer: Timer) {
         self.at[timer as usize] = NONE;
