@@ -53,6 +53,9 @@ enum Command {
         /// Only the requirements that are not accounted for.
         #[arg(long)]
         missing: bool,
+        /// Show the sentences of this RFC instead, as in `--rfc 7323`.
+        #[arg(long)]
+        rfc: Option<String>,
     },
 }
 
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
             run(seeds, first_seed, verbose, json, jobs)
         }
         Command::Replay { seed, trace } => replay(seed, trace),
-        Command::Spec { json, missing } => specification(json, missing),
+        Command::Spec { json, missing, rfc } => specification(json, missing, rfc.as_deref()),
     }
 }
 
@@ -121,7 +124,7 @@ fn replay(seed: u64, trace: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn specification(json: bool, missing: bool) -> ExitCode {
+fn specification(json: bool, missing: bool, rfc: Option<&str>) -> ExitCode {
     let found = std::env::current_dir().ok().and_then(|dir| Tree::root(&dir));
     let Some(root) = found else {
         eprintln!("corelane-sim: no stack/proto/spec here or above: run this inside the repo");
@@ -134,12 +137,24 @@ fn specification(json: bool, missing: bool) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let table = match rfc {
+        None => format!("{}\n{report}", report.table(missing)),
+        Some(rfc) => {
+            let Some(table) = report.sentence_table(rfc, missing) else {
+                eprintln!(
+                    "corelane-sim: RFC {rfc} is not gone through by sentences: add stack/proto/spec/rfc{rfc}.toml"
+                );
+                return ExitCode::from(2);
+            };
+            table
+        }
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // Whoever reads may have seen enough: a closed pipe is no fault.
     let _ = if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report).unwrap_or_default())
     } else {
-        write!(out, "{}\n{report}", report.table(missing))
+        write!(out, "{table}")
     };
     let _ = out.flush();
     for fault in &report.faults {

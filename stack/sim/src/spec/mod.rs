@@ -3,7 +3,8 @@
 //! A citation is a comment in the form of the `duvet` tool above the line that keeps a rule, and on the test that shows
 //! it: `//= spec/rfc9293.txt#section-3.8.4`, on a test `//= type=test`, then the rule's exact words behind `//#`. The
 //! texts lie in `stack/proto/spec/` with the table of RFC 9293's 119 numbered requirements, the words of those that the
-//! text does not number, and the exceptions with their reasons.
+//! text does not number, and the exceptions with their reasons. The other RFCs have no numbers: each of their sentences
+//! with a MUST or a SHOULD is a requirement by itself ([`Sentence`]), once `rfcNNNN.toml` lies beside the text.
 
 mod citation;
 mod exception;
@@ -11,12 +12,14 @@ mod functions;
 mod report;
 mod requirement;
 mod rfc;
+mod sentences;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
 pub use report::{OtherRfc, Report, Row, Site, Status};
+pub use sentences::{Level, Sentence, Standing};
 pub use tree::Tree;
 
 use citation::Citation;
@@ -62,7 +65,8 @@ pub fn check(tree: &Tree) -> Report {
     let exceptions = exception::load(tree, &requirements, &mut faults);
     let mut citations = citation::find(tree, &mut faults);
     citations.retain(|citation| is_sound(citation, &rfcs, &mut faults));
-    Report::new(&requirements, &exceptions, &citations, faults)
+    let sentences = sentences::judge(tree, &rfcs, &requirements, &citations, &mut faults);
+    Report::new(&requirements, &exceptions, &citations, sentences, faults)
 }
 
 /// Whether the words stand where the citation says, and the citation where its type says.

@@ -3,6 +3,7 @@
 use super::citation::Citation;
 use super::exception::{self, Exception};
 use super::requirement::{RFC, Requirement, Requirements};
+use super::sentences::{Sentence, Totals};
 use super::{Fault, status};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -76,6 +77,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// By name.
     pub others: Vec<OtherRfc>,
+    /// Of the RFCs that are gone through sentence by sentence, in their order.
+    pub sentences: Vec<Sentence>,
     /// What is wrong, as sentences.
     pub faults: Vec<String>,
 }
@@ -85,13 +88,16 @@ impl Report {
         requirements: &Requirements,
         exceptions: &[Exception],
         citations: &[Citation],
+        sentences: Vec<Sentence>,
         mut faults: Vec<Fault>,
     ) -> Self {
         let rows: Vec<Row> =
             requirements.iter().map(|requirement| Row::new(requirement, exceptions, citations)).collect();
         faults.extend(rows.iter().filter_map(Row::fault));
+        faults.extend(sentences.iter().filter_map(Sentence::fault));
         faults.sort();
-        Self { rows, others: others(citations), faults: faults.iter().map(ToString::to_string).collect() }
+        let faults = faults.iter().map(ToString::to_string).collect();
+        Self { rows, others: others(citations), sentences, faults }
     }
 
     /// Whether everything is accounted for and nothing is wrong.
@@ -108,6 +114,24 @@ impl Report {
             push_aligned(&mut table, &lines);
         }
         table
+    }
+
+    /// The normative sentences of `rfc` (`7323`); those alone that are not accounted for if `missing`. `None` if it is
+    /// not gone through sentence by sentence.
+    pub fn sentence_table(&self, rfc: &str, missing: bool) -> Option<String> {
+        let name = if rfc.starts_with("rfc") { rfc.to_owned() } else { format!("rfc{rfc}") };
+        let all: Vec<&Sentence> = self.sentences.iter().filter(|sentence| sentence.rfc == name).collect();
+        let totals = Totals::of(&all)?;
+        let mut lines = vec![["section", "level", "sentence", "code", "test", "says"].map(str::to_owned)];
+        let open = |sentence: &&&Sentence| !missing || !sentence.is_accounted_for();
+        lines.extend(all.iter().filter(open).map(|sentence| {
+            let Sentence { section, level, words, code, tests, .. } = sentence;
+            let start = words.chars().take(72).collect();
+            [section.clone(), level.to_string(), start, first(code), first(tests), sentence.says()]
+        }));
+        let mut table = String::new();
+        push_aligned(&mut table, &lines);
+        Some(format!("{table}\n{name}: {totals}\n"))
     }
 
     fn count(&self, levels: &[&str], status: Status) -> usize {
@@ -140,7 +164,16 @@ impl fmt::Display for Report {
         }));
         let mut table = String::new();
         push_aligned(&mut table, &lines);
-        write!(f, "\n{table}")
+        write!(f, "\n{table}")?;
+        let mut names: Vec<&str> = self.sentences.iter().map(|sentence| sentence.rfc.as_str()).collect();
+        names.dedup();
+        for (at, name) in names.iter().enumerate() {
+            let all: Vec<&Sentence> = self.sentences.iter().filter(|sentence| sentence.rfc == *name).collect();
+            if let Some(totals) = Totals::of(&all) {
+                writeln!(f, "{}{name}: {totals}", if at == 0 { "\n" } else { "" })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -165,11 +198,6 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
-        let first = |sites: &[Site]| match sites {
-            [] => "-".to_owned(),
-            [one] => one.to_string(),
-            [one, more @ ..] => format!("{one} +{}", more.len()),
-        };
         let exception = self.exception.clone().unwrap_or_default();
         let (code, tests) = (first(&self.code), first(&self.tests));
         [self.id.clone(), self.level.clone(), self.description.clone(), code, tests, exception]
@@ -207,6 +235,15 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path, self.line)?;
         self.test.iter().try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+/// The first of the places, and how many more there are.
+fn first(sites: &[Site]) -> String {
+    match sites {
+        [] => "-".to_owned(),
+        [one] => one.to_string(),
+        [one, more @ ..] => format!("{one} +{}", more.len()),
     }
 }
 

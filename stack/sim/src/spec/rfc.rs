@@ -23,6 +23,15 @@ pub(super) struct Rfcs {
     texts: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+/// A section, or a part of one when its number comes up again, as printed but without what pages add.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Part<'a> {
+    /// `3.8.4`.
+    pub(super) section: &'a str,
+    /// Its lines, the heading first; `None` where a page ended.
+    pub(super) lines: Vec<Option<&'a str>>,
+}
+
 impl Rfcs {
     /// Reads the texts of `tree`.
     pub(super) fn load(tree: &Tree) -> Self {
@@ -45,6 +54,11 @@ impl Rfcs {
             Some(_) => Found::NoWords,
         }
     }
+
+    /// What `section` of `rfc` says, in the form of [`normal`].
+    pub(super) fn section(&self, rfc: &str, section: &str) -> Option<&str> {
+        self.texts.get(rfc)?.get(section).map(String::as_str)
+    }
 }
 
 /// One space between words, and none beside punctuation: a line may have been broken behind a hyphen.
@@ -60,22 +74,33 @@ pub(super) fn normal(text: &str) -> String {
     normal
 }
 
-/// The sections of an RFC: a heading stands at the margin.
+/// The sections of an RFC in the form of [`normal`].
 fn sections(text: &str) -> BTreeMap<String, String> {
     let mut sections: BTreeMap<String, String> = BTreeMap::new();
-    let mut current = None;
-    for line in text.lines().filter(|line| !is_page_line(line)) {
-        if let Some(id) = heading(line) {
-            current = Some(id);
-        }
-        if let Some(id) = &current {
-            let section = sections.entry((*id).to_owned()).or_default();
+    for part in parts(text) {
+        let section = sections.entry(part.section.to_owned()).or_default();
+        for line in part.lines.into_iter().flatten() {
             section.push_str(line);
             section.push('\n');
         }
     }
     sections.values_mut().for_each(|section| *section = normal(section));
     sections
+}
+
+/// The sections of an RFC in its order: a heading stands at the margin.
+pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for line in text.lines() {
+        let is_page = is_page_line(line);
+        if let (false, Some(section)) = (is_page, heading(line)) {
+            parts.push(Part { section, lines: Vec::new() });
+        }
+        if let Some(part) = parts.last_mut() {
+            part.lines.push((!is_page).then_some(line));
+        }
+    }
+    parts
 }
 
 /// The number in a heading such as `3.8.4.  TCP Keep-Alives`; none for a line of a table of contents.
