@@ -136,6 +136,8 @@ impl Default for TcpConfig {
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
             syn_retries: 7,
+            //= spec/rfc9293.txt#section-3.8.3
+            //# The value of R1 SHOULD correspond to at least 3 retransmissions, at the current RTO (SHLD-10).
             r1_retransmits: 3,
             //= spec/rfc9293.txt#section-3.8.3
             //# The value of R2 SHOULD correspond to at least 100 seconds (SHLD-11).

@@ -87,8 +87,6 @@ impl Tcb {
         self.syn_due |= self.syn_unacked;
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
-        //= spec/rfc9293.txt#section-3.8.6
-        //# SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
         self.resend_front = false;
         self.snd.rewind();
     }

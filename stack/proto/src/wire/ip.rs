@@ -38,6 +38,8 @@ pub struct IpHeader {
 impl IpHeader {
     /// A header with a TTL of 64 (IANA's recommended default) and zero for the rest.
     pub const fn new(src: Addr, dst: Addr) -> Self {
+        //= spec/rfc9293.txt#section-3.8.1
+        //# the same IPv4 Identification field MAY be used (see Section 3.2.1.5 of RFC 1122) (MAY-4).
         Self { src, dst, ttl: 64, tos: 0, ident: 0, flow_label: 0 }
     }
 
