@@ -143,7 +143,6 @@ impl Tcb {
         let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
         let (chunk, last) = self.snd.next_chunk()?;
         let (len, again) = (chunk.buf.len, chunk.was_sent());
-        let room = u16::try_from(self.snd_window.size()).unwrap_or(u16::MAX);
         let situation = Situation {
             chunk: len,
             last,
@@ -162,12 +161,7 @@ impl Tcb {
         Some(match decide(&situation) {
             // The path has become narrower since the chunk was filled.
             Decision::Whole if len > mss => Decision::Part(mss),
-            // After a time-out, old data goes again as far as the window reaches, however short that is: the peer may
-            // have taken back what lies beyond.
-            //= spec/rfc9293.txt#section-3.8.6
-            //# SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
-            Decision::Closed if in_flight == 0 && outstanding > 0 && room > 0 => Decision::Part(room),
-            Decision::Closed if outstanding > 0 && room > 0 => Decision::Wait,
+            Decision::Closed if outstanding > 0 && self.snd_window.size() > 0 => Decision::Wait,
             decision => decision,
         })
     }

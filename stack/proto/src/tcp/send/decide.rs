@@ -64,6 +64,8 @@ pub fn decide(s: &Situation) -> Decision {
     if room < chunk {
         //= spec/rfc9293.txt#section-3.8.6.2.1
         //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
+        //= spec/rfc9293.txt#section-3.8.6
+        //# SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
         // What was sent before a window shrank goes again as far as it now reaches.
         let is_worth_it = s.again || room >= s.max_window / 2;
         return if room > 0 && is_worth_it { part(room, s.chunk) } else { Decision::Closed };
