@@ -1,5 +1,6 @@
 //! What must hold for the segments on the wire, without knowing what goes on in the hosts.
 
+use crate::oracle;
 use corelane_proto::SocketAddr;
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::seq::Seq;
@@ -36,14 +37,18 @@ const MOST_CREDIT: u32 = 1000;
 
 /// Every connection's two directions, by sender and receiver.
 #[derive(Debug, Default)]
-pub(crate) struct Wire {
+pub struct Wire {
     halves: HashMap<(SocketAddr, SocketAddr), Half>,
 }
 
 impl Wire {
     /// A host has sent `frame`.
-    pub(crate) fn on_sent(&mut self, frame: &[u8]) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn on_sent(&mut self, frame: &[u8]) -> Result<(), String> {
         let packet = parse(frame, Checksums::VERIFY).map_err(|error| format!("it sent what is no frame: {error:?}"))?;
+        oracle::check(frame).map_err(|what| format!("{what}: {:?}", packet.body))?;
         let Body::Tcp(tcp) = packet.body else { return Ok(()) };
         if tcp.segment.flags.has(Flags::RST) {
             return Ok(());
@@ -103,7 +108,7 @@ impl Wire {
     }
 
     /// `frame` has reached its host, whole.
-    pub(crate) fn on_arrived(&mut self, frame: &[u8]) {
+    pub fn on_arrived(&mut self, frame: &[u8]) {
         let Ok(packet) = parse(frame, Checksums::VERIFY) else { return };
         let Body::Tcp(tcp) = packet.body else { return };
         let s = &tcp.segment;
@@ -152,7 +157,7 @@ mod tests {
 
     fn syn(seq: u32, ack: Option<u32>) -> Segment {
         let flags = if ack.is_some() { Flags::SYN | Flags::ACK } else { Flags::SYN };
-        let options = Options { window_scale: Some(2), ..Options::NONE };
+        let options = Options { mss: Some(1460), window_scale: Some(2), ..Options::NONE };
         Segment { seq: Seq(seq), ack: Seq(ack.unwrap_or(0)), flags, window: 1000, options, ..Segment::default() }
     }
 
