@@ -91,6 +91,11 @@ impl EventOrder {
         Ok(())
     }
 
+    /// Whether the application has been told that the connection is open.
+    pub const fn is_open(&self) -> bool {
+        self.opened
+    }
+
     /// How the connection ended, once it has.
     pub const fn closed(&self) -> Option<CloseReason> {
         self.closed

@@ -22,7 +22,7 @@ struct Slot {
 }
 
 /// The frames of one host.
-pub(crate) struct Frames {
+pub struct Frames {
     slots: Vec<Slot>,
     bytes: Vec<u8>,
     free: Vec<u32>,
@@ -30,13 +30,14 @@ pub(crate) struct Frames {
     reserve: usize,
     with_device: usize,
     /// What was done that must not be.
-    pub(crate) misuse: Option<String>,
+    pub misuse: Option<String>,
     /// Forget the next frame that is freed: to see whether somebody notices.
-    pub(crate) leak_one: bool,
+    pub leak_one: bool,
 }
 
 impl Frames {
-    pub(crate) fn new(count: u32, reserve: usize) -> Self {
+    /// `count` free frames, of which only the device may take the last `reserve`.
+    pub fn new(count: u32, reserve: usize) -> Self {
         Self {
             slots: (0..count).map(|_| Slot { owner: Owner::Free, posted: false }).collect(),
             bytes: vec![0; count as usize * FRAME_LEN],
@@ -48,21 +49,23 @@ impl Frames {
         }
     }
 
-    pub(crate) fn total(&self) -> usize {
+    /// How many there are.
+    pub fn total(&self) -> usize {
         self.slots.len()
     }
 
-    pub(crate) fn free_count(&self) -> usize {
+    /// How many are free.
+    pub fn free_count(&self) -> usize {
         self.free.len()
     }
 
     /// Frames that belong to the device alone.
-    pub(crate) fn with_device(&self) -> usize {
+    pub fn with_device(&self) -> usize {
         self.with_device
     }
 
     /// What the device receives goes into a frame of its reserve.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Option<Buf> {
+    pub fn receive(&mut self, bytes: &[u8]) -> Option<Buf> {
         let token = self.take()?;
         let len = bytes.len().min(FRAME_LEN);
         self.at_mut(token.index())[..len].copy_from_slice(&bytes[..len]);
@@ -70,7 +73,7 @@ impl Frames {
     }
 
     /// The device gets frame `index` to send: with the endpoint keeping it, or alone.
-    pub(crate) fn post(&mut self, index: u32, keep: bool, len: u16) -> Vec<u8> {
+    pub fn post(&mut self, index: u32, keep: bool, len: u16) -> Vec<u8> {
         let slot = &mut self.slots[index as usize];
         if slot.posted {
             self.misuse.get_or_insert_with(|| format!("frame {index} is sent while the device still has it"));
@@ -87,7 +90,7 @@ impl Frames {
     }
 
     /// The device has sent frame `index`.
-    pub(crate) fn completed(&mut self, index: u32) {
+    pub fn completed(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         slot.posted = false;
         if slot.owner == Owner::Device {

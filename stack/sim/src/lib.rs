@@ -9,7 +9,7 @@
 
 mod app;
 pub mod checks;
-mod frames;
+pub mod frames;
 mod host;
 pub mod lab;
 mod network;

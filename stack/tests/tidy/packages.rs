@@ -8,6 +8,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("corelane-xdp", &[]),
     ("corelane-bpf", &[]),
     ("corelane-sim", &["corelane-proto"]),
+    ("corelane-fuzz", &["corelane-proto", "corelane-sim"]),
     ("corelane", &["corelane-bpf", "corelane-proto", "corelane-xdp"]),
     ("corelane-cli", &["corelane", "corelane-bpf"]),
     ("corelane-bench", &["corelane"]),

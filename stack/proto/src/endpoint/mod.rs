@@ -215,6 +215,31 @@ impl Endpoint {
         conns + waiting + self.fx.freed.len()
     }
 
+    /// What must hold between two calls; in debug builds only. For simulators and fuzzers.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_consistency(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        for (id, flow, conn) in self.conns.iter() {
+            conn.tcb.check_consistency();
+            let slot = id.slot() as u32;
+            if self.ready.contains(slot) || self.sending.is_some_and(|(sending, _)| sending == slot) {
+                // Its timer is set when it has sent what it may send now.
+                continue;
+            }
+            let (deadline, armed) = (conn.tcb.deadline(), self.wheel.deadline(slot));
+            assert!(deadline.is_some() || conn.tcb.info().in_flight == 0, "{flow:?} waits for nothing");
+            let Some(deadline) = deadline else { continue };
+            // The wheel counts in ticks, and what is overdue is looked at a little later.
+            let latest = deadline.max(self.now) + 2 * OVERDUE;
+            let watched = armed.is_some_and(|armed| armed <= latest);
+            assert!(watched, "{flow:?} wants to be looked at by {latest:?}, and will be at {armed:?}");
+        }
+    }
+
     /// Every connection's id and ends, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Flow)> {
         self.conns.iter().map(|(id, flow, _)| (id, flow))

@@ -43,6 +43,11 @@ impl Ready {
         self.len += 1;
     }
 
+    /// Whether `slot` is in the queue.
+    pub(crate) fn contains(&self, slot: u32) -> bool {
+        self.queued.get(slot as usize / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
+    }
+
     /// Takes the slot that has waited longest.
     pub(crate) fn pop(&mut self) -> Option<u32> {
         if self.len == 0 {
