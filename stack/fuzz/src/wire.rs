@@ -88,9 +88,9 @@ fn check_options(list: &[u8]) {
 }
 
 fn check_icmp(frame: &[u8], eth: &EthernetHeader, packet: &IcmpPacket) {
-    let (emit, echo): (fn(&mut [u8], &EthernetHeader, &IpHeader, &Echo) -> usize, _) = match &packet.message {
-        IcmpMessage::EchoRequest(echo) => (icmp::emit_echo_request, echo),
-        IcmpMessage::EchoReply(echo) => (icmp::emit_echo_reply, echo),
+    let (is_request, echo) = match &packet.message {
+        IcmpMessage::EchoRequest(echo) => (true, echo),
+        IcmpMessage::EchoReply(echo) => (false, echo),
         IcmpMessage::Error(error) => {
             assert_eq!(error.flow.local.addr.is_v4(), packet.src.is_v4());
             return;
@@ -101,6 +101,7 @@ fn check_icmp(frame: &[u8], eth: &EthernetHeader, packet: &IcmpPacket) {
     // An echo's data moves inside its own frame.
     let mut again = frame.to_vec();
     again.resize(frame.len() + 64, 0);
+    let emit = if is_request { icmp::emit_echo_request } else { icmp::emit_echo_reply };
     let len = emit(&mut again, eth, &ip, echo);
     let Ok(Packet { body: Body::Icmp(back) | Body::Icmpv6(back), .. }) = parse(&again[..len], Checksums::VERIFY) else {
         assert_eq!(len, 0, "what is emitted parses");
@@ -125,7 +126,8 @@ fn agree(frame: &[u8], packet: &Packet) {
     assert_eq!((slice.source_port(), slice.destination_port()), (tcp.src.port, tcp.dst.port));
     assert_eq!((slice.sequence_number(), slice.acknowledgment_number()), (s.seq.0, s.ack.0));
     assert_eq!((slice.window_size(), slice.urgent_pointer()), (s.window, s.urgent));
-    let flags = [slice.fin(), slice.syn(), slice.rst(), slice.psh(), slice.ack(), slice.urg(), slice.ece(), slice.cwr()];
+    let flags =
+        [slice.fin(), slice.syn(), slice.rst(), slice.psh(), slice.ack(), slice.urg(), slice.ece(), slice.cwr()];
     let flags = flags.iter().enumerate().fold(0, |all, (bit, set)| all | u8::from(*set) << bit);
     assert_eq!(Flags(flags), s.flags);
     let payload = &frame[usize::from(tcp.payload.start)..usize::from(tcp.payload.end)];

@@ -274,3 +274,19 @@ fn small_segments_that_were_lost_go_again_as_one() {
     assert_eq!(bench.receive(segment(IRS + 1, ours + 50, Flags::ACK, 0)), []);
     assert_eq!(bench.frames.available(), FRAMES);
 }
+
+#[test]
+fn room_is_offered_after_the_connection_is_open_and_not_before() {
+    let mut bench = Bench::new(true);
+    let (local, remote) = (SocketAddr::new(OURS, 80), SocketAddr::new(THEIRS, 5000));
+    let conn = bench.endpoint.connect(bench.now, local, remote, TcpConfig::default()).expect("connect");
+    let iss = bench.sent()[0].seq;
+    let taken: Vec<Token> = std::iter::from_fn(|| bench.frames.alloc()).take(FRAMES - LOW_WATER).collect();
+    let sent = bench.endpoint.send_copy(&mut bench.frames, conn, &[7; 100]);
+    assert_eq!(sent, Ok(0), "only the last frames are left, which are for ACKs");
+    taken.into_iter().for_each(|token| bench.frames.free(token));
+    bench.wait(Duration::from_millis(10));
+    assert_eq!(bench.events(), []);
+    bench.receive(segment(IRS, iss + 1, Flags::SYN | Flags::ACK, 0));
+    assert_eq!(bench.events(), [Event::Connected(conn), Event::Writable(conn)]);
+}

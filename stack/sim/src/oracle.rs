@@ -59,7 +59,7 @@ fn check_tcp(tcp: &TcpSlice<'_>, checksum: u16) -> Result<(), String> {
     require(ack || syn || rst, "a segment that neither opens nor resets has no ACK")?;
     require(ack || tcp.acknowledgment_number() == 0, "it acknowledges something without ACK")?;
     require(tcp.urg() || tcp.urgent_pointer() == 0, "it has an urgent pointer without URG")?;
-    require(!(rst && !tcp.payload().is_empty()), "a reset carries data")?;
+    require(!rst || tcp.payload().is_empty(), "a reset carries data")?;
     check_options(tcp)
 }
 
@@ -123,7 +123,7 @@ fn require(holds: bool, what: impl Into<String>) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: T, should_be: T) -> Result<(), String> {
+fn same<T: Copy + PartialEq + std::fmt::Debug>(what: &str, is: T, should_be: T) -> Result<(), String> {
     if is == should_be { Ok(()) } else { Err(format!("{what} is {is:?} and should be {should_be:?}")) }
 }
 

@@ -60,9 +60,11 @@ impl Wire {
         let s = &tcp.segment;
         let syn = s.flags.has(Flags::SYN);
         if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
-            // The two ends are used again.
+            // The two ends are used again, or a listener answers a SYN that was late: then the other end has been heard.
             self.halves.insert((tcp.src, tcp.dst), Half::default());
-            self.halves.insert((tcp.dst, tcp.src), Half::default());
+            if !s.flags.has(Flags::ACK) {
+                self.halves.insert((tcp.dst, tcp.src), Half::default());
+            }
         }
         let theirs = self.half(tcp.dst, tcp.src);
         let mut ours = self.half(tcp.src, tcp.dst);

@@ -82,7 +82,10 @@ impl Host {
 
     pub(super) fn connect(&mut self, now: Instant) {
         let remote = SocketAddr::new(address(1 - self.index, self.v4), PORT);
-        let id = self.endpoint.connect(now, address(self.index, self.v4), remote, self.tcp).expect("it can be opened");
+        let id = self
+            .endpoint
+            .connect(now, SocketAddr::new(address(self.index, self.v4), 0), remote, self.tcp)
+            .expect("it can be opened");
         self.add(id);
     }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long the network is bad at most: nothing that is in order gives up meanwhile.
 const BAD_TIME: Duration = Duration::from_secs(40);
+/// What each step takes: long enough for another initial sequence number (RFC 9293 3.4.1 counts in 4 us).
+const STEP: Duration = Duration::from_micros(8);
 /// How long the good network takes for a frame.
 const DELAY: Duration = Duration::from_millis(1);
 /// Within this time everything has to be over.
@@ -41,6 +43,7 @@ impl World {
 
     /// The input decides what happens next.
     pub(super) fn step(&mut self, input: &mut Input<'_>) {
+        self.now = self.now + STEP;
         let what = input.any::<u8>();
         let to = usize::from(what & 1);
         match what >> 1 & 15 {

@@ -186,6 +186,7 @@ impl Tcb {
             // The application closed while the handshake was under way.
             self.transition(Event::Close);
         }
+        self.offer_room();
     }
 
     /// RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. What is left of the payload is given back.

@@ -86,9 +86,10 @@ impl Tcb {
         self.wants_room
     }
 
-    /// There is room for another reason than an ACK: frames have become free.
+    /// There is room for another reason than an ACK: frames have become free, or the connection is open. Before that the
+    /// application does not hear of room.
     pub fn offer_room(&mut self) {
-        if self.wants_room && self.send_room() > 0 {
+        if self.wants_room && self.state.is_synchronized() && self.send_room() > 0 {
             self.wants_room = false;
             self.news.writable = true;
         }
