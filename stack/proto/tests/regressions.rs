@@ -1,7 +1,7 @@
 //! What the simulator and the garbage found, each in the smallest form that shows it.
 
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Shutdown, Transmit};
-use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{Body, Checksums, EthernetHeader, IpHeader, emit_tcp, parse, tcp_header_len};
@@ -289,4 +289,21 @@ fn room_is_offered_after_the_connection_is_open_and_not_before() {
     assert_eq!(bench.events(), []);
     bench.receive(segment(IRS, iss + 1, Flags::SYN | Flags::ACK, 0));
     assert_eq!(bench.events(), [Event::Connected(conn), Event::Writable(conn)]);
+}
+
+/// Its garbage byte would stand where the last byte of the data belongs, and be taken for it if the data is lost.
+#[test]
+fn data_that_goes_out_when_the_keepalive_timer_fires_takes_the_place_of_the_probe() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    let keepalive = KeepaliveConfig { idle: Duration::from_secs(20), garbage: true, ..KeepaliveConfig::default() };
+    assert!(bench.endpoint.configure(conn, TcpConfig { keepalive: Some(keepalive), ..TcpConfig::default() }));
+    bench.now = bench.now + Duration::from_secs(20);
+    bench.endpoint.on_time(bench.now, &mut bench.frames);
+    assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, b"data"), Ok(4));
+    let sent: Vec<_> = bench.sent().iter().map(|segment| (segment.seq, segment.len)).collect();
+    assert_eq!(sent, [(ours, 4)]);
+    assert_eq!(bench.receive(segment(IRS + 1, ours + 4, Flags::ACK, 0)), []);
+    let probe = (0..100).find_map(|_| bench.wait(Duration::from_secs(1)).pop());
+    assert_eq!(probe.map(|probe| (probe.seq, probe.len)), Some((ours + 3, 1)), "an idle connection is probed");
 }

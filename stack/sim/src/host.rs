@@ -271,13 +271,7 @@ impl Host {
                 }
                 Some(self.add_app(now, shared, conn, 1, *id))
             }
-            Event::Connected(id)
-            | Event::Readable(id)
-            | Event::Urgent(id)
-            | Event::Writable(id)
-            | Event::PeerClosed(id)
-            | Event::Trouble { conn: id, .. }
-            | Event::Closed { conn: id, .. } => self.by_id.get(id).copied(),
+            other => self.by_id.get(&other.conn()).copied(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::calls::App;
 use super::peer::{Peer, peer_byte};
 use super::segments;
 use crate::Input;
-use corelane_proto::endpoint::{Cidr, EndpointConfig, Event, ListenerId, Transmit};
+use corelane_proto::endpoint::{Cidr, EndpointConfig, Event, ListenConfig, ListenerId, SynCookies, Transmit};
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::seq::Seq;
@@ -71,6 +71,7 @@ impl Bench {
             connections: CONNECTIONS,
             syn_queue: SYN_QUEUE,
             accept_queue: 3,
+            syn_cookies: [SynCookies::WhenFull, SynCookies::Always, SynCookies::Never][usize::from(what >> 4) % 3],
             time_wait: TIME_WAITS,
             neighbours: NEIGHBOURS,
             ports: (40_000, 40_005),
@@ -97,7 +98,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn listen(&mut self, which: usize, config: TcpConfig) {
+    pub(super) fn listen(&mut self, which: usize, config: impl Into<ListenConfig>) {
         let any = if which == 0 { OURS[0] } else { Addr::v6([0; 16]) };
         if let Ok(id) = self.endpoint.listen(SocketAddr::new(any, PORTS[which]), config) {
             self.listeners[which] = Some(id);
@@ -163,7 +164,8 @@ impl Bench {
             let old = self.peers.remove(0);
             self.app.forget(old.flow);
         }
-        self.peers.push(Peer::new(flow));
+        let cookies = self.endpoint.config().syn_cookies != SynCookies::Never;
+        self.peers.push(Peer::new(flow, !cookies || !PORTS.contains(&flow.local.port)));
         self.peers.len() - 1
     }
 
@@ -277,7 +279,7 @@ impl Bench {
 
     /// What it sends is what its application has written, the same each time.
     fn check_payload(&self, peer: usize, tcp: &TcpPacket, frame: &[u8]) {
-        let Some(iss) = self.peers[peer].iss else { return };
+        let Some(iss) = self.peers[peer].iss.filter(|_| self.peers[peer].one_at_a_time) else { return };
         let payload = &frame[usize::from(tcp.payload.start)..usize::from(tcp.payload.end)];
         let first = tcp.segment.seq + u32::from(tcp.segment.flags.has(Flags::SYN));
         let at = first.since(iss + 1);
@@ -328,11 +330,12 @@ impl Bench {
 
 /// Settings of connections; small buffers, so that their edges are met.
 pub(super) fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
-    let what = input.any::<u16>();
+    let what = input.any::<u32>();
     let bit = |n: u32| what & (1 << n) != 0;
-    let keepalive = KeepaliveConfig { idle: Duration::from_secs(20), ..KeepaliveConfig::default() };
+    let keepalive = KeepaliveConfig { idle: Duration::from_secs(20), garbage: bit(9), ..KeepaliveConfig::default() };
     TcpConfig {
         recv_buffer: if bit(0) { 4096 } else { 100_000 },
+        recv_buffer_initial: if bit(10) { 4096 } else { 65_536 },
         send_buffer: if bit(1) { 4096 } else { 20_000 },
         window_scaling: !bit(2),
         timestamps: !bit(3),
@@ -341,6 +344,11 @@ pub(super) fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         keepalive: bit(6).then_some(keepalive),
         delayed_ack: Duration::from_millis(if bit(7) { 0 } else { 40 }),
         mss: if bit(8) { Some(536) } else { None },
+        cork: bit(11),
+        quick_acks: if bit(12) { 0 } else { 16 },
+        user_timeout: bit(13).then_some(Duration::from_secs(5)),
+        linger: bit(14).then_some(Duration::from_secs(if bit(15) { 0 } else { 3 })),
+        min_mss: if bit(16) { 48 } else { 88 },
         ..TcpConfig::default()
     }
 }

@@ -54,13 +54,7 @@ impl App {
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
-        let (Event::Accepted { conn: id, .. }
-        | Event::Connected(id)
-        | Event::Readable(id)
-        | Event::Writable(id)
-        | Event::PeerClosed(id)
-        | Event::Closed { conn: id, .. }) = event;
-        let at = self.conns.iter().position(|conn| conn.id == *id);
+        let at = self.conns.iter().position(|conn| conn.id == event.conn());
         let Some(at) = at else { panic!("{event:?} of a connection that is not there") };
         let conn = &mut self.conns[at];
         match conn.order.on_event(event) {
@@ -165,9 +159,11 @@ impl Bench {
     /// Calls with the name of a connection that is over do nothing.
     fn call_past(&mut self, input: &mut Input<'_>) {
         let Some(id) = self.app.past.last().copied() else { return };
-        match input.below(6) {
+        match input.below(8) {
             0 => self.endpoint.close(id),
             1 => self.endpoint.abort(id),
+            6 => assert!(!self.endpoint.share(id)),
+            7 => drop(self.endpoint.configure(id, self.tcp)),
             2 => self.endpoint.shutdown(id, Shutdown::Both),
             3 => assert!(self.endpoint.send_copy(&mut self.frames, id, b"x").is_err()),
             4 => assert!(self.endpoint.recv(id).is_none()),
@@ -185,7 +181,18 @@ impl Bench {
             }
             9 => self.read_and_keep(at),
             10 => self.read_and_put_back(at, input),
-            11 => self.endpoint.resume(id),
+            11 => match input.below(4) {
+                0 => drop(self.endpoint.share(id)),
+                1 => {
+                    let config = tcp_config(input);
+                    assert!(self.endpoint.configure(id, config));
+                }
+                2 => {
+                    let mark = self.endpoint.urgent_mark(id);
+                    assert!(mark.is_none_or(|mark| mark <= MOST_BUFFERED + 65_535), "{mark:?}");
+                }
+                _ => self.endpoint.resume(id),
+            },
             12 => self.endpoint.shutdown(id, input.pick(&[Shutdown::Read, Shutdown::Write, Shutdown::Both])),
             13 => {
                 self.app.conns[at].left = true;
@@ -208,9 +215,12 @@ impl Bench {
         let conn = &mut self.app.conns[at];
         let len = if input.rarely(2) { input.below(4000) as usize } else { input.below(20) as usize };
         let bytes = Self::stream(conn.written, len);
-        if let Ok(taken) = self.endpoint.send_copy(&mut self.frames, conn.id, &bytes) {
-            conn.written += taken as u32;
-        }
+        let taken = if input.rarely(8) {
+            self.endpoint.send_urgent(&mut self.frames, conn.id, &bytes)
+        } else {
+            self.endpoint.send_copy(&mut self.frames, conn.id, &bytes)
+        };
+        conn.written += taken.unwrap_or(0) as u32;
     }
 
     /// Without copying, where the endpoint wants it or elsewhere in the frame.

@@ -72,7 +72,8 @@ impl Host {
             index,
             v4,
             endpoint,
-            frames: Frames::new(if what & 2 == 0 { 512 } else { 64 }, if what & 4 == 0 { 0 } else { 8 }),
+            // A device that has no frame of its own to receive into would hear no ACK.
+            frames: Frames::new(if what & 2 == 0 { 512 } else { 64 }, if what & 4 == 0 { 2 } else { 8 }),
             conn: None,
             in_device: Vec::new(),
             tcp,
@@ -134,9 +135,12 @@ impl Host {
         let len = len.min((MOST_WRITTEN - conn.written) as usize);
         let mut bytes = vec![0; len];
         Self::stream(self.index).fill(conn.written, &mut bytes);
-        if let Ok(taken) = self.endpoint.send_copy(&mut self.frames, conn.id, &bytes) {
-            conn.written += taken as u64;
-        }
+        let taken = if len % 16 == 5 {
+            self.endpoint.send_urgent(&mut self.frames, conn.id, &bytes)
+        } else {
+            self.endpoint.send_copy(&mut self.frames, conn.id, &bytes)
+        };
+        conn.written += taken.unwrap_or(0) as u64;
     }
 
     /// Reads up to `most` buffers and compares them with what the other host writes.
@@ -226,11 +230,12 @@ impl Host {
 
 /// Settings: small buffers, and time-outs that end within the run.
 fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
-    let what = input.any::<u16>();
+    let what = input.any::<u32>();
     let bit = |n: u32| what & (1 << n) != 0;
-    let keepalive = KeepaliveConfig { idle: Duration::from_secs(20), ..KeepaliveConfig::default() };
+    let keepalive = KeepaliveConfig { idle: Duration::from_secs(20), garbage: bit(9), ..KeepaliveConfig::default() };
     TcpConfig {
         recv_buffer: if bit(0) { 4096 } else { 100_000 },
+        recv_buffer_initial: if bit(10) { 4096 } else { 65_536 },
         send_buffer: if bit(1) { 4096 } else { 50_000 },
         window_scaling: !bit(2),
         timestamps: !bit(3),
@@ -239,6 +244,8 @@ fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         keepalive: bit(6).then_some(keepalive),
         delayed_ack: Duration::from_millis(if bit(7) { 0 } else { 40 }),
         mss: if bit(8) { Some(300) } else { None },
+        cork: bit(11),
+        quick_acks: if bit(12) { 0 } else { 16 },
         // So that who waits for the other's answer tries again while the other still remembers.
         rto_max: Duration::from_secs(10),
         ..TcpConfig::default()

@@ -50,6 +50,22 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whose event it is.
+    pub const fn conn(&self) -> ConnId {
+        match *self {
+            Self::Accepted { conn, .. }
+            | Self::Trouble { conn, .. }
+            | Self::Closed { conn, .. }
+            | Self::Connected(conn)
+            | Self::Readable(conn)
+            | Self::Urgent(conn)
+            | Self::Writable(conn)
+            | Self::PeerClosed(conn) => conn,
+        }
+    }
+}
+
 /// A frame to send.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use = "a frame that is not sent is lost"]

@@ -100,6 +100,10 @@ impl Tcb {
             let again = self.snd.max().after(self.snd.nxt());
             return Some(self.send_control(now, &Control::Fin { again }));
         }
+        if self.snd.outstanding() > 0 {
+            // What went out meanwhile asks the peer as well, and a garbage byte would stand in the place of its last one.
+            self.probe_peer = false;
+        }
         if frames_left && self.probe_peer {
             return Some(self.send_control(now, &Control::Probe));
         }
