@@ -287,8 +287,9 @@ fn a_reader_that_does_not_read_closes_the_window_and_opens_it_again() {
         pair.settle();
     }
     pair.wait(Duration::from_millis(50));
-    assert_eq!(pair.b.endpoint.info(b).unwrap().unread, 256 * 1024, "the receive buffer is full and no more");
-    assert_eq!(pair.a.endpoint.info(a).unwrap().send_window, 0);
+    let unread = pair.b.endpoint.info(b).unwrap().unread;
+    assert!((64_000..=64 * 1024).contains(&unread), "the first window is full and no more: {unread}");
+    assert!(pair.a.endpoint.info(a).unwrap().send_window < 1000, "what is left is too small for a segment");
     pair.wait(Duration::from_secs(60));
     assert!(pair.a.endpoint.info(a).is_some(), "a closed window is probed, not given up");
     let mut got = 0;

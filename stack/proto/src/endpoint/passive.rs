@@ -156,7 +156,7 @@ impl Endpoint {
             self.reset(flow, segment, from);
             return None;
         };
-        let window = config.recv_buffer.min(u32::from(u16::MAX));
+        let window = config.first_window().min(u32::from(u16::MAX));
         let acceptable = is_acceptable(segment, half_open.irs + 1, window);
         match on_half_open(segment, half_open.irs, half_open.iss, acceptable) {
             OnHalfOpen::Ignore => self.counters.dropped_by_state += 1,
@@ -194,7 +194,7 @@ impl Endpoint {
         let link = self.link(flow.local.addr, &config);
         let ts_offset = self.isn.timestamp_offset(&flow);
         let (ours, theirs) = self.options_of(half_open, link.mss, ts_offset);
-        let window = u16::try_from(config.recv_buffer).unwrap_or(u16::MAX);
+        let window = u16::try_from(config.first_window()).unwrap_or(u16::MAX);
         let retransmitted = half_open.retransmits > 0;
         let handshake = Handshake { iss: half_open.iss, irs: half_open.irs, theirs, ts_offset, retransmitted };
         let tcb = Tcb::accept(config, link, &handshake, &ours, window, self.now);
@@ -238,7 +238,7 @@ impl Endpoint {
             seq: half_open.iss,
             ack: half_open.irs + 1,
             flags: Flags::SYN | Flags::ACK,
-            window: u16::try_from(config.recv_buffer).unwrap_or(u16::MAX),
+            window: u16::try_from(config.first_window()).unwrap_or(u16::MAX),
             options,
             ..Segment::default()
         }

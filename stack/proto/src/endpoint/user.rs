@@ -184,8 +184,9 @@ impl Endpoint {
 
     /// `n` of the bytes that [`recv`](Self::recv) gave have been read for good: the window opens.
     pub fn consumed(&mut self, id: ConnId, n: usize) {
+        let now = self.now;
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.tcb.consumed(u32::try_from(n).unwrap_or(u32::MAX));
+        conn.tcb.consumed(now, u32::try_from(n).unwrap_or(u32::MAX));
         self.ready.push(id.slot() as u32);
     }
 
@@ -203,7 +204,7 @@ impl Endpoint {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(id) else { return };
         if matches!(how, Shutdown::Read | Shutdown::Both) {
-            conn.tcb.shutdown_read(&mut self.fx);
+            conn.tcb.shutdown_read(now, &mut self.fx);
         }
         if matches!(how, Shutdown::Write | Shutdown::Both) {
             conn.tcb.shutdown_write(now);

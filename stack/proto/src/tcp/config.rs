@@ -186,6 +186,11 @@ pub enum ConfigError {
 }
 
 impl TcpConfig {
+    /// The receive window that a connection begins with.
+    pub fn first_window(&self) -> u32 {
+        self.recv_buffer_initial.min(self.recv_buffer)
+    }
+
     /// Whether every setting is in its range.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ use options::{Negotiated, TimestampClock};
 use pmtu::SegmentSize;
 use recv::ack::AckPolicy;
 use recv::reassembly::Reassembly;
+use recv::tune::Tune;
 use recv::urgent::Urgent;
 use recv::window::RecvWindow;
 use segment::Options;
@@ -106,6 +107,7 @@ pub struct Tcb {
     snd_window: SendWindow,
     rcv: RecvWindow,
     reassembly: Reassembly,
+    tune: Tune,
     ack: AckPolicy,
     recovery: Recovery,
     congestion: Congestion,
@@ -189,8 +191,9 @@ impl Tcb {
             state: State::Closed,
             snd: SendQueue::new(iss + 1),
             snd_window: SendWindow::from_syn(0, Seq(0), Seq(0), 0),
-            rcv: RecvWindow::new(Seq(0), config.recv_buffer, 0),
+            rcv: RecvWindow::new(Seq(0), config.first_window(), config.recv_buffer, 0),
             reassembly: Reassembly::default(),
+            tune: Tune::new(now, Seq(0), 0),
             ack: AckPolicy::new(config.quick_acks),
             recovery: Recovery::new(config.duplicate_ack_threshold),
             congestion: Congestion::NewReno(NewReno::new(size.effective(), config.initial_window_segments)),
@@ -231,7 +234,9 @@ impl Tcb {
     fn on_their_syn(&mut self, irs: Seq, ours: &Options, theirs: &Options, now: Instant) {
         self.irs = irs;
         self.agreed = Negotiated::new(ours, theirs);
-        self.rcv = RecvWindow::new(irs + 1, self.config.recv_buffer, self.agreed.recv_scale);
+        self.rcv =
+            RecvWindow::new(irs + 1, self.config.first_window(), self.config.recv_buffer, self.agreed.recv_scale);
+        self.tune = Tune::new(now, irs + 1, self.config.first_window());
         self.last_ack_sent = irs + 1;
         self.clock = TimestampClock::new(self.clock.offset(), theirs.timestamps.map_or(0, |ts| ts.value), now);
         let option_bytes = if self.agreed.timestamps { 12 } else { 0 };

@@ -70,7 +70,8 @@ impl Tcb {
             let answers = frames_left && self.state == State::SynReceived && self.ack.is_due(now);
             return answers.then(|| self.send_control(now, &Control::Ack));
         }
-        if frames_left && self.reassembly.has_gap() && self.ack.is_due(now) {
+        let has_blocks = self.reassembly.has_gap() || self.reassembly.has_duplicate() && self.agreed.sack;
+        if frames_left && has_blocks && self.ack.is_due(now) {
             // SACK blocks go in a segment of their own: in front of data they would move the payload.
             return Some(self.send_control(now, &Control::Ack));
         }

@@ -15,6 +15,7 @@ use super::timers::Timer;
 use super::{Tcb, acceptable, open, options};
 use crate::memory::Buf;
 use crate::time::Instant;
+use core::time::Duration;
 
 impl Tcb {
     /// A segment for this connection has come, with its payload if it has any.
@@ -121,7 +122,7 @@ impl Tcb {
             return data;
         }
         self.transition(Event::SynAck);
-        self.on_open(now);
+        self.on_open(now, s);
         self.ack.force();
         // If there are other controls or text in the segment, then continue at the sixth step.
         self.on_urgent(s);
@@ -159,7 +160,7 @@ impl Tcb {
     }
 
     /// Our SYN has been acknowledged: data may flow.
-    fn on_open(&mut self, now: Instant) {
+    fn on_open(&mut self, now: Instant, s: &Segment) {
         if self.rto.expiries() > 0 {
             //= spec/rfc6298.txt#section-5
             //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an
@@ -172,6 +173,11 @@ impl Tcb {
             self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), 1));
         } else if self.sent_at < now {
             self.rtt.on_sample(now.saturating_since(self.sent_at));
+            self.rto.on_estimate(self.rtt.time_out());
+        } else if let Some(round_trip) = self.echoed(now, s).filter(|_| self.rto.base() <= self.config.rto_initial) {
+            // A listener's SYN-ACK was sent before there was a connection to remember when, and once (or the RTO would
+            // be longer); its timestamp comes back.
+            self.rtt.on_sample(round_trip);
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.rto.on_progress();
@@ -187,6 +193,13 @@ impl Tcb {
             self.transition(Event::Close);
         }
         self.offer_room();
+    }
+
+    /// How long ago the timestamp that `s` echoes was sent, in whole milliseconds.
+    fn echoed(&self, now: Instant, s: &Segment) -> Option<Duration> {
+        let echo = s.options.timestamps.filter(|_| self.agreed.timestamps)?.echo;
+        let millis = self.clock.stamp(now).value.wrapping_sub(echo);
+        (millis < 1 << 31).then(|| Duration::from_millis(millis.into()))
     }
 
     /// RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. What is left of the payload is given back.
@@ -217,6 +230,10 @@ impl Tcb {
             } else if !s.flags.has(Flags::RST) {
                 self.ack.on_unacceptable(now, s.seq_len() == 0);
                 self.on_heard_unacceptable(now, s);
+                let end = s.seq + u32::from(s.len);
+                if s.len > 0 && self.agreed.sack && end.at_or_before(self.rcv.next()) {
+                    self.reassembly.on_duplicate(s.seq, end);
+                }
             }
             return data;
         }
@@ -262,6 +279,7 @@ impl Tcb {
     fn on_heard(&mut self, now: Instant, s: &Segment) {
         self.heard_at = now;
         self.keepalive.on_heard();
+        self.persist.on_heard();
         if let (true, Some(ts)) = (self.agreed.timestamps, s.options.timestamps) {
             self.clock.on_segment(ts.value, s.seq, self.last_ack_sent, now);
         }
@@ -272,6 +290,7 @@ impl Tcb {
         if s.flags.has(Flags::ACK) && s.ack.at_or_after(self.snd.una()) && s.ack.at_or_before(self.snd.max()) {
             self.heard_at = now;
             self.keepalive.on_heard();
+            self.persist.on_heard();
         }
     }
 
@@ -322,7 +341,7 @@ impl Tcb {
         }
         if self.syn_unacked && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max()) {
             self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
-            self.on_open(now);
+            self.on_open(now, s);
         }
         if !acceptable::is_ack_plausible(s.ack, self.snd.una(), self.snd.max(), self.snd_window.max()) {
             self.challenge(now, fx);
@@ -347,7 +366,8 @@ impl Tcb {
             //= spec/rfc6675.txt#section-2
             //# Note that an ACK which carries new SACK data is counted as a duplicate acknowledgment under this
             //# definition even if it carries new data, changes the advertised window
-            if !changed || self.tells_of_a_hole(s) {
+            let twice = self.agreed.sack && !s.options.sack.is_empty();
+            if self.tells_of_a_hole(s) || !changed && !twice {
                 self.on_duplicate_ack(fx);
             }
         }
@@ -476,6 +496,7 @@ impl Tcb {
         match self.reassembly.insert(self.rcv.next(), seq, buf, limit, &mut |token| fx.freed.push(token)) {
             Inserted::InOrder(n) => {
                 self.rcv.on_received(n, n);
+                self.tune.on_data(now, self.rcv.next(), self.rcv.size());
                 self.ack.on_data(now, len, self.size.effective(), self.config.delayed_ack);
                 if had_gap {
                     //= spec/rfc5681.txt#section-4.2
@@ -486,7 +507,7 @@ impl Tcb {
                 fx.taken = n;
                 self.news.readable = true;
                 if self.discard {
-                    self.throw_away(fx);
+                    self.throw_away(now, fx);
                 }
             }
             //= spec/rfc9293.txt#section-3.10.7.4

@@ -126,11 +126,11 @@ impl Tcb {
         //= spec/rfc9293.txt#section-3.8.6.1
         //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the
         //# sending TCP peer MUST allow the connection to stay open (MUST-37).
-        if now.saturating_since(self.heard_at) >= self.config.give_up_after {
+        if self.persist.silent_for(now) >= self.config.give_up_after {
             self.end(CloseReason::TimedOut);
             return;
         }
-        self.persist.on_probe();
+        self.persist.on_probe(now);
         self.snd.rewind();
         self.probe_window = true;
     }

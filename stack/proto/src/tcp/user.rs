@@ -126,8 +126,11 @@ impl Tcb {
     }
 
     /// `n` bytes have been read for good: the window opens, and the peer hears of it at once when that matters.
-    pub fn consumed(&mut self, n: u32) {
+    pub fn consumed(&mut self, now: Instant, n: u32) {
         self.rcv.on_read(n);
+        if let Some(wanted) = self.tune.on_read(now, n, self.rtt.smoothed(), self.size.effective()) {
+            self.rcv.grow(wanted);
+        }
         self.urgent.on_read(self.read_to());
         if self.state.receives_data() && self.rcv.wants_update(self.size.effective()) {
             self.ack.force();
@@ -184,7 +187,7 @@ impl Tcb {
             config.recv_buffer = old.recv_buffer;
             config.recv_buffer_initial = old.recv_buffer_initial;
         }
-        self.rcv.set_limit(config.recv_buffer);
+        self.rcv.set_bound(config.recv_buffer);
         self.recovery.set_threshold(config.duplicate_ack_threshold);
         self.rto.set_bounds(config.rto_min, config.rto_max);
         if config.keepalive != old.keepalive {
@@ -222,15 +225,15 @@ impl Tcb {
     }
 
     /// The application will not read any more: what has come and what comes is thrown away, and acknowledged.
-    pub fn shutdown_read(&mut self, fx: &mut Effects) {
+    pub fn shutdown_read(&mut self, now: Instant, fx: &mut Effects) {
         self.discard = true;
-        self.throw_away(fx);
+        self.throw_away(now, fx);
     }
 
     /// Frees everything that is ready to read.
-    pub(super) fn throw_away(&mut self, fx: &mut Effects) {
+    pub(super) fn throw_away(&mut self, now: Instant, fx: &mut Effects) {
         while let Some(buf) = self.reassembly.pop() {
-            self.consumed(u32::from(buf.len));
+            self.consumed(now, u32::from(buf.len));
             fx.freed.push(buf.token);
         }
         self.news.readable = false;
@@ -242,7 +245,7 @@ impl Tcb {
         if self.state == State::TimeWait {
             // Both FINs have been exchanged: the peer would not hear an RST. The wait goes on.
             self.deaf = true;
-            self.throw_away(fx);
+            self.throw_away(now, fx);
             return;
         }
         let unread = !self.reassembly.is_drained() && !self.discard && self.state.is_synchronized();

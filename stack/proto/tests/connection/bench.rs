@@ -112,8 +112,19 @@ impl Bench {
         self.receive_bytes(segment, &bytes)
     }
 
+    /// The peer sends `segment`; gives the one frame that answers it.
+    pub(crate) fn receive_raw(&mut self, segment: Segment) -> Vec<u8> {
+        self.deliver(segment, &[]);
+        self.sent_raw().remove(0)
+    }
+
     /// The peer sends `segment` with these bytes.
     pub(crate) fn receive_bytes(&mut self, segment: Segment, bytes: &[u8]) -> Vec<Segment> {
+        self.deliver(segment, bytes);
+        self.sent()
+    }
+
+    fn deliver(&mut self, segment: Segment, bytes: &[u8]) {
         let token = self.frames.alloc().expect("a frame");
         let eth = EthernetHeader { dst: OUR_MAC, src: THEIR_MAC, vlan: None };
         let ip = IpHeader::new(THEIRS, OURS);
@@ -121,7 +132,6 @@ impl Bench {
         self.frames.bytes_mut(&token)[at..at + bytes.len()].copy_from_slice(bytes);
         let len = emit_tcp(self.frames.bytes_mut(&token), &eth, &ip, (5000, self.port), &segment);
         self.endpoint.receive(self.now, &mut self.frames, Buf::new(token, 0, len as u16));
-        self.sent()
     }
 
     /// The peer says where it is.
@@ -141,18 +151,25 @@ impl Bench {
 
     /// What the endpoint sends now, with its bytes.
     pub(crate) fn sent_whole(&mut self) -> Vec<Sent> {
+        let frames = self.sent_raw();
+        let parsed = frames.iter().filter_map(|frame| {
+            let Body::Tcp(tcp) = parse(frame, Checksums::VERIFY).expect("a frame").body else { return None };
+            let start = usize::from(tcp.payload.start);
+            let bytes = frame[start..start + usize::from(tcp.segment.len)].to_vec();
+            Some(Sent { segment: tcp.segment, bytes })
+        });
+        parsed.collect()
+    }
+
+    /// The frames that the endpoint sends now.
+    pub(crate) fn sent_raw(&mut self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut self.frames) {
             let (index, len) = match &transmit {
                 Transmit::Owned { token, len } => (token.index(), *len),
                 Transmit::Lent { index, len } => (*index, *len),
             };
-            let frame = &self.frames.bytes[index as usize][..usize::from(len)];
-            if let Body::Tcp(tcp) = parse(frame, Checksums::VERIFY).expect("a frame").body {
-                let start = usize::from(tcp.payload.start);
-                let bytes = frame[start..start + usize::from(tcp.segment.len)].to_vec();
-                all.push(Sent { segment: tcp.segment, bytes });
-            }
+            all.push(self.frames.bytes[index as usize][..usize::from(len)].to_vec());
             if let Transmit::Owned { token, .. } = transmit {
                 self.frames.free(token);
             }
@@ -199,12 +216,19 @@ impl Bench {
 
     /// We begin to open a connection; gives its id and our SYN.
     pub(crate) fn connect(&mut self, config: TcpConfig) -> (ConnId, Segment) {
+        let (conn, frame) = self.connect_raw(config);
+        let Body::Tcp(tcp) = parse(&frame, Checksums::VERIFY).expect("a frame").body else { panic!("no TCP") };
+        (conn, tcp.segment)
+    }
+
+    /// The same with our SYN as it is on the wire.
+    pub(crate) fn connect_raw(&mut self, config: TcpConfig) -> (ConnId, Vec<u8>) {
         let remote = SocketAddr::new(THEIRS, 5000);
         let conn = self.endpoint.connect(self.now, SocketAddr::new(OURS, 0), remote, config).expect("connect");
         self.port = self.endpoint.flow(conn).expect("it is there").local.port;
-        let syn = self.sent();
-        assert_eq!(syn.len(), 1, "{syn:?}");
-        (conn, syn[0])
+        let mut sent = self.sent_raw();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        (conn, sent.remove(0))
     }
 
     /// The application hands over `bytes`; gives what is sent.

@@ -5,3 +5,4 @@ mod bench;
 mod closing;
 mod timers;
 mod urgent;
+mod windows;

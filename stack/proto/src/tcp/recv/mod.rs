@@ -2,5 +2,6 @@
 
 pub mod ack;
 pub mod reassembly;
+pub mod tune;
 pub mod urgent;
 pub mod window;

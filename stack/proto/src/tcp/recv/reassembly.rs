@@ -3,6 +3,7 @@
 use crate::memory::{Buf, Token};
 use crate::tcp::segment::SackBlocks;
 use crate::tcp::seq::Seq;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 /// What became of a segment's payload.
@@ -30,13 +31,29 @@ impl Piece {
     }
 }
 
+/// How many ranges are remembered in the order in which they grew: what fits into an option beside timestamps.
+const RECENT: usize = 4;
+
+/// What waits ahead of gaps. A connection that never had a gap has none of this.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// In the order of the stream; none overlap.
+    pieces: VecDeque<Piece>,
+    /// The ranges that the pieces make where they touch, so that telling of them costs nothing for each piece.
+    ranges: VecDeque<(Seq, Seq)>,
+    /// A number in each of the ranges that grew last, the latest in front.
+    recent: [Seq; RECENT],
+    /// How many of these there are.
+    recents: u8,
+    /// The range that came last although it was there already (RFC 2883), until it is told.
+    duplicate: Option<(Seq, Seq)>,
+}
+
 /// The pieces of a connection's byte stream that have come. Where two overlap, the bytes that came first stay.
 #[derive(Debug, Default)]
 pub struct Reassembly {
     ready: VecDeque<Buf>,
-    ahead: VecDeque<Piece>,
-    /// Where the piece that came last begins: its range leads the SACK option.
-    latest: Seq,
+    ahead: Option<Box<Ahead>>,
 }
 
 impl Reassembly {
@@ -52,6 +69,7 @@ impl Reassembly {
     ) -> Inserted {
         if seq.before(next) {
             let seen = next.since(seq);
+            self.on_duplicate(seq, seq + seen.min(u32::from(buf.len)));
             if seen >= u32::from(buf.len) {
                 freed(buf.token);
                 return Inserted::Duplicate;
@@ -62,22 +80,27 @@ impl Reassembly {
         if seq == next {
             return Inserted::InOrder(self.append(next, buf, freed));
         }
-        self.insert_ahead(seq, buf, limit, freed)
+        self.ahead.get_or_insert_default().insert(seq, buf, limit, freed)
     }
 
     /// Appends bytes that begin at `next`, then everything that waited just behind them.
     fn append(&mut self, next: Seq, mut buf: Buf, freed: &mut impl FnMut(Token)) -> u32 {
+        let Some(ahead) = self.ahead.as_mut().filter(|ahead| !ahead.pieces.is_empty()) else {
+            let advanced = u32::from(buf.len);
+            self.ready.push_back(buf);
+            return advanced;
+        };
         // Bytes that wait ahead came first, so they win over the end of this buffer.
-        if let Some(first) = self.ahead.front() {
-            buf.truncate(u16::try_from(first.seq.since(next)).unwrap_or(u16::MAX));
+        if let Some(first) = ahead.pieces.front() {
+            let room = first.seq.since(next);
+            if u32::from(buf.len) > room {
+                ahead.duplicate = Some((first.seq, first.end().min(next + u32::from(buf.len))));
+            }
+            buf.truncate(u16::try_from(room).unwrap_or(u16::MAX));
         }
         let mut advanced = u32::from(buf.len);
         self.ready.push_back(buf);
-        while let Some(first) = self.ahead.front() {
-            if first.seq != next + advanced {
-                break;
-            }
-            let Some(piece) = self.ahead.pop_front() else { break };
+        while let Some(piece) = ahead.pieces.pop_front_if(|piece| piece.seq == next + advanced) {
             if piece.buf.len == 0 {
                 freed(piece.buf.token);
                 continue;
@@ -85,42 +108,18 @@ impl Reassembly {
             advanced += u32::from(piece.buf.len);
             self.ready.push_back(piece.buf);
         }
+        while ahead.ranges.pop_front_if(|(left, _)| left.before(next + advanced)).is_some() {}
         advanced
     }
 
-    //= spec/rfc9293.txt#section-3.10.7.4
-    //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
-    fn insert_ahead(&mut self, mut seq: Seq, mut buf: Buf, limit: usize, freed: &mut impl FnMut(Token)) -> Inserted {
-        // Data mostly comes in order, so the place is mostly at the end.
-        let at = self.ahead.iter().rposition(|piece| piece.seq.at_or_before(seq)).map_or(0, |before| before + 1);
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.ahead.get(i)) {
-            let end = before.end();
-            if end.after(seq) {
-                let overlap = end.since(seq);
-                if overlap >= u32::from(buf.len) {
-                    self.latest = before.seq;
-                    freed(buf.token);
-                    return Inserted::Duplicate;
-                }
-                buf.trim_front(u16::try_from(overlap).unwrap_or(u16::MAX));
-                seq = end;
-            }
-        }
-        if let Some(after) = self.ahead.get(at) {
-            // A frame cannot be in two places: what lies beyond the next piece is left for a retransmission.
-            buf.truncate(u16::try_from(after.seq.since(seq)).unwrap_or(u16::MAX));
-        }
-        if buf.len == 0 {
-            freed(buf.token);
-            return Inserted::Duplicate;
-        }
-        if self.ahead.len() >= limit {
-            freed(buf.token);
-            return Inserted::Full;
-        }
-        self.latest = seq;
-        self.ahead.insert(at, Piece { seq, buf });
-        Inserted::Ahead
+    /// The bytes from `left` to `right` came although they were there already: the next SACK option says so.
+    pub fn on_duplicate(&mut self, left: Seq, right: Seq) {
+        self.ahead.get_or_insert_default().duplicate = Some((left, right));
+    }
+
+    /// Whether something came twice and the peer has not been told.
+    pub fn has_duplicate(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.duplicate.is_some())
     }
 
     /// The next bytes in order, for the application.
@@ -140,78 +139,170 @@ impl Reassembly {
 
     /// Whether something waits ahead of a gap.
     pub fn has_gap(&self) -> bool {
-        !self.ahead.is_empty()
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.pieces.is_empty())
     }
 
     /// Frames that are held.
     pub fn frames(&self) -> usize {
-        self.ready.len() + self.ahead.len()
+        self.ready.len() + self.ahead.as_ref().map_or(0, |ahead| ahead.pieces.len())
     }
 
-    /// The ranges ahead of gaps, the one that grew last in front (RFC 2018 4).
-    pub fn sack_blocks(&self) -> SackBlocks {
-        let mut sack = SackBlocks::EMPTY;
-        if self.ahead.is_empty() {
-            return sack;
-        }
-        if let Some((left, right)) =
-            self.ranges().find(|(left, right)| self.latest.in_window(*left, right.since(*left)))
-        {
-            sack.push(left, right);
-        }
-        for (left, right) in self.ranges() {
-            if sack.as_slice().first() != Some(&(left, right)) && !sack.push(left, right) {
-                break;
-            }
-        }
-        sack
-    }
-
-    /// The pieces ahead, joined where they touch.
-    fn ranges(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
-        let mut pieces = self.ahead.iter().peekable();
-        core::iter::from_fn(move || {
-            let first = pieces.next()?;
-            let mut right = first.end();
-            while let Some(piece) = pieces.next_if(|piece| piece.seq == right) {
-                right = piece.end();
-            }
-            Some((first.seq, right))
-        })
+    /// What a SACK option says, to be called once for each that is sent: what came twice, then the ranges ahead of gaps,
+    /// those that grew last in front.
+    pub fn sack_blocks(&mut self) -> SackBlocks {
+        self.ahead.as_mut().map_or(SackBlocks::EMPTY, |ahead| ahead.sack_blocks())
     }
 
     /// Gives every frame back.
     pub fn clear(&mut self, freed: &mut impl FnMut(Token)) {
         self.ready.drain(..).for_each(|buf| freed(buf.token));
-        self.ahead.drain(..).for_each(|piece| freed(piece.buf.token));
+        self.clear_ahead(freed);
     }
 
     /// Gives back what waits ahead of gaps: it will be sent again.
     pub fn clear_ahead(&mut self, freed: &mut impl FnMut(Token)) {
-        self.ahead.drain(..).for_each(|piece| freed(piece.buf.token));
+        if let Some(ahead) = self.ahead.take() {
+            ahead.pieces.into_iter().for_each(|piece| freed(piece.buf.token));
+        }
     }
 
     /// Gives back what lies at or behind `edge`.
     pub fn clear_beyond(&mut self, edge: Seq, freed: &mut impl FnMut(Token)) {
-        while let Some(last) = self.ahead.back_mut() {
-            if last.seq.before(edge) {
-                last.buf.truncate(u16::try_from(edge.since(last.seq)).unwrap_or(u16::MAX));
-                return;
-            }
-            self.ahead.pop_back().into_iter().for_each(|piece| freed(piece.buf.token));
+        let Some(ahead) = self.ahead.as_mut() else { return };
+        while let Some(last) = ahead.pieces.pop_back_if(|piece| piece.seq.at_or_after(edge)) {
+            freed(last.buf.token);
+        }
+        if let Some(last) = ahead.pieces.back_mut() {
+            last.buf.truncate(u16::try_from(edge.since(last.seq)).unwrap_or(u16::MAX));
+        }
+        while ahead.ranges.pop_back_if(|(left, _)| left.at_or_after(edge)).is_some() {}
+        if let Some((_, right)) = ahead.ranges.back_mut() {
+            *right = (*right).min(edge);
         }
     }
 
     /// What must hold after every event, when `next` is the next byte expected.
     pub fn check_consistency(&self, next: Seq) {
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions)
+            && let Some(ahead) = &self.ahead
+        {
             let mut edge = next;
-            for (i, piece) in self.ahead.iter().enumerate() {
+            let mut ranges = ahead.ranges.iter();
+            let mut range = None;
+            for (i, piece) in ahead.pieces.iter().enumerate() {
                 assert!(if i == 0 { piece.seq.after(edge) } else { piece.seq.at_or_after(edge) });
                 assert!(piece.buf.len > 0);
+                if i == 0 || piece.seq != edge {
+                    assert!(range.is_none_or(|(_, right)| right == edge), "a range ends where its pieces do");
+                    range = ranges.next().copied();
+                    assert_eq!(range.map(|(left, _)| left), Some(piece.seq));
+                }
                 edge = piece.end();
             }
+            assert!(range.is_none_or(|(_, right)| right == edge));
+            assert_eq!(ranges.next(), None);
         }
+    }
+}
+
+impl Ahead {
+    fn insert(&mut self, mut seq: Seq, mut buf: Buf, limit: usize, freed: &mut impl FnMut(Token)) -> Inserted {
+        let at = self.pieces.partition_point(|piece| piece.seq.at_or_before(seq));
+        if let Some(before) = at.checked_sub(1).and_then(|i| self.pieces.get(i)) {
+            let end = before.end();
+            if end.after(seq) {
+                let overlap = end.since(seq).min(u32::from(buf.len));
+                self.duplicate = Some((seq, seq + overlap));
+                if overlap == u32::from(buf.len) {
+                    self.touch(seq);
+                    freed(buf.token);
+                    return Inserted::Duplicate;
+                }
+                buf.trim_front(u16::try_from(overlap).unwrap_or(u16::MAX));
+                seq = end;
+            }
+        }
+        if let Some(after) = self.pieces.get(at) {
+            // A frame cannot be in two places: what lies beyond the next piece is left for a retransmission.
+            let room = after.seq.since(seq);
+            if u32::from(buf.len) > room {
+                self.duplicate = Some((after.seq, after.end().min(seq + u32::from(buf.len))));
+            }
+            buf.truncate(u16::try_from(room).unwrap_or(u16::MAX));
+        }
+        if buf.len == 0 {
+            self.touch(seq);
+            freed(buf.token);
+            return Inserted::Duplicate;
+        }
+        if self.pieces.len() >= limit {
+            freed(buf.token);
+            return Inserted::Full;
+        }
+        self.join(seq, seq + u32::from(buf.len));
+        self.pieces.insert(at, Piece { seq, buf });
+        self.touch(seq);
+        Inserted::Ahead
+    }
+
+    /// The bytes from `left` to `right`, which were not there before, are there now.
+    fn join(&mut self, mut left: Seq, mut right: Seq) {
+        let at = self.ranges.partition_point(|(_, end)| end.before(left));
+        while let Some(&(begin, end)) = self.ranges.get(at)
+            && begin.at_or_before(right)
+        {
+            (left, right) = (left.min(begin), right.max(end));
+            self.ranges.remove(at);
+        }
+        self.ranges.insert(at, (left, right));
+    }
+
+    /// The range that `seq` lies in.
+    fn range_of(&self, seq: Seq) -> Option<(Seq, Seq)> {
+        let at = self.ranges.partition_point(|(_, end)| end.at_or_before(seq));
+        self.ranges.get(at).copied().filter(|(begin, _)| begin.at_or_before(seq))
+    }
+
+    /// The range that `seq` lies in is the one that a segment came for last.
+    fn touch(&mut self, seq: Seq) {
+        let range = self.range_of(seq);
+        let known = usize::from(self.recents);
+        let at = (0..known).find(|i| self.recent.get(*i).and_then(|seq| self.range_of(*seq)) == range);
+        let last = at.unwrap_or_else(|| known.min(RECENT - 1));
+        self.recents = self.recents.max(last as u8 + 1);
+        if let Some(moved) = self.recent.get_mut(..=last) {
+            moved.rotate_right(1);
+            if let Some(first) = moved.first_mut() {
+                *first = seq;
+            }
+        }
+    }
+
+    fn sack_blocks(&mut self) -> SackBlocks {
+        let mut sack = SackBlocks::EMPTY;
+        //= spec/rfc2883.txt#section-4
+        //# (1) A D-SACK block is only used to report a duplicate contiguous sequence of data received by the receiver in
+        //# the most recent packet.
+        if let Some((left, right)) = self.duplicate.take() {
+            sack.push(left, right);
+        }
+        let told = sack.as_slice().len();
+        //= spec/rfc2018.txt#section-4
+        //# The first SACK block (i.e., the one immediately following the kind and length fields in the option) MUST
+        //# specify the contiguous block of data containing the segment which triggered this ACK, unless that segment
+        //# advanced the Acknowledgment Number field in the header.
+        //= spec/rfc2018.txt#section-4
+        //# The SACK option SHOULD be filled out by repeating the most recently reported SACK blocks (based on first SACK
+        //# blocks in previous SACK options) that are not subsets of a SACK block already included in the SACK option
+        //# being constructed.
+        let recent = self.recent.iter().take(usize::from(self.recents)).filter_map(|seq| self.range_of(*seq));
+        // What is left of the option tells of any others: no more than there is room for are looked at.
+        for range in recent.chain(self.ranges.iter().take(RECENT).copied()) {
+            if !sack.as_slice().iter().skip(told).any(|there| *there == range) && !sack.push(range.0, range.1) {
+                break;
+            }
+        }
+        sack
     }
 }
 
@@ -258,10 +349,61 @@ mod tests {
         }
         r.clear_beyond(Seq(35), &mut |t| freed.push(t));
         assert_eq!(freed.iter().map(Token::index).collect::<Vec<_>>(), [2]);
-        assert_eq!(r.sack_blocks().as_slice(), [(Seq(10), Seq(20)), (Seq(30), Seq(35))]);
+        assert_eq!(r.sack_blocks().as_slice(), [(Seq(30), Seq(35)), (Seq(10), Seq(20))]);
         r.clear_beyond(Seq(0), &mut |t| freed.push(t));
         assert!(!r.has_gap());
         assert_eq!(freed.len(), 3);
+    }
+
+    fn ahead_of(r: &mut Reassembly, seq: u32, len: u16) -> Inserted {
+        r.insert(Seq(0), Seq(seq), Buf::new(Token::new(seq), 0, len), 100, &mut drop)
+    }
+
+    //= spec/rfc2018.txt#section-4
+    //= type=test
+    //# The SACK option SHOULD be filled out by repeating the most recently reported SACK blocks (based on first SACK
+    //# blocks in previous SACK options) that are not subsets of a SACK block already included in the SACK option
+    //# being constructed.
+    #[test]
+    fn the_ranges_that_grew_last_are_told_first() {
+        let mut r = Reassembly::default();
+        for seq in [10, 50, 30, 70, 90] {
+            assert_eq!(ahead_of(&mut r, seq, 5), Inserted::Ahead);
+        }
+        let told = |r: &mut Reassembly| r.sack_blocks().as_slice().iter().map(|(left, _)| left.0).collect::<Vec<_>>();
+        assert_eq!(told(&mut r), [90, 70, 30, 50]);
+        ahead_of(&mut r, 55, 5);
+        assert_eq!(told(&mut r), [50, 90, 70, 30]);
+        ahead_of(&mut r, 35, 15);
+        assert_eq!(told(&mut r), [30, 90, 70, 10], "30 and 50 are one range now");
+    }
+
+    //= spec/rfc2883.txt#section-4
+    //= type=test
+    //# (1) A D-SACK block is only used to report a duplicate contiguous sequence of data received by the receiver in
+    //# the most recent packet.
+    #[test]
+    fn what_came_twice_is_told_once_and_the_range_around_it_next() {
+        let mut r = Reassembly::default();
+        ahead_of(&mut r, 10, 20);
+        ahead_of(&mut r, 50, 5);
+        assert!(!r.has_duplicate());
+        assert_eq!(ahead_of(&mut r, 15, 5), Inserted::Duplicate);
+        assert!(r.has_duplicate());
+        let blocks = r.sack_blocks();
+        assert_eq!(blocks.as_slice(), [(Seq(15), Seq(20)), (Seq(10), Seq(30)), (Seq(50), Seq(55))]);
+        assert_eq!(r.sack_blocks().as_slice(), [(Seq(10), Seq(30)), (Seq(50), Seq(55))]);
+        assert_eq!(ahead_of(&mut r, 25, 10), Inserted::Ahead);
+        assert_eq!(r.sack_blocks().as_slice().first(), Some(&(Seq(25), Seq(30))), "and a part that did");
+    }
+
+    /// However many pieces wait, telling of them and finding a place looks at few.
+    #[test]
+    fn pieces_that_touch_are_one_range() {
+        let mut r = Reassembly::default();
+        (0..100).rev().for_each(|i| assert_eq!(ahead_of(&mut r, 10 + i, 1), Inserted::Ahead));
+        assert_eq!(r.sack_blocks().as_slice(), [(Seq(10), Seq(110))]);
+        assert_eq!(r.ahead.as_ref().map(|ahead| (ahead.pieces.len(), ahead.ranges.len())), Some((100, 1)));
     }
 
     #[test]
@@ -313,7 +455,7 @@ mod tests {
             // Every byte that is in order was really sent; nothing beyond the first hole was read.
             prop_assert!((0..next).all(|i| model.contains_key(&i)));
             prop_assert_eq!(live.len(), r.frames(), "no frame is lost and none is held twice");
-            for (left, right) in r.ranges() {
+            for (left, right) in r.ahead.iter().flat_map(|ahead| ahead.ranges.iter().copied()) {
                 prop_assert!((left.since(Seq(base))..right.since(Seq(base))).all(|i| model.contains_key(&i)));
             }
         }

@@ -9,19 +9,26 @@ pub struct RecvWindow {
     next: Seq,
     edge: Seq,
     limit: u32,
+    bound: u32,
     held: u32,
     scale: u8,
 }
 
 impl RecvWindow {
-    /// A window of at most `limit` bytes. `scale` is 0 until both SYNs have offered scaling.
-    pub fn new(next: Seq, limit: u32, scale: u8) -> Self {
-        Self { next, edge: next, limit, held: 0, scale: scale.min(MAX_WINDOW_SCALE) }
+    /// A window of `limit` bytes that may grow to `bound`. `scale` is 0 until both SYNs have offered scaling.
+    pub fn new(next: Seq, limit: u32, bound: u32, scale: u8) -> Self {
+        Self { next, edge: next, limit: limit.min(bound), bound, held: 0, scale: scale.min(MAX_WINDOW_SCALE) }
     }
 
     /// Another bound. What the peer has been told stays true.
-    pub fn set_limit(&mut self, limit: u32) {
-        self.limit = limit;
+    pub fn set_bound(&mut self, bound: u32) {
+        self.bound = bound;
+        self.limit = self.limit.min(bound);
+    }
+
+    /// The connection could use a window of `wanted` bytes.
+    pub fn grow(&mut self, wanted: u32) {
+        self.limit = self.limit.max(wanted.min(self.bound));
     }
 
     /// RCV.NXT: the next sequence number expected.
@@ -118,7 +125,7 @@ mod tests {
     //# A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39).
     #[test]
     fn a_slow_reader_closes_the_window_and_a_read_opens_it() {
-        let mut window = RecvWindow::new(Seq(1), 10_000, 0);
+        let mut window = RecvWindow::new(Seq(1), 10_000, 10_000, 0);
         assert_eq!(window.advertise(1000), 10_000);
         window.on_received(10_000, 10_000);
         assert_eq!(window.advertise(1000), 0);
@@ -130,6 +137,22 @@ mod tests {
         assert_eq!(window.advertise(1000), 2000);
     }
 
+    #[test]
+    fn a_window_grows_up_to_its_bound_and_a_lower_bound_takes_nothing_back() {
+        let mut window = RecvWindow::new(Seq(1), 10_000, 40_000, 0);
+        window.grow(20_000);
+        assert_eq!(window.advertise(1000), 20_000);
+        window.grow(5_000);
+        assert_eq!(window.advertise(1000), 20_000);
+        window.grow(90_000);
+        assert_eq!(window.advertise(1000), 40_000);
+        window.set_bound(10_000);
+        assert_eq!(window.advertise(1000), 40_000);
+        window.on_received(35_000, 35_000);
+        window.on_read(35_000);
+        assert_eq!(window.advertise(1000), 10_000);
+    }
+
     proptest! {
         //= spec/rfc9293.txt#section-3.8.6
         //= type=test
@@ -138,12 +161,15 @@ mod tests {
         fn the_right_edge_never_moves_left(
             limit in 1_000u32..4_000_000, scale in 0u8..=14, steps in proptest::collection::vec((0u32..3000, 0u32..3000), 1..50),
         ) {
-            let mut window = RecvWindow::new(Seq(u32::MAX - 5000), limit, scale);
+            let mut window = RecvWindow::new(Seq(u32::MAX - 5000), limit / 2, limit, scale);
             let mut told = window.next() + (u32::from(window.advertise(1460)) << scale);
             for (received, read) in steps {
                 let n = received.min(window.size());
                 window.on_received(n, n);
                 window.on_read(read);
+                if read % 3 == 0 {
+                    window.grow(read * 100);
+                }
                 let edge = window.next() + (u32::from(window.advertise(1460)) << scale);
                 prop_assert!(edge.at_or_after(told));
                 told = edge;
