@@ -22,7 +22,9 @@ pub mod worker;
 
 pub use app::{App, Conn, Core, Rx, RxBuf, TxBuf};
 pub use config::Config;
-pub use corelane_proto::endpoint::{CloseReason, ConnId, ConnectError, ListenerId, SendError, Shutdown};
+pub use corelane_proto::endpoint::{
+    CloseReason, ConnId, ConnectError, ListenConfig, ListenerId, SendError, Shutdown, SynCookies,
+};
 pub use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 pub use corelane_proto::tcp::info::TcpInfo;
 pub use corelane_proto::tcp::trouble::{Trouble, Unreachable};

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Pair, SERVER};
-use corelane::{App, Conn, ConnId, Core, Error, Instant, KeepaliveConfig, Rx, TcpConfig, Trouble};
+use corelane::{App, CloseReason, Conn, ConnId, Core, Error, Instant, KeepaliveConfig, Rx, TcpConfig, Trouble};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -134,5 +134,55 @@ fn settings_change_while_the_connection_is_open() {
     pair.run_for(Duration::from_millis(3500));
     let probes = pair.client.endpoint_counters().segments_out - before;
     assert_eq!(probes, 3, "one keepalive probe a second");
+    pair.stop();
+}
+
+#[test]
+fn a_shared_connection_closes_with_its_last_handle() {
+    /// Holds its connection twice, and lets go whenever the test says so.
+    struct Twice {
+        let_go: Rc<Cell<bool>>,
+        conn: Option<ConnId>,
+        ended: Option<CloseReason>,
+    }
+
+    impl App for Twice {
+        type State = ();
+
+        fn on_start(&mut self, core: &mut Core<'_, ()>) -> Result<(), Error> {
+            core.connect(SERVER, ())?;
+            Ok(())
+        }
+
+        fn on_accept(&mut self, _: &mut Conn<'_>) {}
+
+        fn on_connect(&mut self, conn: &mut Conn<'_>, (): &mut ()) {
+            assert!(conn.share());
+            self.conn = Some(conn.id());
+        }
+
+        fn on_recv(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Rx<'_>) {}
+
+        fn on_closed(&mut self, _: &mut Core<'_, ()>, (): (), reason: CloseReason) {
+            self.ended = Some(reason);
+        }
+
+        fn on_turn(&mut self, core: &mut Core<'_, ()>) -> Option<Instant> {
+            if self.let_go.take() {
+                core.conn(self.conn?)?.close();
+            }
+            None
+        }
+    }
+
+    let let_go = Rc::new(Cell::new(false));
+    let mut pair = Pair::new(Twice { let_go: let_go.clone(), conn: None, ended: None }, Server::default());
+    pair.run_until(SOON, |pair| pair.client.app().conn.is_some());
+    let_go.set(true);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!((pair.client.connections(), pair.server.connections()), (1, 1), "the other handle still holds it");
+    let_go.set(true);
+    pair.run_until(SOON, |pair| pair.client.app().ended.is_some());
+    assert_eq!(pair.client.app().ended, Some(CloseReason::Finished));
     pair.stop();
 }

@@ -137,7 +137,14 @@ impl<'a> Conn<'a> {
         self.net.endpoint.shutdown(self.id, how);
     }
 
-    /// Closes the connection: what is queued is still sent, then a FIN; nothing more is read.
+    /// One more part of the application holds the connection: [`close`](Self::close) has to be called once more before
+    /// it closes. False when the connection has ended or is closed already.
+    pub fn share(&mut self) -> bool {
+        self.net.endpoint.share(self.id)
+    }
+
+    /// Closes the connection, or the last of those who [share](Self::share) it does: what is queued is still sent, for
+    /// as long as the setting `linger` allows, then a FIN; nothing more is read. With bytes unread the peer gets an RST.
     pub fn close(&mut self) {
         self.net.endpoint.close(self.id);
     }

@@ -2,7 +2,7 @@
 
 use super::{Conn, Net, States};
 use crate::Error;
-use corelane_proto::endpoint::{ConnId, ConnectError, Counters, ListenerId};
+use corelane_proto::endpoint::{ConnId, ConnectError, Counters, ListenConfig, ListenerId};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::{Addr, Instant, SocketAddr};
 use std::fmt;
@@ -51,9 +51,13 @@ impl<'a, S> Core<'a, S> {
         self.listen_with(local, tcp)
     }
 
-    /// Listens with settings of its own.
-    pub fn listen_with(&mut self, local: impl Into<SocketAddr>, tcp: TcpConfig) -> Result<ListenerId, Error> {
-        Ok(self.net.endpoint.listen(local.into(), tcp)?)
+    /// Listens with settings of its own: a [`TcpConfig`], or a [`ListenConfig`] with a backlog and more.
+    pub fn listen_with(
+        &mut self,
+        local: impl Into<SocketAddr>,
+        config: impl Into<ListenConfig>,
+    ) -> Result<ListenerId, Error> {
+        Ok(self.net.endpoint.listen(local.into(), config)?)
     }
 
     /// Stops listening; connections that came in before go on.

@@ -74,6 +74,18 @@ words! {
     }
 }
 
+words! {
+    /// When SYNs are answered by cookies (RFC 4987 3.6).
+    SynCookies {
+        /// Never: when the SYN queue is full, SYNs are dropped.
+        Never = "never",
+        /// When the SYN queue is full.
+        WhenFull = "when-full",
+        /// Always: for tests.
+        Always = "always",
+    }
+}
+
 section! {
     /// `[interface]`: which interface and queues, and who the stack is there.
     Interface {
@@ -151,7 +163,8 @@ section! {
         connections: u32, copy = 16_384, Rule::Range(1, 4_000_000);
         /// Half-open connections: SYNs answered and not yet acknowledged.
         syn_queue: u32, copy = 4096, Rule::Range(1, 1_000_000);
-        /// Connections of a listener that are open and that the application has not been told of.
+        /// Connections of a listener that are open and that the application has not been told of: the backlog of a
+        /// listener that names none. The ACK that finds it full is dropped; the handshake goes on when there is room.
         accept_queue: u32, copy = 1024, Rule::Range(1, 1_000_000);
         /// Connections in TIME-WAIT; the oldest gives way.
         time_wait: u32, copy = 65_536, Rule::Range(1, 4_000_000);
@@ -161,8 +174,11 @@ section! {
         first_port: u16, copy = 32_768, Rule::Range(1024, 65_535);
         /// Last port of outgoing connections.
         last_port: u16, copy = 60_999, Rule::Range(1024, 65_535);
-        /// Stateless replies (RST, ICMP) a second; more are dropped and counted.
+        /// Stateless replies of each kind (RST, ICMP, ARP) a second; more are dropped and counted.
         replies_per_second: u32, copy = 10_000, Rule::Range(0, 10_000_000);
+        /// Challenge ACKs (RFC 5961) a second for all connections, on average: each second has another limit, so that
+        /// nobody can count on it.
+        challenge_acks_per_second: u32, copy = 1000, Rule::Range(0, 10_000_000);
         /// Events given to the application in one turn; the rest waits for the next turn.
         events_per_turn: u32, copy = 1024, Rule::Range(1, 1_000_000);
     }
@@ -209,6 +225,14 @@ section! {
         syn_retries: u8, copy = 7, Rule::Range(0, 20);
         /// How often a SYN-ACK is sent again before a half-open connection is forgotten.
         syn_ack_retries: u8, copy = 7, Rule::Range(0, 7);
+        /// "never", "when-full" or "always": when SYNs are answered by cookies, which remember nothing of a SYN. With
+        /// "when-full" a flood of SYNs fills the queue and others still get in; a connection by cookie has its segment
+        /// size rounded down, and neither window scale nor SACK unless it has timestamps.
+        syn_cookies: SynCookies, copy = SynCookies::WhenFull, Rule::Any;
+        /// How long no segment is sent after the start, milliseconds (RFC 9293 3.4.3). Needed where the host can be up
+        /// again within an MSL with the same secret and a clock that begins anew; there it should be `msl_ms`. Until it is
+        /// over, what comes is dropped and connecting fails.
+        quiet_time_ms: u32, copy = 0, Rule::Range(0, 600_000);
         /// After how many retransmissions of a segment the application hears of trouble and the neighbour is asked again
         /// (R1, RFC 9293 3.8.3).
         r1_retransmits: u8, copy = 3, Rule::Range(1, 15);
@@ -274,6 +298,16 @@ impl Impairment {
     }
 }
 
+impl From<SynCookies> for corelane_proto::endpoint::SynCookies {
+    fn from(when: SynCookies) -> Self {
+        match when {
+            SynCookies::Never => Self::Never,
+            SynCookies::WhenFull => Self::WhenFull,
+            SynCookies::Always => Self::Always,
+        }
+    }
+}
+
 impl Tcp {
     /// The settings as the protocol takes them.
     pub fn to_proto(&self) -> TcpConfig {
@@ -323,6 +357,15 @@ mod tests {
     #[test]
     fn tcp_defaults_are_those_of_the_protocol() {
         assert_eq!(Tcp::default().to_proto(), TcpConfig::default());
+    }
+
+    #[test]
+    fn what_is_left_out_by_default_reaches_the_protocol() {
+        let tcp = Tcp { user_timeout_ms: Some(1500), linger_ms: Some(0), ..Tcp::default() };
+        let proto = tcp.to_proto();
+        assert_eq!(proto.user_timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(proto.linger, Some(Duration::ZERO));
+        assert_eq!(proto.check(), Ok(()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::config::{Config, largest_mtu, mtu_remedy};
 use corelane_proto::Mac;
 use corelane_proto::endpoint::EndpointConfig;
 use corelane_xdp::Interface;
+use std::time::Duration;
 
 /// The interface as the stack will use it.
 #[derive(Clone, Debug)]
@@ -61,6 +62,9 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         connections: limits.connections() as usize,
         syn_queue: limits.syn_queue() as usize,
         syn_ack_retries: config.tcp().syn_ack_retries(),
+        syn_cookies: config.tcp().syn_cookies().into(),
+        quiet_time: Duration::from_millis(config.tcp().quiet_time_ms().into()),
+        challenge_acks_per_second: limits.challenge_acks_per_second(),
         accept_queue: limits.accept_queue() as usize,
         time_wait: limits.time_wait() as usize,
         msl: config.tcp().to_proto().msl,
