@@ -74,7 +74,6 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         verify_ip_checksum: config.interface().verify_ip_checksum(),
         verify_tcp_checksum: config.interface().verify_tcp_checksum(),
         low_water_frames: config.memory().low_water_frames() as usize,
-        ..EndpointConfig::default()
     }
 }
 

@@ -57,6 +57,10 @@ pub(super) struct Thread {
     pub(super) orders: Receiver<Order>,
 }
 
+/// How long SYN cookies and the like are made with one secret. What was made with the one before is taken as well, so
+/// this has to be longer than a handshake; the shorter, the less a secret that is guessed is worth.
+const SECRET_FOR: Duration = Duration::from_secs(3600);
+
 /// Says that the thread ends, also when it panics.
 struct Farewell<'a> {
     worker: usize,
@@ -139,8 +143,13 @@ fn turn_until_stopped<A: App, D: Device>(
     common: &Common<'_>,
 ) -> Result<(), Error> {
     let mut idle = Idle::new(common.config.waiting());
+    let mut new_secret_at = clock.now() + SECRET_FOR;
     while !common.stop.is_stopped() && !worker.wants_to_stop() {
         let now = clock.now();
+        if now >= new_secret_at {
+            worker.change_secret(rand::random());
+            new_secret_at = now + SECRET_FOR;
+        }
         let busy = worker.turn(now)?;
         match idle.after_turn(now, busy, worker.deadline()) {
             Pause::Turn if busy => {}

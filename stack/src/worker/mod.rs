@@ -227,6 +227,11 @@ impl<A: App, D: Device> Worker<A, D> {
         Error::Device { device: self.device.info().name.clone(), error }
     }
 
+    /// Makes what peers hand back to us, as SYN cookies, with another secret from now on; 32 random bytes.
+    pub fn change_secret(&mut self, secret: [u8; 32]) {
+        self.net.endpoint.change_secret(secret);
+    }
+
     /// When the next turn is due at the latest, if no frame comes before; `None` when nothing is planned.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.to_send.is_empty() {
