@@ -9,6 +9,7 @@
 
 mod app;
 pub mod checks;
+pub mod coverage;
 pub mod frames;
 mod host;
 pub mod lab;

@@ -74,7 +74,7 @@ fn run(seeds: u64, first: u64, verbose: bool, json: bool, jobs: usize) -> ExitCo
     let start = Instant::now();
     let progress = std::io::stderr().is_terminal() && !verbose;
     let (mut done, mut failed) = (0u64, 0u64);
-    let all = run_many(first, seeds, jobs, |timed| {
+    let runs = run_many(first, seeds, jobs, |timed| {
         done += 1;
         failed += u64::from(timed.outcome.failure.is_some());
         if verbose {
@@ -97,7 +97,7 @@ fn run(seeds: u64, first: u64, verbose: bool, json: bool, jobs: usize) -> ExitCo
     if progress {
         eprintln!();
     }
-    let summary = Summary::new(&all, start.elapsed());
+    let summary = Summary::new(&runs, start.elapsed());
     if json {
         println!("{}", serde_json::to_string_pretty(&summary).unwrap_or_default());
     } else {

@@ -1,7 +1,8 @@
 //! What many seeds came to: as a table, as JSON.
 
+use crate::coverage::Met;
 use crate::network::LinkCounters;
-use crate::runner::Timed;
+use crate::runner::{Runs, Timed};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Summary {
     pub rto_fired: u64,
     /// Fast retransmits.
     pub fast_retransmits: u64,
+    /// Which states met what.
+    pub met: Met,
     /// Time by the clock, seconds, from the first to the last.
     pub wall_s: f64,
     /// The seed that took longest by the clock, and how long in seconds.
@@ -63,10 +66,10 @@ impl fmt::Display for Failure {
 }
 
 impl Summary {
-    /// The sum of `all`, which took `wall`.
-    pub fn new(all: &[Timed], wall: Duration) -> Self {
-        let mut sum = Self { wall_s: wall.as_secs_f64(), ..Self::default() };
-        for Timed { outcome, wall } in all {
+    /// The sum of `runs`, which took `wall`.
+    pub fn new(runs: &Runs, wall: Duration) -> Self {
+        let mut sum = Self { met: runs.met, wall_s: wall.as_secs_f64(), ..Self::default() };
+        for Timed { outcome, wall } in &runs.all {
             sum.seeds += 1;
             sum.failures.extend(outcome.failure.clone().map(|what| Failure::new(outcome.seed, what)));
             sum.connections += outcome.connections;
@@ -119,7 +122,7 @@ impl fmt::Display for Summary {
         for (name, value) in rows {
             writeln!(f, "{name:width$}  {value}")?;
         }
-        Ok(())
+        write!(f, "{}", self.met)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Many seeds on several threads, each caught when it panics, some of them run twice.
 
+use crate::coverage::Met;
 use crate::world::{Outcome, Sabotage, run};
+use corelane_proto::tcp::coverage::{self, Coverage};
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -62,12 +64,21 @@ fn keep_panics_quiet() {
     });
 }
 
+/// What many seeds came to.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    /// Each seed's outcome, in their order.
+    pub all: Vec<Timed>,
+    /// What they met together.
+    pub met: Met,
+}
+
 /// Runs `seeds` seeds from `first` on, on `jobs` threads; `each` is told of every one as it ends. They come back in
 /// the order of their seeds.
-pub fn run_many(first: u64, seeds: u64, jobs: usize, mut each: impl FnMut(&Timed)) -> Vec<Timed> {
+pub fn run_many(first: u64, seeds: u64, jobs: usize, mut each: impl FnMut(&Timed)) -> Runs {
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
-    let mut all = Vec::new();
+    let (mut all, mut met) = (Vec::new(), Met::default());
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             let (sender, next) = (sender.clone(), &next);
@@ -81,24 +92,26 @@ pub fn run_many(first: u64, seeds: u64, jobs: usize, mut each: impl FnMut(&Timed
             });
         }
         drop(sender);
-        for timed in receiver {
+        for (timed, coverage) in receiver {
+            met.add(&coverage);
             each(&timed);
             all.push(timed);
         }
     });
-    all.sort_by_key(|timed| timed.outcome.seed.wrapping_sub(first));
-    all
+    all.sort_by_key(|timed: &Timed| timed.outcome.seed.wrapping_sub(first));
+    Runs { all, met }
 }
 
-fn run_timed(seed: u64) -> Timed {
+fn run_timed(seed: u64) -> (Timed, Coverage) {
     let start = Instant::now();
+    coverage::take();
     let mut outcome = run_caught(seed, false, Sabotage::default());
-    let wall = start.elapsed();
+    let (wall, met) = (start.elapsed(), coverage::take());
     if outcome.failure.is_none() && seed.is_multiple_of(TWICE) {
         let again = run_caught(seed, false, Sabotage::default());
         if again.hash != outcome.hash {
             outcome.failure = Some(format!("two runs differ: {:016x} and {:016x}", outcome.hash, again.hash));
         }
     }
-    Timed { outcome, wall }
+    (Timed { outcome, wall }, met)
 }

@@ -14,7 +14,7 @@ fn caught(outcomes: &[Outcome], word: &str) -> usize {
 
 #[test]
 fn fifty_seeds_pass() {
-    let all = run_many(0, 50, 2, |_| {});
+    let all = run_many(0, 50, 2, |_| {}).all;
     assert_eq!(all.len(), 50);
     let failures: Vec<_> =
         all.iter().filter_map(|timed| timed.outcome.failure.as_ref().map(|what| (timed.outcome.seed, what))).collect();

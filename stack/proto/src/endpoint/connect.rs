@@ -5,6 +5,8 @@ use super::{Conn, ConnId, ConnectError, Endpoint, ListenerId};
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::Tcb;
 use crate::tcp::config::TcpConfig;
+use crate::tcp::coverage;
+use crate::tcp::state::{Event, State};
 use crate::time::Instant;
 use alloc::sync::Arc;
 
@@ -76,6 +78,7 @@ impl Endpoint {
             .map(|listener| (listener.local, *listener.config))
             .ok_or(ConnectError::NoListener)?;
         let id = self.connect(now, local, remote, config)?;
+        coverage::event(State::Listen, Event::ActiveOpen);
         self.unlisten(listener);
         Ok(id)
     }

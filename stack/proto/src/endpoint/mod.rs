@@ -45,7 +45,7 @@ use crate::tcp::config::TcpConfig;
 use crate::tcp::effects::Effects;
 use crate::tcp::segment::Segment;
 use crate::tcp::state::State;
-use crate::tcp::{Link, News, Tcb};
+use crate::tcp::{self, Link, News, Tcb, coverage};
 use crate::time::Instant;
 use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
@@ -259,13 +259,16 @@ impl Endpoint {
         //# A TCP implementation that supports multiple concurrent connections MUST provide an OPEN call that will
         //# functionally allow an application to LISTEN on a port while a connection block with the same local port is
         //# in SYN-SENT or SYN-RECEIVED state (MUST-42).
-        self.listeners.add(local, &config.into(), &self.config)
+        let listener = self.listeners.add(local, &config.into(), &self.config)?;
+        coverage::event(State::Closed, tcp::state::Event::PassiveOpen);
+        Ok(listener)
     }
 
     /// Accepts no more connections there. Those that are open stay; those that are half-open are forgotten, and what
     /// their peers send next is answered by an RST.
     pub fn unlisten(&mut self, id: ListenerId) {
         self.listeners.remove(id);
+        coverage::event(State::Listen, tcp::state::Event::Close);
         let listeners = &self.listeners;
         self.half_open.retain(|flow| listeners.find(flow.local).is_some());
     }
@@ -300,7 +303,9 @@ impl Endpoint {
             }
             self.after(id);
         }
-        self.time_wait.expire(self.now);
+        for _ in 0..self.time_wait.expire(self.now) {
+            coverage::event(State::TimeWait, tcp::state::Event::TimeWaitOver);
+        }
         self.counters.time_wait_evicted = self.time_wait.evicted();
         self.retransmit_syn_acks();
         self.poll_neighbours();

@@ -12,7 +12,8 @@ use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen};
 use crate::tcp::options::{answer, ts_value};
 use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
 use crate::tcp::seq::Seq;
-use crate::tcp::{Handshake, Tcb};
+use crate::tcp::state::{Event, State};
+use crate::tcp::{Handshake, Tcb, coverage};
 use alloc::sync::Arc;
 
 impl Endpoint {
@@ -26,6 +27,7 @@ impl Endpoint {
         from: Mac,
         predecessor: Option<Seq>,
     ) -> Option<ConnId> {
+        coverage::segment(State::Listen, segment);
         match on_listen(segment) {
             OnListen::Ignore => self.counters.dropped_by_state += 1,
             OnListen::Open => self.on_syn(listener, flow, segment, from, predecessor),
@@ -57,6 +59,7 @@ impl Endpoint {
         if with_cookie && predecessor.is_none() {
             self.send_cookie(&config, half_open, from);
         } else if self.half_open.insert(self.now, &half_open).is_ok() {
+            coverage::event(State::Listen, Event::Syn);
             self.send_syn_ack(&half_open, Some(from));
         } else {
             self.counters.dropped_syn_queue_full += 1;
@@ -104,6 +107,7 @@ impl Endpoint {
                 segment.options.sack_permitted = false;
             }
         }
+        coverage::event(State::Listen, Event::Syn);
         self.counters.syn_cookies_sent += 1;
         self.post(Outgoing::Segment { flow, segment, mac: Some(from) });
     }
@@ -150,6 +154,7 @@ impl Endpoint {
 
     /// SYN-RECEIVED's answer; the connection if the segment opens it.
     pub(super) fn on_half_open(&mut self, half_open: &HalfOpen, segment: &Segment, from: Mac) -> Option<ConnId> {
+        coverage::segment(State::SynReceived, segment);
         let flow = half_open.flow;
         let Some((listener, config)) = self.listening(&flow) else {
             self.half_open.remove(&flow);
@@ -166,6 +171,7 @@ impl Endpoint {
                 self.reset(flow, segment, from);
             }
             OnHalfOpen::Forget => {
+                coverage::event(State::SynReceived, Event::ResetToListen);
                 self.half_open.remove(&flow);
             }
             OnHalfOpen::Complete => return self.open(half_open, listener, config),

@@ -6,10 +6,12 @@ use super::{ConnId, Endpoint, ListenerId, Outgoing};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
+use crate::tcp::coverage;
 use crate::tcp::effects::Dropped;
 use crate::tcp::open::reset_for;
 use crate::tcp::options::ts_value;
 use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
+use crate::tcp::state::State;
 use crate::time::Instant;
 use crate::wire::{self, Body, Checksums, TcpPacket};
 
@@ -99,6 +101,7 @@ impl Endpoint {
         if let Some(listener) = listener {
             return self.on_listen(listener, flow, segment, from, waiting.map(|waiting| waiting.snd_nxt));
         }
+        coverage::segment(State::Closed, segment);
         self.counters.dropped_no_listener += 1;
         self.reset(flow, segment, from);
         None
@@ -190,6 +193,7 @@ impl Endpoint {
         listener: Option<ListenerId>,
         from: Mac,
     ) -> bool {
+        coverage::segment(State::TimeWait, segment);
         let Waiting { snd_nxt, rcv_nxt, ts_recent, ts_offset } = waiting;
         let timestamps =
             listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.config.timestamps);

@@ -8,7 +8,9 @@ use super::list::Lists;
 use super::table::InsertError;
 use super::ticks::Ticks;
 use crate::addr::{Addr, Flow, SocketAddr};
+use crate::tcp::coverage;
 use crate::tcp::seq::Seq;
+use crate::tcp::state::{Event, State};
 use crate::time::Instant;
 
 /// A SYN-ACK is sent again at most this many times: the last wait is then 128 s.
@@ -266,6 +268,7 @@ impl SynQueue {
                 if entry.retransmits() >= self.retries {
                     self.release(key);
                     self.expired += 1;
+                    coverage::event(State::SynReceived, Event::Kill);
                     continue;
                 }
                 entry.flags += 1;

@@ -9,6 +9,7 @@ pub mod acceptable;
 pub mod close;
 pub mod config;
 pub mod congestion;
+pub mod coverage;
 pub mod effects;
 pub mod fast;
 pub mod info;
@@ -251,6 +252,7 @@ impl Tcb {
     fn transition(&mut self, event: Event) {
         let next = self.state.after(event);
         debug_assert!(next.is_some(), "{:?} in {:?}", event, self.state);
+        coverage::event(self.state, event);
         self.state = next.unwrap_or(self.state);
     }
 

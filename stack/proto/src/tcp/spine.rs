@@ -12,7 +12,7 @@ use super::send::window::SendWindow;
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::timers::Timer;
-use super::{Tcb, acceptable, open, options};
+use super::{Tcb, acceptable, coverage, open, options};
 use crate::memory::Buf;
 use crate::time::Instant;
 use core::time::Duration;
@@ -29,17 +29,31 @@ impl Tcb {
         }
         let left = match self.predict(now, segment) {
             Some(fast) => self.on_predicted(now, segment, payload, fast, fx),
-            None if self.state == State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
-            None if self.state == State::SynReceived || self.syn_unacked => {
-                self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
-            }
-            None => self.spine(now, segment, payload, fx),
+            None => self.on_unpredicted(now, segment, payload, fx),
         };
         if let Some(unused) = left {
             fx.freed.push(unused.token);
         }
         self.arm_timers(now);
         self.check_consistency();
+    }
+
+    /// Which part of RFC 9293 3.10.7 is for the state.
+    fn on_unpredicted(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        payload: Option<Buf>,
+        fx: &mut Effects,
+    ) -> Option<Buf> {
+        coverage::segment(self.state, segment);
+        match self.state {
+            State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
+            _ if self.state == State::SynReceived || self.syn_unacked => {
+                self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
+            }
+            _ => self.spine(now, segment, payload, fx),
+        }
     }
 
     fn predict(&self, now: Instant, segment: &Segment) -> Option<Fast> {

@@ -54,6 +54,23 @@ pub enum Event {
     Kill,
 }
 
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 11] = [
+        Self::PassiveOpen,
+        Self::ActiveOpen,
+        Self::Syn,
+        Self::SynAck,
+        Self::AckOfSyn,
+        Self::Close,
+        Self::Fin,
+        Self::AckOfFin,
+        Self::TimeWaitOver,
+        Self::ResetToListen,
+        Self::Kill,
+    ];
+}
+
 impl State {
     /// Every state, in the order of RFC 9293.
     pub const ALL: [Self; 11] = [
@@ -136,25 +153,11 @@ mod tests {
     use std::fmt::Write;
     use std::string::String;
 
-    const EVENTS: [Event; 11] = [
-        Event::PassiveOpen,
-        Event::ActiveOpen,
-        Event::Syn,
-        Event::SynAck,
-        Event::AckOfSyn,
-        Event::Close,
-        Event::Fin,
-        Event::AckOfFin,
-        Event::TimeWaitOver,
-        Event::ResetToListen,
-        Event::Kill,
-    ];
-
     #[test]
     fn every_state_and_event() {
         let mut table = String::new();
         for state in State::ALL {
-            for event in EVENTS {
+            for event in Event::ALL {
                 let next = state.after(event).map_or("-", State::name);
                 writeln!(table, "{:<12} {:<13} {next}", state.name(), std::format!("{event:?}")).unwrap();
             }
