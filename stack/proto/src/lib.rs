@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(any(test, feature = "coverage"))]
+#[cfg(test)]
 extern crate std;
 
 pub mod addr;

@@ -2,7 +2,7 @@
 
 use crate::coverage::Met;
 use crate::world::{Outcome, Sabotage, run};
-use corelane_proto::tcp::coverage::{self, Coverage};
+use corelane_proto::tcp::coverage;
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -78,7 +78,8 @@ pub struct Runs {
 pub fn run_many(first: u64, seeds: u64, jobs: usize, mut each: impl FnMut(&Timed)) -> Runs {
     let next = AtomicU64::new(0);
     let (sender, receiver) = mpsc::channel();
-    let (mut all, mut met) = (Vec::new(), Met::default());
+    let mut all = Vec::new();
+    coverage::take();
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             let (sender, next) = (sender.clone(), &next);
@@ -92,26 +93,24 @@ pub fn run_many(first: u64, seeds: u64, jobs: usize, mut each: impl FnMut(&Timed
             });
         }
         drop(sender);
-        for (timed, coverage) in receiver {
-            met.add(&coverage);
+        for timed in receiver {
             each(&timed);
             all.push(timed);
         }
     });
     all.sort_by_key(|timed: &Timed| timed.outcome.seed.wrapping_sub(first));
-    Runs { all, met }
+    Runs { all, met: Met(coverage::take()) }
 }
 
-fn run_timed(seed: u64) -> (Timed, Coverage) {
+fn run_timed(seed: u64) -> Timed {
     let start = Instant::now();
-    coverage::take();
     let mut outcome = run_caught(seed, false, Sabotage::default());
-    let (wall, met) = (start.elapsed(), coverage::take());
+    let wall = start.elapsed();
     if outcome.failure.is_none() && seed.is_multiple_of(TWICE) {
         let again = run_caught(seed, false, Sabotage::default());
         if again.hash != outcome.hash {
             outcome.failure = Some(format!("two runs differ: {:016x} and {:016x}", outcome.hash, again.hash));
         }
     }
-    (Timed { outcome, wall }, met)
+    Timed { outcome, wall }
 }

@@ -1,10 +1,12 @@
-//! Which states met which events: what a simulator or a fuzzer has reached. Without the feature `coverage`, which needs
-//! std and is for such tools only, nothing is counted and nothing is left of it in the code.
+//! Which states met which events: what a simulator or a fuzzer has reached, all endpoints of the process together. Without
+//! the feature `coverage`, which is for such tools only, nothing is counted and nothing is left of it in the code.
 //!
 //! What header prediction takes (in-order data and its ACKs in ESTABLISHED) is not counted: that path stays as it is.
 
 use super::segment::{Flags, Segment};
 use super::state::{Event, State};
+#[cfg(feature = "coverage")]
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What a segment is, by the first of these that fits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,15 +66,17 @@ impl Coverage {
 }
 
 #[cfg(feature = "coverage")]
-std::thread_local! {
-    static MET: core::cell::RefCell<Coverage> = const { core::cell::RefCell::new(Coverage::NONE) };
-}
+static EVENTS: [[AtomicU64; Event::ALL.len()]; State::ALL.len()] =
+    [const { [const { AtomicU64::new(0) }; Event::ALL.len()] }; State::ALL.len()];
+#[cfg(feature = "coverage")]
+static SEGMENTS: [[AtomicU64; Kind::ALL.len()]; State::ALL.len()] =
+    [const { [const { AtomicU64::new(0) }; Kind::ALL.len()] }; State::ALL.len()];
 
 /// `state` meets `event`.
 #[inline]
 pub(crate) fn event(state: State, event: Event) {
     #[cfg(feature = "coverage")]
-    MET.with_borrow_mut(|met| met.events[state as usize][event as usize] += 1);
+    EVENTS[state as usize][event as usize].fetch_add(1, Ordering::Relaxed);
     #[cfg(not(feature = "coverage"))]
     let _ = (state, event);
 }
@@ -81,15 +85,18 @@ pub(crate) fn event(state: State, event: Event) {
 #[inline]
 pub(crate) fn segment(state: State, segment: &Segment) {
     #[cfg(feature = "coverage")]
-    MET.with_borrow_mut(|met| met.segments[state as usize][Kind::of(segment) as usize] += 1);
+    SEGMENTS[state as usize][Kind::of(segment) as usize].fetch_add(1, Ordering::Relaxed);
     #[cfg(not(feature = "coverage"))]
     let _ = (state, segment);
 }
 
-/// What the endpoints of this thread have met since the last call.
+/// What the endpoints of this process have met since the last call.
 #[cfg(feature = "coverage")]
 pub fn take() -> Coverage {
-    MET.replace(Coverage::NONE)
+    Coverage {
+        events: EVENTS.each_ref().map(|row| row.each_ref().map(|count| count.swap(0, Ordering::Relaxed))),
+        segments: SEGMENTS.each_ref().map(|row| row.each_ref().map(|count| count.swap(0, Ordering::Relaxed))),
+    }
 }
 
 #[cfg(test)]
