@@ -9,8 +9,12 @@ mod segment;
 mod wire;
 mod world;
 
+mod attacks;
 mod bulk;
 mod closing;
+mod flood;
+mod giving_up;
+mod loss;
 mod opening;
 mod resets;
 mod silence;

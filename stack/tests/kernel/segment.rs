@@ -88,11 +88,20 @@ impl fmt::Display for Seen {
 pub(crate) struct Origins(HashMap<(SocketAddr, SocketAddr), u32>);
 
 impl Origins {
-    /// The relative numbers of a segment.
-    pub(crate) fn relative(&mut self, src: SocketAddr, dst: SocketAddr, segment: &Segment) -> (u32, u32) {
+    /// A SYN begins a connection: the numbers count from here on.
+    pub(crate) fn begin(&mut self, src: SocketAddr, dst: SocketAddr, segment: &Segment) {
         if segment.flags.has(Flags::SYN) {
             self.0.insert((src, dst), segment.seq.0);
         }
+    }
+
+    /// Whether `src` has not begun a connection with `dst` yet.
+    pub(crate) fn is_new(&self, src: SocketAddr, dst: SocketAddr) -> bool {
+        !self.0.contains_key(&(src, dst))
+    }
+
+    /// The relative numbers of a segment.
+    pub(crate) fn relative(&self, src: SocketAddr, dst: SocketAddr, segment: &Segment) -> (u32, u32) {
         let from = |from, to| self.0.get(&(from, to)).copied().unwrap_or(0);
         let ack = if segment.flags.has(Flags::ACK) { segment.ack.0.wrapping_sub(from(dst, src)) } else { 0 };
         (segment.seq.0.wrapping_sub(from(src, dst)), ack)

@@ -261,7 +261,7 @@ impl Shared {
         let to = other(side);
         let mut state = self.lock();
         let State { origins, rule, .. } = &mut *state;
-        let Some(mut seen) = decode(self.began.elapsed(), side, frame, origins) else {
+        let Some(mut seen) = decode(self.began.elapsed(), side, Fate::Passed, frame, origins) else {
             self.pass(&mut state, to, frame);
             return;
         };
@@ -286,8 +286,8 @@ impl Shared {
 
     fn forge(&self, side: Side, frame: &[u8]) {
         let mut state = self.lock();
-        let seen = decode(self.began.elapsed(), side, frame, &mut state.origins);
-        state.seen.extend(seen.map(|seen| Seen { fate: Fate::Forged, ..seen }));
+        let seen = decode(self.began.elapsed(), side, Fate::Forged, frame, &mut state.origins);
+        state.seen.extend(seen);
         self.pass(&mut state, other(side), frame);
         drop(state);
         self.changed.notify_all();
@@ -302,7 +302,7 @@ const fn other(side: Side) -> Side {
 }
 
 /// A TCP segment; `None` for other frames. A frame of ours that can't be understood is an error of ours.
-fn decode(at: Duration, side: Side, frame: &[u8], origins: &mut Origins) -> Option<Seen> {
+fn decode(at: Duration, side: Side, fate: Fate, frame: &[u8], origins: &mut Origins) -> Option<Seen> {
     let packet = match parse(frame, Checksums::VERIFY) {
         Ok(packet) => packet,
         Err(error) => {
@@ -311,12 +311,15 @@ fn decode(at: Duration, side: Side, frame: &[u8], origins: &mut Origins) -> Opti
         }
     };
     let Body::Tcp(tcp) = packet.body else { return None };
+    if fate != Fate::Forged || origins.is_new(tcp.src, tcp.dst) {
+        origins.begin(tcp.src, tcp.dst, &tcp.segment);
+    }
     let (seq, ack) = origins.relative(tcp.src, tcp.dst, &tcp.segment);
     let range = |range: &std::ops::Range<u16>| usize::from(range.start)..usize::from(range.end);
     Some(Seen {
         at,
         side,
-        fate: Fate::Passed,
+        fate,
         src: tcp.src,
         dst: tcp.dst,
         segment: tcp.segment,
