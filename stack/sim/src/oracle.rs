@@ -69,10 +69,7 @@ fn check_options(tcp: &TcpSlice<'_>) -> Result<(), String> {
     let mut rest = tcp.options();
     while let Some((&kind, behind)) = rest.split_first() {
         if kind == END_OF_LIST {
-            //= spec/rfc9293.txt#section-3.1
-            //= type=test
-            //# The content of the header beyond the End of
-            //# Option List Option MUST be header padding of zeros (MUST-69).
+            // RFC 9293 3.1, MUST-69.
             require(behind.iter().all(|byte| *byte == 0), "what comes behind the end of the options is not zero")?;
             break;
         }
@@ -101,12 +98,7 @@ fn check_option(syn: bool, kind: u8, option: &[u8]) -> Result<(), String> {
     padded[..option.len()].copy_from_slice(option);
     let read = etherparse::TcpOptionsIterator::from_slice(&padded).next();
     match read {
-        //= spec/rfc9293.txt#section-3.2
-        //= type=test
-        //# This field may be
-        //# sent in the initial connection request (i.e., in segments with the
-        //# SYN control bit set) and MUST NOT be sent in other segments (MUST-
-        //# 65).
+        // RFC 9293 3.2, MUST-65.
         Some(Ok(TcpOptionElement::MaximumSegmentSize(_))) => require(syn, "MSS without SYN"),
         Some(Ok(TcpOptionElement::WindowScale(shift))) => {
             require(shift <= 14, "a window scale above 14")?;

@@ -80,6 +80,8 @@ impl Reassembly {
         if seq == next {
             return Inserted::InOrder(self.append(next, buf, freed));
         }
+        //= spec/rfc9293.txt#section-3.10.7.4
+        //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
         self.ahead.get_or_insert_default().insert(seq, buf, limit, freed)
     }
 
