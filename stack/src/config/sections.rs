@@ -248,6 +248,8 @@ section! {
         msl_ms: u32, copy = 30_000, Rule::Range(1, 120_000);
         /// How long a connection closed by us waits for the peer's FIN, milliseconds.
         fin_wait_2_ms: u32, copy = 60_000, Rule::Range(1, 3_600_000);
+        /// Least time between two challenge ACKs of a connection, milliseconds (RFC 5961 7).
+        challenge_interval_ms: u32, copy = 500, Rule::Range(1, 60_000);
         /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2).
         duplicate_ack_threshold: u8, copy = 3, Rule::Range(1, 100);
         /// Ask an idle peer whether it is still there (RFC 9293 3.8.4).
@@ -337,6 +339,7 @@ impl Tcp {
             linger: self.linger_ms.map(millis),
             msl: millis(self.msl_ms),
             fin_wait_2: millis(self.fin_wait_2_ms),
+            challenge_interval: millis(self.challenge_interval_ms),
             duplicate_ack_threshold: self.duplicate_ack_threshold,
             keepalive: self.keepalive.then(|| KeepaliveConfig {
                 idle: seconds(self.keepalive_idle_s),

@@ -147,7 +147,8 @@ impl Endpoint {
         let challenge = core::mem::take(&mut self.fx.challenge);
         let reply = self.fx.reply.take();
         //= spec/rfc5961.txt#section-7
-        //# An implementation SHOULD include an ACK throttling mechanism to be conservative.
+        //# 2) The values for both the time and number of ACKs SHOULD be tunable by the system administrator to
+        //# accommodate different perceived levels of threat and/or system resources.
         // The connection has its own limit, and without a reply was at it.
         if challenge && (reply.is_none() || !self.challenges.allow(self.now)) {
             self.counters.challenge_acks_limited += 1;

@@ -21,6 +21,8 @@ pub fn is_acceptable(segment: &Segment, next: Seq, window: u32) -> bool {
 
 /// Whether SEG.ACK lies in SND.UNA - MAX.SND.WND =< SEG.ACK =< the highest number sent.
 //= spec/rfc5961.txt#section-5.2
+//# TCP stacks that implement this mitigation MUST add an additional input check to any incoming segment.
+//= spec/rfc5961.txt#section-5.2
 //# The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <=
 //# SND.NXT).
 //= spec/rfc9293.txt#section-3.10.7.4

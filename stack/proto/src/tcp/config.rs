@@ -79,6 +79,10 @@ pub struct TcpConfig {
     pub msl: Duration,
     /// How long FIN-WAIT-2 waits for the peer's FIN after the application closed for good. Default 60 s.
     pub fin_wait_2: Duration,
+    /// Least time between two challenge ACKs, and between two answers to empty segments that are not acceptable (RFC 5961
+    /// 7). 1 ms to 60 s, default 500 ms as Linux has. Shorter lets a peer that lost its state come back sooner, and
+    /// somebody who forges segments make us send more. The endpoint has a limit for all its connections besides.
+    pub challenge_interval: Duration,
     /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2). Default 3.
     pub duplicate_ack_threshold: u8,
     /// Keepalive (RFC 9293 3.8.4); `None`, the default, is off (MUST-25).
@@ -132,6 +136,9 @@ impl Default for TcpConfig {
             initial_window_segments: 10,
             delayed_ack: Duration::from_millis(40),
             quick_acks: 16,
+            //= spec/rfc6298.txt#section-2
+            //# (2.1) Until a round-trip time (RTT) measurement has been made for a segment sent between the sender and
+            //# receiver, the sender SHOULD set RTO <- 1 second
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
@@ -146,6 +153,7 @@ impl Default for TcpConfig {
             linger: None,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),
+            challenge_interval: Duration::from_millis(500),
             duplicate_ack_threshold: 3,
             //= spec/rfc9293.txt#section-3.8.4
             //# they MUST default to off (MUST-25).
@@ -231,6 +239,7 @@ impl TcpConfig {
             linger: self.linger.map(|time| l.time("linger", time, Duration::ZERO, DAY)),
             msl: l.time("msl", self.msl, MS, 600_000 * MS),
             fin_wait_2: l.time("fin_wait_2", self.fin_wait_2, Duration::ZERO, DAY),
+            challenge_interval: l.time("challenge_interval", self.challenge_interval, MS, 60_000 * MS),
             duplicate_ack_threshold: l.u8("duplicate_ack_threshold", self.duplicate_ack_threshold, (1, 127)),
             keepalive: self.keepalive.map(|config| KeepaliveConfig {
                 idle: l.time("keepalive.idle", config.idle, MS, 365 * DAY),

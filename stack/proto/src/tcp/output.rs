@@ -210,6 +210,11 @@ impl Tcb {
         let seq = self.snd.una();
         let len = self.snd.chunk(0)?.len;
         self.snd.on_resent_front(now);
+        //= spec/rfc6298.txt#section-5
+        //# An implementation MUST manage the retransmission timer(s) in such a way that a segment is never retransmitted
+        //# too early, i.e., less than one RTO after the previous transmission of that segment.
+        // The timer may be about to fire, and this is the segment that it would send again.
+        self.timers.cancel(Timer::Retransmit);
         let segment = self.data_segment(now, seq, Flags::ACK, len, true);
         Some(Step::Send { segment, payload: self.snd.chunk_mut(0), again: true })
     }
@@ -330,6 +335,8 @@ impl Tcb {
     }
 
     /// Something that takes sequence numbers leaves.
+    //= spec/rfc6298.txt#section-5
+    //# The following is the RECOMMENDED algorithm for managing the retransmission timer:
     //= spec/rfc6298.txt#section-5
     //# (5.1) Every time a packet containing data is sent (including a retransmission), if the timer is not running,
     //# start it running so that it will expire after RTO seconds (for the current value of RTO).

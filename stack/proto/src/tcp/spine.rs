@@ -233,16 +233,18 @@ impl Tcb {
         // First, check the sequence number; PAWS before it (RFC 7323 5.3 R1), but not for an RST.
         if self.is_old_duplicate(now, s) {
             fx.dropped = Some(Dropped::Paws);
-            self.ack.on_unacceptable(now, s.seq_len() == 0);
+            self.answer_unacceptable(now, s, fx);
             return data;
         }
         if !acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) {
             fx.dropped = Some(Dropped::Unacceptable);
-            if self.state == State::SynReceived && s.flags == Flags::SYN && s.seq == self.irs {
-                // Their SYN again: they have not heard our SYN-ACK.
-                self.syn_due = true;
-            } else if !s.flags.has(Flags::RST) {
-                self.ack.on_unacceptable(now, s.seq_len() == 0);
+            //= spec/rfc5961.txt#section-3.2
+            //# In all other cases, where the SEQ-field does not match and is outside the window, the receiver MUST
+            //# silently discard the segment.
+            //= spec/rfc5961.txt#section-3.2
+            //# In all other cases the receiver MUST silently discard the segment.
+            if !s.flags.has(Flags::RST) {
+                self.answer_unacceptable(now, s, fx);
                 self.on_heard_unacceptable(now, s);
                 let end = s.seq + u32::from(s.len);
                 if s.len > 0 && self.agreed.sack && end.at_or_before(self.rcv.next()) {
@@ -261,8 +263,9 @@ impl Tcb {
         // Third, security: none. Fourth, check the SYN bit.
         if s.flags.has(Flags::SYN) {
             //= spec/rfc5961.txt#section-4.2
-            //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
-            //# challenge ACK) to the remote peer:
+            //# the handling of the SYN in the synchronized state SHOULD be performed as follows:
+            //= spec/rfc5961.txt#section-4.2
+            //# After sending the acknowledgment, TCP MUST drop the unacceptable segment and stop processing further.
             // In synchronized states and, as RFC 9293 allows, before them.
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::ByState);
@@ -281,6 +284,21 @@ impl Tcb {
         // Eighth, check the FIN bit.
         self.on_fin(now, s, fx);
         data
+    }
+
+    /// The first step's answer to what is not acceptable. A SYN gets no more than a challenge, as it does in the window.
+    //= spec/rfc5961.txt#section-4.2
+    //# 1) If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
+    //# challenge ACK) to the remote peer:
+    fn answer_unacceptable(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
+        if self.state == State::SynReceived && s.flags == Flags::SYN && s.seq == self.irs {
+            // Their SYN again: they have not heard our SYN-ACK.
+            self.syn_due = true;
+        } else if s.flags.has(Flags::SYN) && self.state.is_synchronized() {
+            self.challenge(now, fx);
+        } else {
+            self.ack.on_unacceptable(now, s.seq_len() == 0, self.config.challenge_interval);
+        }
     }
 
     fn is_old_duplicate(&self, now: Instant, s: &Segment) -> bool {
@@ -311,9 +329,13 @@ impl Tcb {
     /// An acceptable RST.
     fn on_reset(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
         //= spec/rfc5961.txt#section-3.2
-        //# A reset is valid if its sequence number exactly matches the next expected sequence number. If the RST
-        //# arrives and its sequence number field does NOT match the next expected sequence number but is within the
-        //# window, then the receiver should generate an ACK.
+        //# Instead, implementations SHOULD implement the following steps in place of those specified in [RFC0793] (as
+        //# listed above).
+        //= spec/rfc5961.txt#section-3.2
+        //# 2) If the RST bit is set and the sequence number exactly matches the next expected sequence number
+        //# (RCV.NXT), then TCP MUST reset the connection.
+        //= spec/rfc5961.txt#section-4.2
+        //# Upon receipt of a valid RST, the local TCP endpoint MUST terminate its connection.
         if s.seq == self.rcv.next() {
             //= spec/rfc9293.txt#section-3.10.7.4
             //# If this connection was initiated with an
@@ -325,16 +347,29 @@ impl Tcb {
             let opening = self.state == State::SynReceived || self.syn_unacked;
             self.end(if opening { CloseReason::Refused } else { CloseReason::Reset });
         } else {
+            //= spec/rfc5961.txt#section-3.2
+            //# 3) If the RST bit is set and the sequence number does not exactly match the next expected sequence
+            //# value, yet is within the current receive window (RCV.NXT < SEG.SEQ < RCV.NXT+RCV.WND), TCP MUST send
+            //# an acknowledgment (challenge ACK):
+            //= spec/rfc5961.txt#section-3.2
+            //# After sending the challenge ACK, TCP MUST drop the unacceptable segment and stop processing the
+            //# incoming packet further.
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::ByState);
         }
     }
 
-    /// A challenge ACK.
+    /// A challenge ACK. It settles nothing that is owed: the endpoint may have reached its limit and not send it.
     //= spec/rfc9293.txt#section-3.10.7.4
     //# TCP endpoints MUST send an acknowledgment (challenge ACK): <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
+    //= spec/rfc5961.txt#section-1.1
+    //# The mitigations suggested in this document SHOULD be implemented in devices that regularly need to maintain TCP
+    //# connections of the kind most vulnerable to the attacks described in this document.
     fn challenge(&mut self, now: Instant, fx: &mut Effects) {
-        fx.reply = self.ack.may_challenge(now).then(|| self.pure_ack(now));
+        let may = self.ack.may_challenge(now, self.config.challenge_interval);
+        let owed = self.ack;
+        fx.reply = may.then(|| self.pure_ack(now));
+        self.ack = owed;
         fx.challenge = true;
     }
 
@@ -357,6 +392,9 @@ impl Tcb {
             self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
             self.on_open(now, s);
         }
+        //= spec/rfc5961.txt#section-5.2
+        //# All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent
+        //# back.
         if !acceptable::is_ack_plausible(s.ack, self.snd.una(), self.snd.max(), self.snd_window.max()) {
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::BadAck);
@@ -411,6 +449,11 @@ impl Tcb {
         let outstanding = self.snd.outstanding();
         let acked = self.snd.on_ack(ack, &mut |token| fx.freed.push(token));
         if let Some(sent_at) = acked.sent_at {
+            //= spec/rfc6298.txt#section-3
+            //# A TCP implementation MUST take at least one RTT measurement per RTT (unless that is not possible per
+            //# Karn's algorithm).
+            //= spec/rfc6298.txt#section-2
+            //# After the computation, a host MUST update RTO <- SRTT + max (G, K*RTTVAR)
             self.rtt.on_sample(now.saturating_since(sent_at));
             self.rto.on_estimate(self.rtt.time_out());
         }

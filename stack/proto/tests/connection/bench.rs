@@ -85,7 +85,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// An endpoint that listens with `config` and knows its peer's Ethernet address.
     pub(crate) fn new(config: TcpConfig) -> Self {
-        let mut bench = Self::without_neighbour();
+        Self::with(config, |_| {})
+    }
+
+    /// The same with settings of the endpoint.
+    pub(crate) fn with(config: TcpConfig, change: impl FnOnce(&mut EndpointConfig)) -> Self {
+        let mut bench = Self::of(change);
         bench.endpoint.listen(SocketAddr::new(OURS, 80), config).expect("listen");
         assert!(bench.endpoint.set_neighbour(THEIRS, THEIR_MAC));
         bench
@@ -93,7 +98,11 @@ impl Bench {
 
     /// An endpoint that knows nobody.
     pub(crate) fn without_neighbour() -> Self {
-        let endpoint_config = EndpointConfig {
+        Self::of(|_| {})
+    }
+
+    fn of(change: impl FnOnce(&mut EndpointConfig)) -> Self {
+        let mut endpoint_config = EndpointConfig {
             mac: OUR_MAC,
             addresses: vec![Cidr { addr: OURS, prefix_len: 24 }],
             connections: 8,
@@ -102,6 +111,7 @@ impl Bench {
             low_water_frames: 8,
             ..EndpointConfig::default()
         };
+        change(&mut endpoint_config);
         let endpoint = Endpoint::new(endpoint_config, [1; 32], Instant::ZERO);
         Self { endpoint, frames: Frames::new(FRAMES), now: Instant::from_millis(1000), port: 80 }
     }

@@ -2,7 +2,9 @@
 //! does what the test says.
 
 mod bench;
+mod blind;
 mod closing;
+mod retransmission;
 mod timers;
 mod urgent;
 mod windows;

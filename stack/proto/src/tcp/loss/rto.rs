@@ -39,9 +39,6 @@ impl Rto {
     pub fn on_estimate(&mut self, estimate: Option<Duration>) {
         if let Some(estimate) = estimate {
             //= spec/rfc6298.txt#section-2
-            //# (2.4) Whenever RTO is computed, if it is less than 1 second, then the RTO SHOULD be rounded up to 1
-            //# second.
-            //= spec/rfc6298.txt#section-2
             //# (2.5) A maximum value MAY be placed on RTO provided it is at least 60 seconds.
             self.base = nanos(estimate).clamp(self.min, self.max);
         }
@@ -53,6 +50,8 @@ impl Rto {
     }
 
     /// The timer fired: back off, and remember since when nothing has come.
+    //= spec/rfc6298.txt#section-1
+    //# However, a TCP MUST NOT be more aggressive than the following algorithms allow.
     //= spec/rfc6298.txt#section-5
     //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may
     //# be used to provide an upper bound to this doubling operation.
@@ -104,6 +103,9 @@ mod tests {
     //= type=test
     //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and
     //# exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
+    //= spec/rfc6298.txt#section-1
+    //= type=test
+    //# However, a TCP MUST NOT be more aggressive than the following algorithms allow.
     //= spec/rfc6298.txt#section-5
     //= type=test
     //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may

@@ -42,6 +42,9 @@ impl Rtt {
 
     /// SRTT + 4 * RTTVAR; `None` before the first sample. The clock's granularity G is a nanosecond.
     pub fn time_out(&self) -> Option<Duration> {
+        //= spec/rfc6298.txt#section-4
+        //# However, if the K*RTTVAR term in the RTO calculation equals zero, the variance term MUST be rounded to G
+        //# seconds (i.e., use the equation given in step 2.3).
         self.smoothed.map(|smoothed| Duration::from_nanos(smoothed + (4 * self.variation).max(1)))
     }
 }
@@ -62,6 +65,12 @@ mod tests {
     //= type=test
     //# (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta *
     //# |SRTT - R'| SRTT <- (1 - alpha) * SRTT + alpha * R'
+    //= spec/rfc6298.txt#section-2
+    //= type=test
+    //# That is, updating RTTVAR and SRTT MUST be computed in the above order.
+    //= spec/rfc6298.txt#section-2
+    //= type=test
+    //# The above SHOULD be computed using alpha=1/8 and beta=1/4 (as suggested in [JK88]).
     #[test]
     fn the_first_sample_and_the_next() {
         let mut rtt = Rtt::default();
@@ -70,16 +79,20 @@ mod tests {
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(100)));
         assert_eq!(rtt.time_out(), Some(Duration::from_millis(300)));
         rtt.on_sample(Duration::from_millis(180));
-        // RTTVAR = 3/4 * 50 + 1/4 * 80 = 57.5, SRTT = 7/8 * 100 + 1/8 * 180 = 110
+        // RTTVAR = 3/4 * 50 + 1/4 * 80 = 57.5, SRTT = 7/8 * 100 + 1/8 * 180 = 110. With SRTT first RTTVAR were 55.
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(110)));
         assert_eq!(rtt.time_out(), Some(Duration::from_millis(340)));
     }
 
+    //= spec/rfc6298.txt#section-4
+    //= type=test
+    //# However, if the K*RTTVAR term in the RTO calculation equals zero, the variance term MUST be rounded to G seconds
+    //# (i.e., use the equation given in step 2.3).
     #[test]
     fn steady_samples_bring_the_time_out_down_to_the_time() {
         let mut rtt = Rtt::default();
         (0..200).for_each(|_| rtt.on_sample(Duration::from_micros(50)));
-        assert!(rtt.time_out().unwrap() < Duration::from_micros(51));
+        assert_eq!(rtt.time_out(), Some(Duration::from_nanos(50_001)), "the variation is a tick of the clock");
     }
 
     #[test]

@@ -6,10 +6,6 @@ use core::time::Duration;
 /// No deadline.
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
-/// Least time between two answers to empty segments that are not acceptable. Two ends that both see such segments would
-/// otherwise answer each other's answers for ever. Linux has the same (`tcp_invalid_ratelimit`).
-const BETWEEN_ANSWERS: Duration = Duration::from_millis(500);
-
 /// Decides when an ACK is due; sending anything with ACK settles it.
 #[derive(Clone, Copy, Debug)]
 pub struct AckPolicy {
@@ -54,22 +50,24 @@ impl AckPolicy {
     }
 
     /// A segment came that is not acceptable. It is answered (RFC 9293 3.10.7.4, first step), but if it is `empty`, as
-    /// the peer's own answers are, only now and then.
-    pub fn on_unacceptable(&mut self, now: Instant, empty: bool) {
-        if empty {
-            if now < self.quiet_until {
-                return;
-            }
-            self.quiet_until = now + BETWEEN_ANSWERS;
+    /// the peer's own answers are, no sooner than `interval` after the one before: two ends that both see such segments
+    /// would answer each other's answers for ever.
+    pub fn on_unacceptable(&mut self, now: Instant, empty: bool, interval: Duration) {
+        if !empty || self.may_challenge(now, interval) {
+            self.force();
         }
-        self.force();
     }
 
-    /// Whether a challenge ACK may go (RFC 5961 7): now and then too.
-    pub fn may_challenge(&mut self, now: Instant) -> bool {
+    /// Whether a challenge ACK may go: no sooner than `interval` after the answer before.
+    //= spec/rfc5961.txt#section-7
+    //# An implementation SHOULD include an ACK throttling mechanism to be conservative.
+    //= spec/rfc5961.txt#section-7
+    //# The time limit SHOULD be tunable to help timeout brute force attacks faster than a potential legitimate flood
+    //# of RSTs.
+    pub fn may_challenge(&mut self, now: Instant, interval: Duration) -> bool {
         let may = now >= self.quiet_until;
         if may {
-            self.quiet_until = now + BETWEEN_ANSWERS;
+            self.quiet_until = now + interval;
         }
         may
     }
@@ -137,16 +135,25 @@ mod tests {
         assert!(ack.is_due(Instant::from_millis(40)));
     }
 
+    //= spec/rfc5961.txt#section-7
+    //= type=test
+    //# An implementation SHOULD include an ACK throttling mechanism to be conservative.
+    //= spec/rfc5961.txt#section-7
+    //= type=test
+    //# The time limit SHOULD be tunable to help timeout brute force attacks faster than a potential legitimate flood
+    //# of RSTs.
+    #[test]
+    fn challenges_go_now_and_then() {
+        for (interval, expected) in [(500, 10), (50, 100)] {
+            let mut ack = AckPolicy::new(16);
+            let may = |n: &u64| ack.may_challenge(Instant::from_millis(*n), Duration::from_millis(interval));
+            assert_eq!((0..5000).filter(may).count(), expected, "10 in 5 seconds by default, as RFC 5961 7 has it");
+        }
+    }
+
     //= spec/rfc9293.txt#section-3.8.6.3
     //= type=test
     //# an ACK should not be excessively delayed; in particular, the delay MUST be less than 0.5 seconds (MUST-40).
-    #[test]
-    fn challenges_go_now_and_then() {
-        let mut ack = AckPolicy::new(16);
-        let sent = (0..5000).filter(|n| ack.may_challenge(Instant::from_millis(*n))).count();
-        assert_eq!(sent, 10, "10 in 5 seconds, as RFC 5961 7 has it");
-    }
-
     #[test]
     fn the_delay_stays_below_half_a_second_whatever_is_asked() {
         let mut ack = past_the_quick_start();
@@ -159,12 +166,12 @@ mod tests {
         let mut ack = AckPolicy::new(16);
         let mut answers = 0;
         for millis in 1..=1000 {
-            ack.on_unacceptable(Instant::from_millis(millis), true);
+            ack.on_unacceptable(Instant::from_millis(millis), true, Duration::from_millis(500));
             answers += u32::from(ack.is_due(Instant::from_millis(millis)));
             ack.on_sent();
         }
         assert_eq!(answers, 2);
-        ack.on_unacceptable(Instant::from_millis(1001), false);
+        ack.on_unacceptable(Instant::from_millis(1001), false, Duration::from_millis(500));
         assert!(ack.is_due(Instant::from_millis(1001)));
     }
 

@@ -239,6 +239,8 @@ impl SendQueue {
             //# The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT
             //# samples (MUST-18).
             //= spec/rfc6298.txt#section-3
+            //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+            //= spec/rfc6298.txt#section-3
             //# RTT samples MUST NOT be made using segments that were retransmitted
             acked.sent_at = (!resent).then_some(front.sent_at);
             if let Some(chunk) = self.chunks.pop_front() {
@@ -344,6 +346,9 @@ mod tests {
     //= type=test
     //# The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT samples
     //# (MUST-18).
+    //= spec/rfc6298.txt#section-3
+    //= type=test
+    //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
     //= spec/rfc6298.txt#section-3
     //= type=test
     //# RTT samples MUST NOT be made using segments that were retransmitted
