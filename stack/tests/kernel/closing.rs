@@ -6,7 +6,7 @@ use crate::world::{KERNEL, World, kernel_connect, kernel_listener, patient};
 use corelane::{CloseReason, Shutdown};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::state::State;
-use rustix::net::sockopt::set_tcp_cork;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_tcp_cork};
 use std::io::{Read, Write};
 use std::net::{Shutdown as Sockets, TcpStream};
 
@@ -209,6 +209,55 @@ fn a_fin_that_overtakes_its_data_waits_for_them() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"data of ours");
+    assert_eq!(stack.closed(id), CloseReason::Finished);
+    stack.stop();
+}
+
+#[test]
+fn close_lets_what_is_queued_go_out_and_linger_bounds_that() {
+    const QUEUED: usize = 200_000;
+    let world = World::new();
+    let stack = world.start_with(World::config().set("tcp.linger_ms", 1500));
+    let listener = kernel_listener(9000);
+    set_socket_recv_buffer_size(&listener, 16 * 1024).unwrap();
+    let connect = || {
+        let id = stack.connected(&format!("{KERNEL}:9000"));
+        (id, patient(listener.accept().unwrap().0))
+    };
+    let (read, mut reader) = connect();
+    stack.stream(read, 0..QUEUED as u64, false);
+    stack.close(read);
+    expect_stream(&mut reader, QUEUED);
+    drop(reader);
+    assert_eq!(stack.closed(read), CloseReason::Finished);
+
+    let (unread, mut deaf) = connect();
+    let mark = world.wire.mark();
+    stack.stream(unread, 0..QUEUED as u64, false);
+    stack.close(unread);
+    world.wire.after(mark, ours(Flags::RST));
+    assert_eq!(stack.closed(unread), CloseReason::TimedOut);
+    let mut got = Vec::new();
+    assert!(deaf.read_to_end(&mut got).is_err(), "{} bytes and no reset", got.len());
+    stack.stop();
+}
+
+#[test]
+fn a_shared_connection_closes_with_the_last_handle() {
+    let world = World::new();
+    let stack = world.start();
+    stack.listen(7);
+    let mut stream = kernel_connect(7);
+    let id = stack.accepted();
+    assert!(stack.on(id, |conn, _| conn.share()));
+    stack.close(id);
+    stream.write_all(b"still").unwrap();
+    assert_eq!(stack.got(id, 5), b"still");
+    assert_eq!(world.wire.count(ours(FIN)), 0, "{}", world.wire.shown());
+    stack.close(id);
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    world.wire.saw(ours(FIN).seq(1));
+    drop(stream);
     assert_eq!(stack.closed(id), CloseReason::Finished);
     stack.stop();
 }

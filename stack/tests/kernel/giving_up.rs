@@ -4,12 +4,12 @@ use crate::ours::Happened;
 use crate::segment::{Side, kernel, ours};
 use crate::world::{KERNEL, World, kernel_connect, kernel_listener, patient};
 use corelane::config::Builder;
-use corelane::{CloseReason, Shutdown};
+use corelane::{CloseReason, Shutdown, Trouble};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::state::State;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use std::io::{ErrorKind, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ACK: Flags = Flags::ACK;
 const FIN: Flags = Flags::FIN;
@@ -29,6 +29,8 @@ fn data_without_answer_goes_again_less_and_less_often_and_then_times_out() {
     let id = stack.accepted();
     world.wire.silence(Side::Kernel);
     stack.send(id, b"anybody?");
+    // R1 after three retransmissions, R2 after three seconds.
+    stack.expect(Happened::Trouble(id, Trouble::Retransmitting));
     assert_eq!(stack.closed(id), CloseReason::TimedOut);
     let sent = world.wire.all(ours(ACK).seq(1).len(8));
     assert!((4..8).contains(&sent.len()), "{}", world.wire.shown());
@@ -111,5 +113,25 @@ fn the_kernels_user_timeout_ends_in_a_reset_that_we_are_told() {
     stack.send(id, b"yes?");
     world.wire.saw(kernel(RST));
     assert_eq!(stack.closed(id), CloseReason::Reset);
+    stack.stop();
+}
+
+#[test]
+fn the_user_timeout_ends_a_connection_behind_a_shut_window() {
+    let world = World::new();
+    let stack = world.start_with(World::config().set("tcp.user_timeout_ms", 3000));
+    let listener = kernel_listener(9000);
+    let id = stack.connected(&format!("{KERNEL}:9000"));
+    // Nobody reads: its window shuts, and it says so for as long as it is asked.
+    let _stream = patient(listener.accept().unwrap().0);
+    let began = Instant::now();
+    stack.stream(id, 0..1 << 30, false);
+    assert_eq!(stack.closed(id), CloseReason::TimedOut);
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
+    let shut = world.wire.wait_for("a shut window", |seen| {
+        seen.iter().find(|seen| seen.side == Side::Kernel && seen.segment.window == 0).cloned()
+    });
+    let probes = world.wire.all(ours(ACK).seq(shut.ack).len(1));
+    assert!(probes.len() >= 2, "{}", world.wire.shown());
     stack.stop();
 }

@@ -1,9 +1,9 @@
 //! How connections begin: simultaneously, again from the same port, with which options.
 
-use crate::ours::{Happened, stretch};
+use crate::ours::{Happened, Line, stretch};
 use crate::segment::{Fate, Seen, Side, kernel, ours};
 use crate::world::{KERNEL, OWN, World, kernel_connect, kernel_connect_from, kernel_listener, patient};
-use corelane::CloseReason;
+use corelane::{CloseReason, SocketAddr};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::state::State;
 use std::io::{Read, Write};
@@ -204,5 +204,31 @@ fn our_port_is_used_again_while_the_kernel_has_it_in_time_wait() {
         world.socket_with(&["TIME-WAIT", ":9000", ":40000"]);
     }
     assert!(numbers.windows(2).all(|pair| pair[1].after(pair[0])), "each ISN is beyond the last: {numbers:?}");
+    stack.stop();
+}
+
+#[test]
+fn a_listener_that_connects_keeps_its_port() {
+    let world = World::new();
+    let stack = world.start();
+    let local: std::net::SocketAddr = format!("{OWN}:8000").parse().unwrap();
+    let listener = stack.with(move |_, core| core.listen(local)).unwrap();
+    let kernels = kernel_listener(9000);
+    let to: std::net::SocketAddr = format!("{KERNEL}:9000").parse().unwrap();
+    let id = stack.with(move |_, core| {
+        let id = core.connect_listener(listener, SocketAddr::from(to), Line::new(None, false)).unwrap();
+        core.state(id).unwrap().id = Some(id);
+        id
+    });
+    stack.expect(Happened::Connected(id));
+    let (stream, peer) = kernels.accept().unwrap();
+    assert_eq!(peer.port(), 8000);
+    let mut stream = patient(stream);
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(stack.got(id, 5), b"hello");
+    world.wire.saw_in_order(&[ours(Flags::SYN).seq(0), kernel(Flags::SYN | Flags::ACK), ours(Flags::ACK).seq(1)]);
+    // It listens no more.
+    let again = std::net::TcpStream::connect((OWN, 8000));
+    assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     stack.stop();
 }

@@ -3,7 +3,9 @@
 use crate::wire::Wire;
 use crate::world::{SOON, enter};
 use corelane::config::Config;
-use corelane::{App, CloseReason, Conn, ConnId, Core, Error, Rx, Shutdown, SocketAddr, Stack, StopHandle, Summary};
+use corelane::{
+    App, CloseReason, Conn, ConnId, Core, Error, Rx, Shutdown, SocketAddr, Stack, StopHandle, Summary, Trouble,
+};
 use corelane_proto::endpoint::Counters;
 use corelane_proto::tcp::state::State;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -21,6 +23,8 @@ pub(crate) enum Happened {
     Accepted(ConnId),
     Connected(ConnId),
     PeerClosed(ConnId),
+    Urgent(ConnId),
+    Trouble(ConnId, Trouble),
     /// Everything of [`Ours::stream`] has been taken.
     Sent(ConnId),
     Closed(ConnId, CloseReason),
@@ -28,7 +32,7 @@ pub(crate) enum Happened {
 
 /// One connection of the application.
 pub(crate) struct Line {
-    id: Option<ConnId>,
+    pub(crate) id: Option<ConnId>,
     /// Nothing is read as long as it is set.
     pub(crate) deaf: bool,
     /// What was read.
@@ -45,7 +49,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn new(id: Option<ConnId>, deaf: bool) -> Self {
+    pub(crate) fn new(id: Option<ConnId>, deaf: bool) -> Self {
         Self {
             id,
             deaf,
@@ -146,6 +150,14 @@ impl App for Script {
 
     fn on_writable(&mut self, conn: &mut Conn<'_>, line: &mut Line) {
         self.push(conn, line);
+    }
+
+    fn on_urgent(&mut self, conn: &mut Conn<'_>, _: &mut Line) {
+        self.tell(Happened::Urgent(conn.id()));
+    }
+
+    fn on_trouble(&mut self, conn: &mut Conn<'_>, _: &mut Line, trouble: Trouble) {
+        self.tell(Happened::Trouble(conn.id(), trouble));
     }
 
     fn on_peer_closed(&mut self, conn: &mut Conn<'_>, _: &mut Line) {
