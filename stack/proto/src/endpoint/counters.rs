@@ -82,6 +82,8 @@ counters! {
     dropped_unhandled,
     /// Dropped: no listener and no connection; answered by RST where the RFC says so.
     dropped_no_listener,
+    /// Dropped: from an address that no other host of the link can have, its broadcast address or one of ours.
+    dropped_martian,
     /// Dropped: it came in the quiet time after the start.
     dropped_quiet_time,
     /// Half-open connections that ended because no SYN-ACK had an answer.

@@ -97,9 +97,30 @@ enum Outgoing {
     /// A frame that is ready.
     Frame { token: Token, len: u16 },
     /// A segment without payload, for `mac` or for whom the next hop resolves to.
-    Segment { flow: Flow, segment: Segment, mac: Option<Mac> },
+    Segment { flow: Flow, segment: Segment, mac: Option<Mac>, marking: Marking },
     /// An ARP packet: to everybody when there is no `target_mac`.
     Arp { operation: Operation, target: Addr, target_mac: Option<Mac>, source: Addr },
+}
+
+/// What IP is told for a connection's segments, beside its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Marking {
+    /// Time to live, or hop limit.
+    ttl: u8,
+    /// The Differentiated Services field in its place: six bits, then two for ECN.
+    tos: u8,
+}
+
+impl Marking {
+    /// Of what belongs to no connection and no listener.
+    const NONE: Self = Self { ttl: 64, tos: 0 };
+
+    //= spec/rfc9293.txt#section-3.9.1.9
+    //# TCP implementations SHOULD pass the current Differentiated Services field value without change to the IP layer,
+    //# when it sends segments on the connection (SHLD-22).
+    const fn of(config: &TcpConfig) -> Self {
+        Self { ttl: config.ttl, tos: config.dscp << 2 }
+    }
 }
 
 /// One core's protocol state.
@@ -403,7 +424,14 @@ impl Conn {
         self.news.writable |= new.writable;
         self.news.peer_closed |= new.peer_closed;
         self.news.urgent |= new.urgent;
-        self.news.trouble = new.trouble.or(self.news.trouble);
+        self.tell_trouble(new.trouble);
+    }
+
+    /// Something goes wrong on the way: the application hears of it, if it wants to.
+    fn tell_trouble(&mut self, trouble: Option<Trouble>) {
+        if trouble.is_some() && self.tcb.config().report_soft_errors {
+            self.news.trouble = trouble;
+        }
     }
 
     fn has_news(&self) -> bool {

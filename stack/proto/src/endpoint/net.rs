@@ -2,6 +2,7 @@
 
 use super::limiter::Reply;
 use super::neighbours::{NeighbourAction, Resolution};
+use super::syn_queue::HalfOpen;
 use super::{ConnId, Endpoint, Outgoing};
 use crate::addr::{Addr, Mac};
 use crate::memory::{Buf, Memory};
@@ -82,7 +83,7 @@ impl Endpoint {
                 self.retire(id);
             } else {
                 if conn.next_hop == next_hop {
-                    conn.news.trouble = Some(Trouble::Unreachable(Unreachable::Host));
+                    conn.tell_trouble(Some(Trouble::Unreachable(Unreachable::Host)));
                     self.news.push(slot);
                 }
                 self.unresolved.push(slot);
@@ -165,30 +166,42 @@ impl Endpoint {
         //= spec/rfc9293.txt#section-3.9.2.2
         //# TCP implementations MUST act on an ICMP error message passed up from the IP layer, directing it to the
         //# connection that created the error (MUST-54).
-        let Some(id) = self.conns.find(&error.flow) else {
-            self.counters.dropped_no_listener += 1;
-            return;
-        };
-        let headers = if error.flow.local.addr.is_v4() { 40 } else { 60 };
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let believed = match (error.kind, error.mtu) {
-            // Without the MTU of the next hop the smallest that every host has to take is assumed (RFC 1191 5).
-            (IcmpErrorKind::PacketTooBig, mtu) => {
-                conn.tcb.on_too_big(mtu.unwrap_or(576).saturating_sub(headers), error.seq)
-            }
-            //= spec/rfc1122.txt#section-4.2.3.9
-            //# These are hard error conditions
-            (IcmpErrorKind::ProtocolUnreachable | IcmpErrorKind::PortUnreachable, _) => {
-                conn.tcb.on_unreachable(error.seq, true)
-            }
-            _ => conn.tcb.on_unreachable(error.seq, false),
+        let believed = match self.conns.find(&error.flow) {
+            Some(id) => self.on_icmp_error_of(id, error),
+            None => match self.half_open.find(&error.flow) {
+                Some(half_open) => self.on_icmp_error_of_half_open(&half_open, error),
+                None => {
+                    self.counters.dropped_no_listener += 1;
+                    return;
+                }
+            },
         };
         if believed {
             self.counters.icmp_errors_in += 1;
         } else {
             self.counters.dropped_icmp_forged += 1;
         }
+    }
+
+    fn on_icmp_error_of(&mut self, id: ConnId, error: &IcmpError) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        // Without the MTU of the next hop the smallest that every host has to take is assumed (RFC 1191 5).
+        let (headers, least) = if error.flow.local.addr.is_v4() { (40, 576) } else { (60, 1280) };
+        let believed = match trouble_of(error.kind) {
+            None => conn.tcb.on_too_big(error.mtu.unwrap_or(least).saturating_sub(headers), error.seq),
+            Some(trouble) => conn.tcb.on_icmp_error(error.seq, trouble, error.kind.is_hard()),
+        };
         self.after(id);
+        believed
+    }
+
+    /// A hard error takes a half-open connection back to LISTEN, as an RST would.
+    fn on_icmp_error_of_half_open(&mut self, half_open: &HalfOpen, error: &IcmpError) -> bool {
+        let believed = error.seq == half_open.iss;
+        if believed && error.kind.is_hard() {
+            self.half_open.remove(&half_open.flow);
+        }
+        believed
     }
 
     /// Whether a stateless reply may go; too many a second would make us a reflector.
@@ -216,4 +229,19 @@ impl Endpoint {
         self.conns.get_mut(id)?.mac = Some((mac, self.neighbours.generation()));
         Some(mac)
     }
+}
+
+/// What an ICMP error means for a connection; `None` for one that is path MTU discovery's.
+const fn trouble_of(kind: IcmpErrorKind) -> Option<Trouble> {
+    Some(match kind {
+        IcmpErrorKind::PacketTooBig => return None,
+        IcmpErrorKind::NetUnreachable => Trouble::Unreachable(Unreachable::Network),
+        IcmpErrorKind::HostUnreachable | IcmpErrorKind::SourceQuench => Trouble::Unreachable(Unreachable::Host),
+        IcmpErrorKind::ProtocolUnreachable => Trouble::Unreachable(Unreachable::Protocol),
+        IcmpErrorKind::PortUnreachable => Trouble::Unreachable(Unreachable::Port),
+        IcmpErrorKind::SourceRouteFailed => Trouble::Unreachable(Unreachable::SourceRoute),
+        IcmpErrorKind::Prohibited => Trouble::Unreachable(Unreachable::Prohibited),
+        IcmpErrorKind::TimeExceeded | IcmpErrorKind::ReassemblyTimeExceeded => Trouble::TimeExceeded,
+        IcmpErrorKind::ParameterProblem => Trouble::ParameterProblem,
+    })
 }

@@ -4,7 +4,7 @@
 use super::config::SynCookies;
 use super::cookies::{read_stamp, stamp};
 use super::syn_queue::HalfOpen;
-use super::{Conn, ConnId, Endpoint, ListenerId, Outgoing};
+use super::{Conn, ConnId, Endpoint, ListenerId, Marking, Outgoing};
 use crate::addr::{Flow, Mac};
 use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::config::TcpConfig;
@@ -109,7 +109,7 @@ impl Endpoint {
         }
         coverage::event(State::Listen, Event::Syn);
         self.counters.syn_cookies_sent += 1;
-        self.post(Outgoing::Segment { flow, segment, mac: Some(from) });
+        self.post(Outgoing::Segment { flow, segment, mac: Some(from), marking: Marking::of(config) });
     }
 
     /// What was not remembered of a SYN, if `segment` brings it back. Cookies are looked for only while one may be on its
@@ -257,7 +257,7 @@ impl Endpoint {
             return;
         };
         let segment = self.syn_ack(&config, half_open);
-        self.post(Outgoing::Segment { flow, segment, mac });
+        self.post(Outgoing::Segment { flow, segment, mac, marking: Marking::of(&config) });
     }
 
     /// SYN-ACKs whose answer is overdue go again.

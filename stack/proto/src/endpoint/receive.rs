@@ -2,7 +2,7 @@
 
 use super::limiter::Reply;
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, ListenerId, Outgoing};
+use super::{ConnId, Endpoint, ListenerId, Marking, Outgoing};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
@@ -87,6 +87,13 @@ impl Endpoint {
             self.counters.dropped_quiet_time += 1;
             return None;
         }
+        //= spec/rfc9293.txt#section-3.9.2.3
+        //# An incoming SYN with an invalid source address MUST be ignored
+        // What is invalid everywhere the parser has dropped; these are invalid here.
+        if self.is_broadcast(flow.remote.addr) || self.is_ours(flow.remote.addr) {
+            self.counters.dropped_martian += 1;
+            return None;
+        }
         // Before TIME-WAIT: while the successor is half-open, both are there.
         if let Some(half_open) = self.half_open.find(&flow) {
             return self.on_half_open(&half_open, segment, from);
@@ -156,7 +163,9 @@ impl Endpoint {
         }
         if let Some(segment) = reply {
             self.counters.challenge_acks += u64::from(challenge);
-            self.post(Outgoing::Segment { flow, segment, mac: None });
+            let conn = self.conns.find(&flow).and_then(|id| self.conns.get(id));
+            let marking = conn.map_or(Marking::NONE, |conn| Marking::of(conn.tcb.config()));
+            self.post(Outgoing::Segment { flow, segment, mac: None, marking });
         }
     }
 
@@ -181,7 +190,9 @@ impl Endpoint {
         if let Some(reset) = reset_for(segment)
             && self.may_reply(Reply::Reset)
         {
-            self.post(Outgoing::Segment { flow, segment: reset, mac: Some(from) });
+            let listener = self.listeners.find(flow.local).and_then(|id| self.listeners.get(id));
+            let marking = listener.map_or(Marking::NONE, |listener| Marking::of(&listener.config));
+            self.post(Outgoing::Segment { flow, segment: reset, mac: Some(from), marking });
         }
     }
 
@@ -195,7 +206,7 @@ impl Endpoint {
         from: Mac,
     ) -> bool {
         coverage::segment(State::TimeWait, segment);
-        let Waiting { snd_nxt, rcv_nxt, ts_recent, ts_offset } = waiting;
+        let Waiting { snd_nxt, rcv_nxt, ts_recent, ts_offset, marking } = waiting;
         let timestamps =
             listener.and_then(|id| self.listeners.get(id)).is_some_and(|listener| listener.config.timestamps);
         match on_time_wait(segment, &Remembered { snd_nxt, rcv_nxt, ts_recent }, timestamps) {
@@ -214,7 +225,7 @@ impl Endpoint {
             let options = Options { timestamps, ..Options::NONE };
             let window = u16::MAX;
             let ack = Segment { seq: snd_nxt, ack: rcv_nxt, flags: Flags::ACK, window, options, ..Segment::default() };
-            self.post(Outgoing::Segment { flow, segment: ack, mac: Some(from) });
+            self.post(Outgoing::Segment { flow, segment: ack, mac: Some(from), marking });
         }
         true
     }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::Marking;
 use super::chains::Chains;
 use super::flow_hash::TableHash;
 use super::list::Lists;
@@ -34,6 +35,8 @@ pub(crate) struct Waiting {
     pub(crate) ts_recent: Option<u32>,
     /// What is added to the timestamp clock in what we send.
     pub(crate) ts_offset: u32,
+    /// What its segments are marked with.
+    pub(super) marking: Marking,
 }
 
 /// A connection as it is stored. Our address is a number into `locals`, because a host has few.
@@ -43,6 +46,8 @@ struct Entry {
     local_port: u16,
     local: u16,
     has_timestamps: bool,
+    ttl: u8,
+    tos: u8,
     snd_nxt: Seq,
     rcv_nxt: Seq,
     ts_recent: u32,
@@ -57,6 +62,8 @@ impl Default for Entry {
             local_port: 0,
             local: 0,
             has_timestamps: false,
+            ttl: 0,
+            tos: 0,
             snd_nxt: Seq(0),
             rcv_nxt: Seq(0),
             ts_recent: 0,
@@ -131,6 +138,8 @@ impl TimeWait {
             local_port: flow.local.port,
             local,
             has_timestamps: waiting.ts_recent.is_some(),
+            ttl: waiting.marking.ttl,
+            tos: waiting.marking.tos,
             snd_nxt: waiting.snd_nxt,
             rcv_nxt: waiting.rcv_nxt,
             ts_recent: waiting.ts_recent.unwrap_or(0),
@@ -207,6 +216,7 @@ impl TimeWait {
             rcv_nxt: entry.rcv_nxt,
             ts_recent: entry.has_timestamps.then_some(entry.ts_recent),
             ts_offset: entry.ts_offset,
+            marking: Marking { ttl: entry.ttl, tos: entry.tos },
         }
     }
 
@@ -253,6 +263,7 @@ mod tests {
             rcv_nxt: Seq(n + 1),
             ts_recent: n.is_multiple_of(3).then_some(n + 2),
             ts_offset: n + 3,
+            marking: Marking { ttl: n as u8, tos: !n as u8 },
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a connection, or a reply, to a frame.
 
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, Outgoing, Transmit};
+use super::{ConnId, Endpoint, Marking, Outgoing, Transmit};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::Step;
@@ -32,13 +32,13 @@ impl Endpoint {
         while let Some(out) = self.outbox.pop_front() {
             match out {
                 Outgoing::Frame { token, len } => return Some(Transmit::Owned { token, len }),
-                Outgoing::Segment { flow, segment, mac } => {
+                Outgoing::Segment { flow, segment, mac, marking } => {
                     let next_hop = self.next_hop(flow.remote.addr);
                     let Some(mac) = mac.or_else(|| next_hop.and_then(|next_hop| self.resolve(next_hop))) else {
                         self.counters.unresolved += 1;
                         continue;
                     };
-                    let transmit = self.emit_control(memory, mac, &flow, &segment);
+                    let transmit = self.emit_control(memory, mac, &flow, marking, &segment);
                     if transmit.is_some() {
                         return transmit;
                     }
@@ -90,6 +90,7 @@ impl Endpoint {
         loop {
             let frames_left = memory.available() > 0;
             let conn = self.conns.get_mut(id)?;
+            let marking = Marking::of(conn.tcb.config());
             match conn.tcb.poll_transmit(self.now, |token| memory.is_posted(token), frames_left) {
                 None if !frames_left => {
                     // Something may have had to stay for want of a frame: look again when there is one.
@@ -108,14 +109,14 @@ impl Endpoint {
                     let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
                     self.counters.payload_moves += u64::from(place_payload(memory, buf, at));
                     let frame = memory.bytes_mut(&buf.token);
-                    let len = emit(frame, &eth, &flow, &segment);
+                    let len = emit(frame, &eth, &flow, marking, &segment);
                     let index = buf.token.index();
                     self.count_sent(&segment, again);
                     return Some(Transmit::Lent { index, len });
                 }
                 Some(Step::Send { segment, payload: None, again }) => {
                     self.counters.retransmits += u64::from(again);
-                    return self.emit_control(memory, mac, &flow, &segment);
+                    return self.emit_control(memory, mac, &flow, marking, &segment);
                 }
             }
         }
@@ -166,6 +167,7 @@ impl Endpoint {
         memory: &mut M,
         mac: Mac,
         flow: &Flow,
+        marking: Marking,
         segment: &Segment,
     ) -> Option<Transmit> {
         let Some(token) = memory.alloc() else {
@@ -178,7 +180,7 @@ impl Endpoint {
             let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
             memory.bytes_mut(&token)[at..at + usize::from(segment.len)].fill(0);
         }
-        let len = emit(memory.bytes_mut(&token), &eth, flow, segment);
+        let len = emit(memory.bytes_mut(&token), &eth, flow, marking, segment);
         self.counters.segments_out += 1;
         if segment.flags.has(Flags::RST) {
             self.counters.resets_out += 1;
@@ -207,6 +209,7 @@ impl Endpoint {
             rcv_nxt: remembered.rcv_nxt,
             ts_recent: remembered.ts_recent,
             ts_offset: conn.tcb.ts_offset(),
+            marking: Marking::of(conn.tcb.config()),
         };
         self.time_wait.insert(self.now, &flow, waiting);
         self.bury(id);
@@ -214,10 +217,13 @@ impl Endpoint {
 }
 
 /// Writes the headers in front of a payload that is in place.
-fn emit(frame: &mut [u8], eth: &EthernetHeader, flow: &Flow, segment: &Segment) -> u16 {
+fn emit(frame: &mut [u8], eth: &EthernetHeader, flow: &Flow, marking: Marking, segment: &Segment) -> u16 {
+    let Marking { ttl, tos } = marking;
     //= spec/rfc9293.txt#section-3.9.1.1
     //# TCP implementations MUST use the same local address that was used in those previous segments (MUST-45).
-    let ip = IpHeader::new(flow.local.addr, flow.remote.addr);
+    //= spec/rfc9293.txt#section-3.9.2
+    //# The TTL value used to send TCP segments MUST be configurable (MUST-49).
+    let ip = IpHeader { ttl, tos, ..IpHeader::new(flow.local.addr, flow.remote.addr) };
     let len = wire::emit_tcp(frame, eth, &ip, (flow.local.port, flow.remote.port), segment);
     debug_assert!(len > 0, "the frame is too short for {segment:?}");
     u16::try_from(len).unwrap_or(0)

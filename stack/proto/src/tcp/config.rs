@@ -94,6 +94,12 @@ pub struct TcpConfig {
     pub dscp: u8,
     /// Time to live, or hop limit, of what is sent (RFC 9293 3.9.2, MUST-49). 1 to 255, default 64.
     pub ttl: u8,
+    /// Tell the application of soft errors, those that do not end a connection: ICMP, silent neighbours, R1 reached
+    /// (RFC 9293 3.9.1.8). Default on; an event each.
+    //= spec/rfc9293.txt#section-3.9.1.8
+    //# However, an application program that does not want to receive such ERROR_REPORT calls SHOULD be able to
+    //# effectively disable these calls (SHLD-20).
+    pub report_soft_errors: bool,
 }
 
 /// When an idle connection is asked whether its peer is still there (RFC 9293 3.8.4).
@@ -160,6 +166,7 @@ impl Default for TcpConfig {
             keepalive: None,
             dscp: 0,
             ttl: 64,
+            report_soft_errors: true,
         }
     }
 }

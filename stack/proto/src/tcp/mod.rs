@@ -140,6 +140,8 @@ pub struct Tcb {
     syn_unacked: bool,
     /// The segment at SND.UNA has to go again.
     resend_front: bool,
+    /// An ICMP error told of what has not been acknowledged since: if nothing ever is, that is why.
+    soft_error: bool,
     /// The persist timer fired.
     probe_window: bool,
     /// The keepalive timer fired.
@@ -221,6 +223,7 @@ impl Tcb {
             syn_due: false,
             syn_unacked: false,
             resend_front: false,
+            soft_error: false,
             probe_window: false,
             probe_peer: false,
             uncorked: false,

@@ -194,6 +194,7 @@ impl Tcb {
             self.rtt.on_sample(round_trip);
             self.rto.on_estimate(self.rtt.time_out());
         }
+        self.soft_error = false;
         self.rto.on_progress();
         self.syn_unacked = false;
         if core::mem::take(&mut self.syn_due) {
@@ -458,6 +459,7 @@ impl Tcb {
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.rto.on_progress();
+        self.soft_error = false;
         self.resend_front = false;
         match self.recovery.on_progress(ack) {
             OnProgress::Normal => {

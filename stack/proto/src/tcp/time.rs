@@ -64,7 +64,7 @@ impl Tcb {
         //# notification of the application layer.
         if matches!(self.state, State::SynSent | State::SynReceived) {
             if self.rto.expiries() >= self.config.syn_retries {
-                self.end(CloseReason::TimedOut);
+                self.end(self.why_silent());
                 return;
             }
             self.rto.on_expiry(now);
@@ -80,7 +80,7 @@ impl Tcb {
         //= spec/rfc9293.txt#section-3.8.3
         //# The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20):
         if self.rto.silent_for(now) >= self.config.give_up_after {
-            self.end(CloseReason::TimedOut);
+            self.end(self.why_silent());
             return;
         }
         self.tell_of_r1();
@@ -89,6 +89,11 @@ impl Tcb {
         self.recovery.on_time_out(self.snd.max());
         self.resend_front = false;
         self.snd.rewind();
+    }
+
+    /// Why the peer has not answered: nobody knows, or somebody on the way has said so since it last did.
+    fn why_silent(&self) -> CloseReason {
+        if self.soft_error { CloseReason::Unreachable } else { CloseReason::TimedOut }
     }
 
     /// Lingering, FIN-WAIT-2 or TIME-WAIT is over.

@@ -9,6 +9,7 @@ use super::segment::{Flags, Segment};
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::timers::Timer;
+use super::trouble::Trouble;
 use super::{News, Tcb};
 use crate::memory::Buf;
 use crate::time::Instant;
@@ -330,16 +331,28 @@ impl Tcb {
         true
     }
 
-    /// An ICMP error quotes `quoted`. A hard error ends only an attempt to open (RFC 5927 5.2); otherwise the
-    /// retransmission time-out decides (RFC 9293 3.9.2.2, MUST-56).
-    pub fn on_unreachable(&mut self, quoted: Seq, hard: bool) -> bool {
-        let opening = matches!(self.state, State::SynSent | State::SynReceived) && quoted == self.iss;
+    /// An ICMP error quotes `quoted`, which has to be in flight (RFC 5927 4.1); says whether it is. A hard error ends
+    /// only an attempt to open (RFC 5927 5.2). Any other is told to the application, and the retransmission time-out
+    /// decides.
+    pub fn on_icmp_error(&mut self, quoted: Seq, trouble: Trouble, hard: bool) -> bool {
+        let opening =
+            quoted == self.iss && (matches!(self.state, State::SynSent | State::SynReceived) || self.syn_unacked);
+        if !opening && !self.is_in_flight(quoted) {
+            return false;
+        }
         //= spec/rfc9293.txt#section-3.9.2.2
-        //# a TCP implementation MUST NOT abort the connection (MUST-56)
+        //# These are hard error conditions, so TCP implementations SHOULD abort the connection (SHLD-26).
+        // In synchronized states they are taken for soft errors.
         if opening && hard {
             self.end(CloseReason::Unreachable);
+            return true;
         }
-        opening || self.is_in_flight(quoted)
+        //= spec/rfc9293.txt#section-3.9.2.2
+        //# Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the
+        //# connection (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
+        self.soft_error = true;
+        self.news.trouble = Some(trouble);
+        true
     }
 
     fn is_in_flight(&self, quoted: Seq) -> bool {

@@ -1,6 +1,7 @@
 //! What an endpoint does around its connections: opening, listening, TIME-WAIT, ICMP.
 
 mod hosts;
+mod icmp;
 mod listening;
 mod opening;
 mod time_wait;
