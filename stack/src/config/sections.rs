@@ -266,6 +266,8 @@ section! {
         dscp: u8, copy = 0, Rule::Range(0, 63);
         /// Time to live, or hop limit, of what is sent.
         ttl: u8, copy = 64, Rule::Range(1, 255);
+        /// Tell the application of errors that end no connection: ICMP, silent neighbours (RFC 9293 3.9.1.8).
+        report_soft_errors: bool, copy = true, Rule::Any;
     }
 }
 
@@ -349,6 +351,7 @@ impl Tcp {
             }),
             dscp: self.dscp,
             ttl: self.ttl,
+            report_soft_errors: self.report_soft_errors,
         }
     }
 }
