@@ -116,6 +116,9 @@ impl Marking {
     const NONE: Self = Self { ttl: 64, tos: 0 };
 
     //= spec/rfc9293.txt#section-3.9.1.9
+    //# The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a
+    //# connection (MUST-48).
+    //= spec/rfc9293.txt#section-3.9.1.9
     //# TCP implementations SHOULD pass the current Differentiated Services field value without change to the IP layer,
     //# when it sends segments on the connection (SHLD-22).
     const fn of(config: &TcpConfig) -> Self {
@@ -428,6 +431,8 @@ impl Conn {
     }
 
     /// Something goes wrong on the way: the application hears of it, if it wants to.
+    //= spec/rfc9293.txt#section-3.9.1.8
+    //# There MUST be a mechanism for reporting soft TCP error conditions to the application (MUST-47).
     fn tell_trouble(&mut self, trouble: Option<Trouble>) {
         if trouble.is_some() && self.tcb.config().report_soft_errors {
             self.news.trouble = trouble;

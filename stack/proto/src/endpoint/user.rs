@@ -26,6 +26,9 @@ impl Endpoint {
 
     /// Changes the settings of a connection, at once in force; false when it is gone. A setting out of its range counts
     /// as the nearest inside it. What the handshake agrees on stays: see [`Tcb::configure`](crate::tcp::Tcb::configure).
+    //= spec/rfc9293.txt#section-3.9.1.9
+    //# It is not required, but the application SHOULD be able to change the Differentiated Services field during the
+    //# connection lifetime (SHLD-21).
     pub fn configure(&mut self, id: ConnId, config: TcpConfig) -> bool {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(id) else { return false };

@@ -341,8 +341,8 @@ impl Tcb {
             return false;
         }
         //= spec/rfc9293.txt#section-3.9.2.2
-        //# These are hard error conditions, so TCP implementations SHOULD abort the connection (SHLD-26).
-        // In synchronized states they are taken for soft errors.
+        //# [35] notes that some implementations do not abort connections when an ICMP hard error is received for a
+        //# connection that is in any of the synchronized states.
         if opening && hard {
             self.end(CloseReason::Unreachable);
             return true;

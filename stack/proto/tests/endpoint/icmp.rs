@@ -63,6 +63,9 @@ fn six_of(n: u8) -> Addr {
     Addr::v6([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n])
 }
 
+//= spec/rfc9293.txt#section-3.9.1.8
+//= type=test
+//# There MUST be a mechanism for reporting soft TCP error conditions to the application (MUST-47).
 //= spec/rfc9293.txt#section-3.9.2.2
 //= type=test
 //# Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
@@ -104,7 +107,8 @@ fn they_are_told_for_ipv6_too() {
 
 //= spec/rfc9293.txt#section-3.9.2.2
 //= type=test
-//# These are hard error conditions, so TCP implementations SHOULD abort the connection (SHLD-26).
+//# [35] notes that some implementations do not abort connections when an ICMP hard error is received for a connection
+//# that is in any of the synchronized states.
 #[test]
 fn hard_errors_end_an_attempt_to_open_and_nothing_that_is_open() {
     for (kind, what) in [
@@ -238,6 +242,10 @@ fn who_gives_up_after_a_soft_error_knows_why() {
 //= type=test
 //# The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a
 //# connection (MUST-48).
+//= spec/rfc9293.txt#section-3.9.1.9
+//= type=test
+//# It is not required, but the application SHOULD be able to change the Differentiated Services field during the connection
+//# lifetime (SHLD-21).
 //= spec/rfc9293.txt#section-3.9.1.9
 //= type=test
 //# TCP implementations SHOULD pass the current Differentiated Services field value without change to the IP layer, when it
