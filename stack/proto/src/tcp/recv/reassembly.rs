@@ -209,21 +209,18 @@ impl Reassembly {
 
 impl Ahead {
     fn insert(&mut self, mut seq: Seq, mut buf: Buf, limit: usize, freed: &mut impl FnMut(Token)) -> Inserted {
-        let at = self.pieces.partition_point(|piece| piece.seq.at_or_before(seq));
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.pieces.get(i)) {
-            let end = before.end();
-            if end.after(seq) {
-                let overlap = end.since(seq).min(u32::from(buf.len));
-                self.duplicate = Some((seq, seq + overlap));
-                if overlap == u32::from(buf.len) {
-                    self.touch(seq);
-                    freed(buf.token);
-                    return Inserted::Duplicate;
-                }
-                buf.trim_front(u16::try_from(overlap).unwrap_or(u16::MAX));
-                seq = end;
+        if let Some((_, end)) = self.range_of(seq) {
+            let overlap = end.since(seq).min(u32::from(buf.len));
+            self.duplicate = Some((seq, seq + overlap));
+            if overlap == u32::from(buf.len) {
+                self.touch(seq);
+                freed(buf.token);
+                return Inserted::Duplicate;
             }
+            buf.trim_front(u16::try_from(overlap).unwrap_or(u16::MAX));
+            seq = end;
         }
+        let at = self.pieces.partition_point(|piece| piece.seq.at_or_before(seq));
         if let Some(after) = self.pieces.get(at) {
             // A frame cannot be in two places: what lies beyond the next piece is left for a retransmission.
             let room = after.seq.since(seq);
