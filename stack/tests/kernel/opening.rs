@@ -3,7 +3,7 @@
 use crate::ours::{Happened, Line, stretch};
 use crate::segment::{Fate, Seen, Side, kernel, ours};
 use crate::world::{KERNEL, OWN, World, kernel_connect, kernel_connect_from, kernel_listener, patient};
-use corelane::{CloseReason, SocketAddr};
+use corelane::{CloseReason, Shutdown, SocketAddr};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::state::State;
 use std::io::{Read, Write};
@@ -41,6 +41,29 @@ fn two_syns_that_cross_open_one_connection() {
     assert_eq!(stack.closed(id), CloseReason::Finished);
     let summary = stack.stop();
     assert_eq!(summary.protocol()["opened_active"], 1, "{summary}");
+}
+
+#[test]
+fn a_close_in_syn_received_is_a_fin_that_the_kernel_reads_as_the_end() {
+    let world = World::new();
+    let stack = world.start();
+    world.wire.rule(|seen| if seen.side == Side::Ours { Fate::Held } else { Fate::Passed });
+    let id = stack.connect(&format!("{KERNEL}:9100"));
+    let port = world.wire.saw(ours(SYN)).src.port;
+    let connecting = std::thread::spawn(move || kernel_connect_from(9100, port));
+    stack.expect_state(id, State::SynReceived);
+    stack.shutdown(id, Shutdown::Write);
+    world.wire.saw(ours(FIN).seq(1).ack(1));
+    stack.expect_state(id, State::FinWait1);
+    world.wire.open();
+    let mut stream = connecting.join().unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    stack.expect_state(id, State::FinWait2);
+    stream.write_all(b"open at my end").unwrap();
+    assert_eq!(stack.got(id, 14), b"open at my end");
+    drop(stream);
+    assert_eq!(stack.closed(id), CloseReason::Finished);
+    stack.stop();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::ours::Happened;
 use crate::segment::{kernel, ours};
 use crate::world::{KERNEL, World, kernel_connect, kernel_listener, patient};
 use corelane::CloseReason;
-use corelane_proto::tcp::segment::{Flags, Segment};
+use corelane_proto::tcp::segment::{Flags, Options, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const RST: Flags = Flags::RST;
 
 #[test]
 fn our_time_wait_answers_a_late_fin_for_2_msl_after_the_last_one() {
-    const MSL: Duration = Duration::from_millis(2000);
+    const MSL: Duration = Duration::from_millis(4000);
     let world = World::new();
     let stack = world.start_with(World::config().set("tcp.msl_ms", MSL.as_millis() as i64));
     stack.listen(7);
@@ -39,6 +39,12 @@ fn our_time_wait_answers_a_late_fin_for_2_msl_after_the_last_one() {
     let mark = world.wire.mark();
     world.wire.forge(&fin, Segment { seq: Seq(2), flags: RST, ..Segment::default() });
     world.wire.repeat(&fin);
+    world.wire.after(mark, ours(ACK).seq(2).ack(2).len(0));
+    // Nor does an old SYN (RFC 6191), which has an older timestamp and an older number.
+    let mark = world.wire.mark();
+    let timestamps = fin.segment.options.timestamps.map(|now| Timestamps { value: now.value - 1000, echo: 0 });
+    let options = Options { timestamps, ..Options::NONE };
+    world.wire.forge(&fin, Segment { seq: Seq(0), flags: Flags::SYN, options, ..Segment::default() });
     world.wire.after(mark, ours(ACK).seq(2).ack(2).len(0));
     assert_eq!(world.wire.count(ours(RST)), 0, "{}", world.wire.shown());
     // With its time over, the number is nobody's.
