@@ -19,4 +19,5 @@ mod opening;
 mod resets;
 mod silence;
 mod time_wait;
+mod trouble;
 mod urgent;

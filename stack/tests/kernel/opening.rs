@@ -3,10 +3,11 @@
 use crate::ours::{Happened, Line, stretch};
 use crate::segment::{Fate, Seen, Side, kernel, ours};
 use crate::world::{KERNEL, OWN, World, kernel_connect, kernel_connect_from, kernel_listener, patient};
-use corelane::{CloseReason, Shutdown, SocketAddr};
+use corelane::{CloseReason, ConnectError, Shutdown, SocketAddr};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::state::State;
 use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 const SYN: Flags = Flags::SYN;
 const ACK: Flags = Flags::ACK;
@@ -253,5 +254,25 @@ fn a_listener_that_connects_keeps_its_port() {
     // It listens no more.
     let again = std::net::TcpStream::connect((OWN, 8000));
     assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    stack.stop();
+}
+
+#[test]
+fn nothing_is_sent_in_the_quiet_time_after_the_start() {
+    const QUIET: Duration = Duration::from_secs(3);
+    let world = World::new();
+    let began = Instant::now();
+    let stack = world.start_with(World::config().set("tcp.quiet_time_ms", QUIET.as_millis() as i64));
+    stack.listen(7);
+    let to: std::net::SocketAddr = format!("{KERNEL}:9000").parse().unwrap();
+    let early = stack.with(move |_, core| core.connect(SocketAddr::from(to), Line::new(None, false)));
+    assert!(matches!(early, Err(ConnectError::QuietTime(left)) if left <= QUIET), "{early:?}");
+    // The kernel asks again until it is answered.
+    let _stream = kernel_connect(7);
+    stack.accepted();
+    assert!(began.elapsed() >= QUIET, "{:?}", began.elapsed());
+    assert!(world.wire.count(kernel(SYN)) >= 2, "{}", world.wire.shown());
+    assert_eq!(world.wire.count(ours(Flags::RST)), 0, "{}", world.wire.shown());
+    assert!(stack.counters().dropped_quiet_time >= 1);
     stack.stop();
 }

@@ -108,7 +108,12 @@ impl World {
 
     /// Changes a route of the kernel's end.
     pub(crate) fn route(&self, arguments: &str) {
-        run("ip", &format!("-n {} route {arguments}", self.names.0[2]));
+        self.ip(&format!("route {arguments}"));
+    }
+
+    /// `ip` at the kernel's end.
+    pub(crate) fn ip(&self, arguments: &str) {
+        run("ip", &format!("-n {} {arguments}", self.names.0[2]));
     }
 
     /// The kernel's TCP sockets, one a line, by `ss`.
