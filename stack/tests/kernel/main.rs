@@ -21,3 +21,4 @@ mod silence;
 mod time_wait;
 mod trouble;
 mod urgent;
+mod windows;

@@ -34,6 +34,9 @@ pub(crate) struct Seen {
     pub(crate) fate: Fate,
     pub(crate) src: SocketAddr,
     pub(crate) dst: SocketAddr,
+    pub(crate) ttl: u8,
+    /// DSCP in the upper six bits, ECN in the lower two.
+    pub(crate) tos: u8,
     pub(crate) segment: Segment,
     /// Sequence number, counted from the sender's SYN.
     pub(crate) seq: u32,

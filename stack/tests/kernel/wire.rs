@@ -322,6 +322,8 @@ fn decode(at: Duration, side: Side, fate: Fate, frame: &[u8], origins: &mut Orig
         fate,
         src: tcp.src,
         dst: tcp.dst,
+        ttl: tcp.ttl,
+        tos: tcp.tos,
         segment: tcp.segment,
         seq,
         ack,
