@@ -76,6 +76,7 @@ impl Bench {
             neighbours: NEIGHBOURS,
             ports: (40_000, 40_005),
             low_water_frames: 8,
+            quiet_time: Duration::from_millis(if what & 0xc0 == 0xc0 { 100 } else { 0 }),
             replies_per_second: 100,
             ..EndpointConfig::default()
         };
@@ -349,6 +350,10 @@ pub(super) fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         user_timeout: bit(13).then_some(Duration::from_secs(5)),
         linger: bit(14).then_some(Duration::from_secs(if bit(15) { 0 } else { 3 })),
         min_mss: if bit(16) { 48 } else { 88 },
+        dscp: if bit(17) { 63 } else { 0 },
+        ttl: if bit(18) { 1 } else { 64 },
+        r1_retransmits: if bit(19) { 1 } else { 3 },
+        report_soft_errors: bit(20),
         ..TcpConfig::default()
     }
 }

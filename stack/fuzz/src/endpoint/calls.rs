@@ -92,6 +92,8 @@ impl Bench {
             0..2 => self.connect(input),
             2 => self.relisten(input),
             3 => self.release(input),
+            4 if input.rarely(4) => self.endpoint.change_secret([input.any(); 32]),
+            4 if input.rarely(32) => self.endpoint.stop(),
             4 => self.call_past(input),
             _ => {
                 let count = self.app.conns.len() as u32;
