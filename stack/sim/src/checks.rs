@@ -56,6 +56,7 @@ impl Stream {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventOrder {
     opened: bool,
+    left: bool,
     peer_closed: bool,
     closed: Option<CloseReason>,
 }
@@ -75,7 +76,7 @@ impl EventOrder {
             }
             Event::Accepted { .. } | Event::Connected(_) => self.opened = true,
             Event::Closed { reason, .. } => {
-                if !self.opened && *reason == CloseReason::Finished {
+                if !(self.opened || self.left) && *reason == CloseReason::Finished {
                     return Err("it finished without having been open".to_owned());
                 }
                 self.closed = Some(*reason);
@@ -89,6 +90,11 @@ impl EventOrder {
             Event::Readable(_) | Event::Writable(_) | Event::Urgent(_) => {}
         }
         Ok(())
+    }
+
+    /// The application has closed: it need not be told that the connection opened.
+    pub const fn leave(&mut self) {
+        self.left = true;
     }
 
     /// Whether the application has been told that the connection is open.

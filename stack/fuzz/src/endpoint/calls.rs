@@ -19,8 +19,6 @@ struct Conn {
     id: ConnId,
     flow: Flow,
     order: EventOrder,
-    /// The application has closed: it need not hear that the connection opened.
-    left: bool,
     written: u32,
     reading: Reading,
     /// Buffers that were read and are kept: their frames are ours, and their bytes still count.
@@ -40,7 +38,7 @@ impl App {
         assert!(self.conns.iter().all(|conn| conn.id != id), "{id:?} is given twice");
         let order = EventOrder::default();
         let (reading, kept) = (Reading::default(), Vec::new());
-        self.conns.push(Conn { id, flow, order, left: false, written: 0, reading, kept });
+        self.conns.push(Conn { id, flow, order, written: 0, reading, kept });
     }
 
     /// Frames that the application holds.
@@ -57,9 +55,8 @@ impl App {
         let at = self.conns.iter().position(|conn| conn.id == event.conn());
         let Some(at) = at else { panic!("{event:?} of a connection that is not there") };
         let conn = &mut self.conns[at];
-        match conn.order.on_event(event) {
-            Err(what) if conn.order.is_open() || !conn.left => panic!("{what}"),
-            _ => {}
+        if let Err(what) = conn.order.on_event(event) {
+            panic!("{what}");
         }
         if matches!(event, Event::Closed { .. }) {
             let conn = self.conns.remove(at);
@@ -197,7 +194,7 @@ impl Bench {
             },
             12 => self.endpoint.shutdown(id, input.pick(&[Shutdown::Read, Shutdown::Write, Shutdown::Both])),
             13 => {
-                self.app.conns[at].left = true;
+                self.app.conns[at].order.leave();
                 self.endpoint.close(id);
             }
             14 if input.rarely(2) => self.endpoint.abort(id),
@@ -299,7 +296,7 @@ impl Bench {
                 self.endpoint.abort(id);
             } else {
                 self.read_everything(at);
-                self.app.conns[at].left = true;
+                self.app.conns[at].order.leave();
                 self.endpoint.close(id);
             }
         }

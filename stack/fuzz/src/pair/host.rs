@@ -9,6 +9,8 @@ use corelane_sim::frames::Frames;
 use std::time::Duration;
 
 const PORT: u16 = 80;
+/// The ports of the two ends when both open the connection.
+const CROSSED: [u16; 2] = [5000, 5001];
 /// What each application writes at most while the network is bad, and what it still has to write then.
 const MOST_WRITTEN: u64 = 200_000;
 
@@ -81,11 +83,13 @@ impl Host {
         }
     }
 
-    pub(super) fn connect(&mut self, now: Instant) {
-        let remote = SocketAddr::new(address(1 - self.index, self.v4), PORT);
+    /// Opens the connection: to the other's listener, or from a port to a port, which the other does too.
+    pub(super) fn connect(&mut self, now: Instant, crossed: bool) {
+        let ports = if crossed { [CROSSED[self.index], CROSSED[1 - self.index]] } else { [0, PORT] };
+        let remote = SocketAddr::new(address(1 - self.index, self.v4), ports[1]);
         let id = self
             .endpoint
-            .connect(now, SocketAddr::new(address(self.index, self.v4), 0), remote, self.tcp)
+            .connect(now, SocketAddr::new(address(self.index, self.v4), ports[0]), remote, self.tcp)
             .expect("it can be opened");
         self.add(id);
     }
@@ -116,6 +120,9 @@ impl Host {
             12 => self.finish_sending(),
             what => {
                 let Some(conn) = self.conn.as_mut().filter(|conn| conn.order.closed().is_none()) else { return };
+                if what == 13 {
+                    conn.order.leave();
+                }
                 match what {
                     13 if input.rarely(4) => self.endpoint.close(conn.id),
                     14 if input.rarely(8) => self.endpoint.abort(conn.id),

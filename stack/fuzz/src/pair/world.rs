@@ -32,10 +32,14 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(input: &mut Input<'_>) -> Self {
-        let v4 = input.any::<u8>() & 1 == 0;
+        let what = input.any::<u8>();
+        let (v4, crossed) = (what & 1 == 0, what & 6 == 6);
         let mut hosts = [0, 1].map(|index| Host::new(index, v4, input));
         let now = Instant::from_millis(1);
-        hosts[0].connect(now);
+        hosts[0].connect(now, crossed);
+        if crossed {
+            hosts[1].connect(now, crossed);
+        }
         let mut world = Self { now, hosts, wires: Default::default(), judge: Wire::default() };
         world.turns();
         world
@@ -108,15 +112,15 @@ impl World {
         self.now = self.now.max(to.min(Instant::ZERO + BAD_TIME));
     }
 
-    /// Both hosts work until there is nothing more to do now; says whether anything was sent.
+    /// Both hosts work until there is nothing more to do now; says whether there was anything.
     fn turns(&mut self) -> bool {
-        let mut sent_any = false;
+        let mut busy_at_all = false;
         for index in [0, 1] {
             for turn in 0.. {
                 assert!(turn < MOST_TURNS, "host {index} does not come to rest");
                 let (sent, busy) = self.hosts[index].turn(self.now);
+                busy_at_all |= busy;
                 for frame in sent {
-                    sent_any = true;
                     if let Err(what) = self.judge.on_sent(&frame) {
                         panic!("host {index}: {what}");
                     }
@@ -130,7 +134,7 @@ impl World {
             }
         }
         self.check();
-        sent_any
+        busy_at_all
     }
 
     fn check(&self) {
@@ -150,7 +154,7 @@ impl World {
                 host.complete(usize::MAX);
                 host.be_orderly();
             }
-            let sent = self.turns();
+            let busy = self.turns();
             let mut arrived = false;
             if self.wires.iter().any(|wire| !wire.is_empty()) {
                 arrived = true;
@@ -161,7 +165,7 @@ impl World {
                     }
                 }
             }
-            if sent || arrived || self.hosts.iter().any(|host| !host.in_device.is_empty()) {
+            if busy || arrived || self.hosts.iter().any(|host| !host.in_device.is_empty()) {
                 continue;
             }
             let next = self.hosts.iter().filter_map(|host| host.endpoint.poll_deadline()).min();
