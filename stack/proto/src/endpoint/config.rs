@@ -116,6 +116,10 @@ pub struct EndpointConfig {
     /// limit, from half to one and a half times as many, so that nobody can count on it (CVE-2016-5696). A connection
     /// sends at most two a second. Default 1,000.
     pub challenge_acks_per_second: u32,
+    /// Let a connection that comes in with a completed IPv4 source route answer by the same way (RFC 9293 3.9.2.1). Off by
+    /// default: routes that packets bring themselves are how an attacker sees the answers to addresses that he has only
+    /// borrowed, and networks should drop such packets (RFC 7126). While it is off the option is ignored.
+    pub accept_source_routes: bool,
     /// Verify IPv4 header checksums of what comes in. Off only when the device has done it.
     pub verify_ip_checksum: bool,
     /// Verify TCP and ICMP checksums of what comes in (RFC 9293 MUST-3). Off only when the device has done it.
@@ -143,6 +147,7 @@ impl Default for EndpointConfig {
             ports: (32_768, 60_999),
             replies_per_second: 10_000,
             challenge_acks_per_second: 1_000,
+            accept_source_routes: false,
             verify_ip_checksum: true,
             verify_tcp_checksum: true,
             low_water_frames: 256,

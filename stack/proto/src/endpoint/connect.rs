@@ -8,6 +8,7 @@ use crate::tcp::config::TcpConfig;
 use crate::tcp::coverage;
 use crate::tcp::state::{Event, State};
 use crate::time::Instant;
+use crate::wire::SourceRoute;
 use alloc::sync::Arc;
 
 impl Endpoint {
@@ -28,16 +29,37 @@ impl Endpoint {
         remote: SocketAddr,
         config: TcpConfig,
     ) -> Result<ConnId, ConnectError> {
+        self.connect_by(now, local, remote, None, config)
+    }
+
+    /// Opens a connection like [`connect`](Self::connect) whose packets all go by way of `route`, if one is given, and
+    /// carry its option (IPv4 only). What a received packet says of its way changes nothing. Most networks drop such
+    /// packets (RFC 7126).
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    //= spec/rfc9293.txt#section-3.9.2.1
+    //# An application MUST be able to specify a source route when it actively opens a TCP connection (MUST-51)
+    pub fn connect_by(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        route: Option<SourceRoute>,
+        config: TcpConfig,
+    ) -> Result<ConnId, ConnectError> {
         self.now = self.now.max(now);
         //= spec/rfc9293.txt#section-3.9.1.1
         //# A TCP implementation MUST reject as an error a local OPEN call for an
         //# invalid remote IP address (e.g., a broadcast or multicast address)
         //# (MUST-46).
         let is_host = remote.addr.is_unicast() && !self.is_broadcast(remote.addr) && remote.port != 0;
-        if !is_host || remote.addr.is_v4() != local.addr.is_v4() {
+        let goes = route.is_none() || remote.addr.is_v4();
+        if !is_host || !goes || remote.addr.is_v4() != local.addr.is_v4() {
             return Err(ConnectError::BadRemote(remote));
         }
-        let next_hop = self.next_hop(remote.addr).ok_or(ConnectError::NoRoute(remote.addr))?;
+        let first = route.map_or(remote.addr, |route| route.first());
+        let next_hop = self.next_hop(first).ok_or(ConnectError::NoRoute(first))?;
         let local = SocketAddr { addr: self.source(local.addr, next_hop)?, ..local };
         if self.now < self.quiet_until {
             return Err(ConnectError::QuietTime(self.quiet_until.saturating_since(self.now)));
@@ -47,9 +69,13 @@ impl Endpoint {
         }
         let local = self.bind(local, remote)?;
         let flow = Flow { local, remote };
+        self.routes.forget(&flow);
+        if route.is_some_and(|route| !self.set_route(flow, route)) {
+            return Err(ConnectError::TableFull);
+        }
         let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
         let config = config.clamped();
-        let tcb = Tcb::connect(Arc::new(config), self.link(local.addr, &config), iss, ts_offset, self.now);
+        let tcb = Tcb::connect(Arc::new(config), self.link(&flow, &config), iss, ts_offset, self.now);
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
             InsertError::Full => ConnectError::TableFull,
             InsertError::Exists => ConnectError::PortInUse(local),

@@ -24,6 +24,7 @@ mod passive;
 pub(crate) mod ports;
 pub(crate) mod ready;
 mod receive;
+mod routes;
 pub(crate) mod syn_queue;
 pub(crate) mod table;
 mod ticks;
@@ -58,6 +59,7 @@ use listeners::Listeners;
 use neighbours::Neighbours;
 use ports::Ports;
 use ready::Ready;
+use routes::Routes;
 use syn_queue::SynQueue;
 use table::ConnTable;
 use time_wait::TimeWait;
@@ -152,6 +154,7 @@ pub struct Endpoint {
     /// Until then no TCP segment is sent.
     quiet_until: Instant,
     neighbours: Neighbours,
+    routes: Routes,
     isn: Isn,
     ports: Ports,
     cookies: Cookies,
@@ -189,6 +192,7 @@ impl Endpoint {
                 (config.neighbours / 4).max(16),
                 subkey(&secret, "neighbours"),
             ),
+            routes: Routes::default(),
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
             cookies: Cookies::new(subkey(&secret, "cookies")),
@@ -385,15 +389,15 @@ impl Endpoint {
         }
     }
 
-    /// What the link gives to a connection of `local`'s family.
-    fn link(&self, local: Addr, config: &TcpConfig) -> Link {
+    /// What the link gives to a connection of `flow`.
+    fn link(&self, flow: &Flow, config: &TcpConfig) -> Link {
         //= spec/rfc9293.txt#section-3.7.1
         //# The MSS value to be sent in an MSS Option should be equal to the effective MTU minus the fixed IP and TCP
         //# headers.
         //= spec/rfc9293.txt#section-3.7.1
         //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS
         //# of 536 (576 - 40) for IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-        let (headers, default_mss) = if local.is_v4() { (40, 536) } else { (60, 1220) };
+        let (headers, default_mss) = if flow.local.addr.is_v4() { (40, 536) } else { (60, 1220) };
         //= spec/rfc9293.txt#section-3.7.1
         //# The MSS value to be sent in an MSS Option must be less than or equal to: MMS_R - 20 where MMS_R is the
         //# maximum size for a transport-layer message that can be received (and reassembled at the IP layer)
@@ -402,7 +406,8 @@ impl Endpoint {
         //# TCP implementations SHOULD use the smallest effective MTU of the interface to calculate the value to
         //# advertise in the MSS Option (SHLD-6).
         let mss = self.config.mtu.saturating_sub(headers);
-        Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss }
+        let ip_options = self.routes.of(flow).map_or(0, |route| route.wire_len() as u16);
+        Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss, ip_options }
     }
 }
 

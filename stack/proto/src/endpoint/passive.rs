@@ -68,7 +68,7 @@ impl Endpoint {
 
     /// What there is to remember of a SYN.
     fn half_open(&self, config: &TcpConfig, flow: Flow, segment: &Segment, predecessor: Option<Seq>) -> HalfOpen {
-        let link = self.link(flow.local.addr, config);
+        let link = self.link(&flow, config);
         let theirs = &segment.options;
         let ours = answer(config, link.mss, 0, theirs);
         let iss = self.isn.generate(self.now, &flow);
@@ -196,8 +196,8 @@ impl Endpoint {
             self.counters.dropped_table_full += 1;
             return None;
         }
-        let next_hop = self.next_hop(flow.remote.addr)?;
-        let link = self.link(flow.local.addr, &config);
+        let next_hop = self.next_hop(self.first_hop(&flow))?;
+        let link = self.link(&flow, &config);
         let ts_offset = self.isn.timestamp_offset(&flow);
         let (ours, theirs) = self.options_of(half_open, link.mss, ts_offset);
         let window = u16::try_from(config.first_window()).unwrap_or(u16::MAX);
@@ -238,7 +238,7 @@ impl Endpoint {
 
     fn syn_ack(&self, config: &TcpConfig, half_open: &HalfOpen) -> Segment {
         let flow = half_open.flow;
-        let link = self.link(flow.local.addr, config);
+        let link = self.link(&flow, config);
         let (options, _) = self.options_of(half_open, link.mss, self.isn.timestamp_offset(&flow));
         Segment {
             seq: half_open.iss,

@@ -63,18 +63,24 @@ impl Endpoint {
         self.counters.segments_in += 1;
         let flow = Flow { local: tcp.dst, remote: tcp.src };
         let segment = &tcp.segment;
-        if let Some(id) = self.conns.find(&flow) {
-            let payload = self.payload(memory, frame, id, tcp);
-            self.deliver(id, flow, segment, payload);
-            return;
-        }
-        match self.without_connection(flow, segment, from) {
-            Some(id) => {
-                let payload = self.payload(memory, frame, id, tcp);
-                self.deliver(id, flow, segment, payload);
+        let route = self.return_route(memory, &frame, tcp);
+        let id = match self.conns.find(&flow) {
+            Some(id) => Some(id),
+            None if self.on_route_of_syn(flow, segment, route) => self.without_connection(flow, segment, from),
+            None => {
+                self.counters.dropped_routes_full += 1;
+                None
             }
-            None => memory.free(frame.token),
+        };
+        let Some(id) = id else {
+            memory.free(frame.token);
+            return;
+        };
+        if let Some(route) = route {
+            self.on_route(id, flow, segment, route);
         }
+        let payload = self.payload(memory, frame, id, tcp);
+        self.deliver(id, flow, segment, payload);
     }
 
     /// A segment of a flow that is no connection, or not yet, or was one. Gives the connection if it opens one.

@@ -8,7 +8,7 @@ use crate::tcp::Step;
 use crate::tcp::segment::{Flags, Segment};
 use crate::time::Instant;
 use crate::wire::arp::Operation;
-use crate::wire::{self, Arp, EthernetHeader, IpHeader};
+use crate::wire::{self, Arp, EthernetHeader, IpHeader, SourceRoute};
 
 /// Segments that one connection may send before the next has its turn.
 const QUOTA: u8 = 16;
@@ -33,7 +33,7 @@ impl Endpoint {
             match out {
                 Outgoing::Frame { token, len } => return Some(Transmit::Owned { token, len }),
                 Outgoing::Segment { flow, segment, mac, marking } => {
-                    let next_hop = self.next_hop(flow.remote.addr);
+                    let next_hop = self.next_hop(self.first_hop(&flow));
                     let Some(mac) = mac.or_else(|| next_hop.and_then(|next_hop| self.resolve(next_hop))) else {
                         self.counters.unresolved += 1;
                         continue;
@@ -87,6 +87,7 @@ impl Endpoint {
     /// One segment of this connection, if it has any to send now.
     fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, mac: Mac) -> Option<Transmit> {
         let flow = *self.conns.flow(id)?;
+        let route = self.routes.of(&flow);
         loop {
             let frames_left = memory.available() > 0;
             let conn = self.conns.get_mut(id)?;
@@ -106,10 +107,11 @@ impl Endpoint {
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { segment, payload: Some(buf), again }) => {
                     let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
-                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
+                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options)
+                        + route.map_or(0, |route| route.wire_len());
                     self.counters.payload_moves += u64::from(place_payload(memory, buf, at));
                     let frame = memory.bytes_mut(&buf.token);
-                    let len = emit(frame, &eth, &flow, marking, &segment);
+                    let len = emit(frame, &eth, &flow, route.as_ref(), marking, &segment);
                     let index = buf.token.index();
                     self.count_sent(&segment, again);
                     return Some(Transmit::Lent { index, len });
@@ -180,7 +182,8 @@ impl Endpoint {
             let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
             memory.bytes_mut(&token)[at..at + usize::from(segment.len)].fill(0);
         }
-        let len = emit(memory.bytes_mut(&token), &eth, flow, marking, segment);
+        let route = self.routes.of(flow);
+        let len = emit(memory.bytes_mut(&token), &eth, flow, route.as_ref(), marking, segment);
         self.counters.segments_out += 1;
         if segment.flags.has(Flags::RST) {
             self.counters.resets_out += 1;
@@ -217,14 +220,21 @@ impl Endpoint {
 }
 
 /// Writes the headers in front of a payload that is in place.
-fn emit(frame: &mut [u8], eth: &EthernetHeader, flow: &Flow, marking: Marking, segment: &Segment) -> u16 {
+fn emit(
+    frame: &mut [u8],
+    eth: &EthernetHeader,
+    flow: &Flow,
+    route: Option<&SourceRoute>,
+    marking: Marking,
+    segment: &Segment,
+) -> u16 {
     let Marking { ttl, tos } = marking;
     //= spec/rfc9293.txt#section-3.9.1.1
     //# TCP implementations MUST use the same local address that was used in those previous segments (MUST-45).
     //= spec/rfc9293.txt#section-3.9.2
     //# The TTL value used to send TCP segments MUST be configurable (MUST-49).
     let ip = IpHeader { ttl, tos, ..IpHeader::new(flow.local.addr, flow.remote.addr) };
-    let len = wire::emit_tcp(frame, eth, &ip, (flow.local.port, flow.remote.port), segment);
+    let len = wire::emit_tcp_by(frame, eth, &ip, route, (flow.local.port, flow.remote.port), segment);
     debug_assert!(len > 0, "the frame is too short for {segment:?}");
     u16::try_from(len).unwrap_or(0)
 }

@@ -41,7 +41,8 @@ impl Endpoint {
     pub fn header_room(&self, id: ConnId) -> u16 {
         let Some((flow, conn)) = self.conns.flow(id).zip(self.conns.get(id)) else { return 0 };
         let link = wire::tcp_header_len(flow.local.addr.is_v4(), false, &crate::tcp::segment::Options::NONE);
-        u16::try_from(link).unwrap_or(0) - 20 + conn.tcb.data_header_len()
+        let route = self.routes.of(flow).map_or(0, |route| route.wire_len());
+        u16::try_from(link + route).unwrap_or(0) - 20 + conn.tcb.data_header_len()
     }
 
     /// Bytes that [`send_copy`](Self::send_copy) would take now if there are frames enough.

@@ -66,6 +66,8 @@ pub struct Link {
     pub mss: u16,
     /// What counts when the peer offers no MSS: 536 for IPv4, 1220 for IPv6 (RFC 9293 MUST-15).
     pub default_mss: u16,
+    /// Bytes of IP options in every packet.
+    pub ip_options: u16,
 }
 
 /// A half-open connection that has been completed: what its SYN queue entry remembered.
@@ -189,7 +191,7 @@ impl Tcb {
     }
 
     fn new(config: Arc<TcpConfig>, link: Link, iss: Seq, ts_offset: u32, now: Instant) -> Self {
-        let size = SegmentSize::new(None, link.default_mss, link.mss, 0, config.min_mss);
+        let size = SegmentSize::new(None, link.default_mss, link.mss, link.ip_options, config.min_mss);
         Self {
             state: State::Closed,
             snd: SendQueue::new(iss + 1),
@@ -243,7 +245,7 @@ impl Tcb {
         self.tune = Tune::new(now, irs + 1, self.config.first_window());
         self.last_ack_sent = irs + 1;
         self.clock = TimestampClock::new(self.clock.offset(), theirs.timestamps.map_or(0, |ts| ts.value), now);
-        let option_bytes = if self.agreed.timestamps { 12 } else { 0 };
+        let option_bytes = self.data_header_len() - 20 + self.link.ip_options;
         let (link, least) = (self.link, self.config.min_mss);
         //= spec/rfc9293.txt#section-3.7.1
         //# TCP endpoints MUST implement both sending and receiving the MSS Option (MUST-14).

@@ -33,7 +33,12 @@ impl SegmentSize {
     //= spec/rfc9293.txt#section-3.7.1
     //# Eff.snd.MSS = min(SendMSS+20, MMS_S) - TCPhdrsize - IPoptionsize
     pub fn effective(&self) -> u16 {
-        self.peer.min(self.path) - self.options
+        self.peer.min(self.path).saturating_sub(self.options).max(LEAST - 12)
+    }
+
+    /// Other options in each data segment from now on, bytes: those of IP and TCP together.
+    pub fn set_options(&mut self, options: u16) {
+        self.options = options;
     }
 
     /// The path carries segments of at most `mss`. It never grows by this.

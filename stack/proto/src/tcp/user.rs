@@ -52,6 +52,14 @@ impl Tcb {
         self.ack.is_due(now)
     }
 
+    /// Whether `segment` is the very next in order and acknowledges nothing but what is in flight, if anything.
+    pub fn is_next(&self, segment: &Segment) -> bool {
+        segment.seq == self.rcv.next()
+            && segment.flags.has(Flags::ACK)
+            && segment.ack.at_or_after(self.snd.una())
+            && segment.ack.at_or_before(self.snd.max())
+    }
+
     /// Whether the application has closed for reading and gets no news but the end.
     pub fn is_deaf(&self) -> bool {
         self.deaf
@@ -65,6 +73,13 @@ impl Tcb {
     /// Bytes of TCP header and options in front of data.
     pub fn data_header_len(&self) -> u16 {
         if self.agreed.timestamps { 32 } else { 20 }
+    }
+
+    /// Every packet carries `len` bytes of IP options from now on.
+    pub fn set_ip_options(&mut self, len: u16) {
+        self.link.ip_options = len;
+        self.size.set_options(self.data_header_len() - 20 + len);
+        self.congestion.set_mss(self.size.effective());
     }
 
     /// Whether the sending side is open (RFC 9293 3.10.2).

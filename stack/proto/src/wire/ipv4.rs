@@ -3,6 +3,7 @@
 use super::ParseError;
 use super::checksum;
 use super::ip::{IpHeader, Quoted};
+use super::source_route::{self, SourceRoute};
 use crate::addr::Addr;
 
 /// Bytes of a header without options.
@@ -87,7 +88,7 @@ impl<'a> View<'a> {
         HEADER_LEN + self.options.len()
     }
 
-    /// The header's options, not interpreted: this stack understands none, and ignores them (RFC 9293 3.9.2.1).
+    /// The header's options, not interpreted: see [`SourceRoute`] for the only ones that this stack knows.
     pub const fn options(&self) -> &'a [u8] {
         self.options
     }
@@ -109,6 +110,9 @@ pub(super) fn quoted(bytes: &[u8]) -> Option<Quoted<'_>> {
     }
     let [_, _, _, _, _, _, _, _, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
     let (src, dst) = (Addr::v4([s0, s1, s2, s3]), Addr::v4([d0, d1, d2, d3]));
+    // On a source route the header names the next gateway.
+    let options = bytes.get(HEADER_LEN..bytes.len() - payload.len()).unwrap_or_default();
+    let dst = source_route::final_destination(options).unwrap_or(dst);
     Some(Quoted { src, dst, protocol, payload })
 }
 
@@ -136,6 +140,27 @@ pub fn emit(out: &mut [u8], ip: &IpHeader, protocol: u8, payload_len: u16) -> Op
     let [c0, c1] = checksum::of(out).to_be_bytes();
     [out[10], out[11]] = [c0, c1];
     Some(HEADER_LEN)
+}
+
+/// Writes a header like [`emit`] for a packet that goes to `ip.dst` by way of `route`; gives its 28 to 60 bytes.
+pub(super) fn emit_by(
+    out: &mut [u8],
+    ip: &IpHeader,
+    route: &SourceRoute,
+    protocol: u8,
+    payload_len: u16,
+) -> Option<usize> {
+    let len = HEADER_LEN + route.wire_len();
+    let header = out.get_mut(..len)?;
+    // The option counts as payload until the header's length is right.
+    let payload_len = payload_len.checked_add(u16::try_from(route.wire_len()).ok()?)?;
+    emit(header, &IpHeader { dst: route.first(), ..*ip }, protocol, payload_len)?;
+    route.emit(header.get_mut(HEADER_LEN..)?, ip.dst.as_v4()?)?;
+    header[0] = 0x40 | (len / 4) as u8;
+    [header[10], header[11]] = [0, 0];
+    let [c0, c1] = checksum::of(header).to_be_bytes();
+    [header[10], header[11]] = [c0, c1];
+    Some(len)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+mod source_route;
 pub mod tcp;
 pub mod tcp_option;
 pub mod vlan;
@@ -22,6 +23,7 @@ pub use error::{DropReason, ParseError};
 pub use ethernet::EthernetHeader;
 pub use icmp::{Echo, IcmpError, IcmpErrorKind, IcmpMessage, IcmpPacket};
 pub use ip::IpHeader;
+pub use source_route::SourceRoute;
 
 use crate::addr::{Mac, SocketAddr};
 use crate::tcp::segment::{Options, Segment};
@@ -87,6 +89,8 @@ pub struct TcpPacket {
     pub tos: u8,
     /// The segment.
     pub segment: Segment,
+    /// Where the options of the IP header are in the frame; empty for IPv6, whose extensions are none.
+    pub ip_options: Range<u16>,
     /// Where the options are in the frame, for [`tcp_option::options`]: offsets from its first byte.
     pub options: Range<u16>,
     /// Where the payload is in the frame: offsets from its first byte. Its length is `segment.len`.
@@ -133,7 +137,10 @@ fn parse_ipv4(bytes: &[u8], at: usize, checksums: Checksums) -> Result<Body, Par
     ip::check_source(&header.src, &header.dst)?;
     let at = at + view.header_len();
     match view.protocol() {
-        protocol::TCP => Ok(Body::Tcp(parse_tcp(&header, view.payload(), at, checksums)?)),
+        protocol::TCP => {
+            let options = range(at - view.options().len(), view.options().len());
+            Ok(Body::Tcp(TcpPacket { ip_options: options, ..parse_tcp(&header, view.payload(), at, checksums)? }))
+        }
         protocol::ICMP => Ok(Body::Icmp(icmp_packet(&header, icmp::parse(view.payload(), at)?))),
         _ => Err(ParseError::BadProtocol),
     }
@@ -169,6 +176,7 @@ fn parse_tcp(ip: &IpHeader, bytes: &[u8], at: usize, checksums: Checksums) -> Re
         ttl: ip.ttl,
         tos: ip.tos,
         segment: view.segment(),
+        ip_options: 0..0,
         options: range(at + tcp::HEADER_LEN, view.options().len()),
         payload: range(at + view.header_len(), view.payload().len()),
     })
@@ -198,7 +206,21 @@ pub fn tcp_header_len(is_v4: bool, vlan: bool, options: &Options) -> usize {
 /// different families.
 #[inline]
 pub fn emit_tcp(frame: &mut [u8], eth: &EthernetHeader, ip: &IpHeader, ports: (u16, u16), segment: &Segment) -> usize {
-    try_emit_tcp(frame, eth, ip, ports, segment).unwrap_or(0)
+    try_emit_tcp(frame, eth, ip, None, ports, segment).unwrap_or(0)
+}
+
+/// The same for a packet that goes by way of `route`, if there is one. Its payload is in place so much further behind as
+/// the route takes.
+#[inline]
+pub fn emit_tcp_by(
+    frame: &mut [u8],
+    eth: &EthernetHeader,
+    ip: &IpHeader,
+    route: Option<&SourceRoute>,
+    ports: (u16, u16),
+    segment: &Segment,
+) -> usize {
+    try_emit_tcp(frame, eth, ip, route, ports, segment).unwrap_or(0)
 }
 
 #[inline]
@@ -206,10 +228,19 @@ fn try_emit_tcp(
     frame: &mut [u8],
     eth: &EthernetHeader,
     ip: &IpHeader,
+    route: Option<&SourceRoute>,
     ports: (u16, u16),
     segment: &Segment,
 ) -> Option<usize> {
     let len = tcp::HEADER_LEN + segment.options.wire_len() + usize::from(segment.len);
-    let at = ip::emit(frame, eth, ip, protocol::TCP, u16::try_from(len).ok()?)?;
+    let len = u16::try_from(len).ok()?;
+    let at = match route {
+        None => ip::emit(frame, eth, ip, protocol::TCP, len)?,
+        Some(route) => {
+            let at = ethernet::emit(frame, eth, ether_type::IPV4)?;
+            at + ipv4::emit_by(frame.get_mut(at..)?, ip, route, protocol::TCP, len)?
+        }
+    };
+    // The checksum is over the two ends, wherever the packet goes first (RFC 9293 3.9.2.1).
     Some(at + tcp::emit(frame.get_mut(at..)?, &ip.src, &ip.dst, ports, segment)?)
 }

@@ -4,4 +4,5 @@ mod hosts;
 mod icmp;
 mod listening;
 mod opening;
+mod source_route;
 mod time_wait;

@@ -95,12 +95,14 @@ fn check_tcp_round_trip(frame: &TcpFrame) {
     assert_eq!(bytes[usize::from(payload.start)..usize::from(payload.end)], frame.payload);
     assert_eq!(usize::from(options.end - options.start), frame.segment.options.wire_len());
     assert_eq!(options.end, payload.start);
+    assert!(tcp.ip_options.is_empty());
     let expected = TcpPacket {
         src: SocketAddr::new(frame.ip.src, frame.ports.0),
         dst: SocketAddr::new(frame.ip.dst, frame.ports.1),
         ttl: frame.ip.ttl,
         tos: frame.ip.tos,
         segment: frame.segment,
+        ip_options: tcp.ip_options.clone(),
         options,
         payload,
     };
