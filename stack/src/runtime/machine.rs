@@ -71,6 +71,7 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         neighbours: limits.neighbours().into(),
         ports: (limits.first_port(), limits.last_port()),
         replies_per_second: limits.replies_per_second(),
+        accept_source_routes: config.tcp().accept_source_routes(),
         verify_ip_checksum: config.interface().verify_ip_checksum(),
         verify_tcp_checksum: config.interface().verify_tcp_checksum(),
         low_water_frames: config.memory().low_water_frames() as usize,
