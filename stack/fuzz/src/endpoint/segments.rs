@@ -3,7 +3,7 @@
 use super::bench::{OUR_MAC, OURS, ROUTER_MAC, peer_mac};
 use super::peer::{Peer, peer_byte};
 use crate::{Input, mend};
-use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::segment::{FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::arp::{self, Operation};
 use corelane_proto::wire::{Arp, EthernetHeader, IcmpErrorKind, IpHeader, emit_tcp, icmp, tcp_header_len};
@@ -154,6 +154,7 @@ fn any_options(peer: &mut Peer, input: &mut Input<'_>) -> Options {
         window_scale: (what & 4 != 0).then(|| input.any::<u8>()),
         sack_permitted: what & 8 != 0,
         timestamps: stamped,
+        fast_open: (what & 16 != 0).then_some(FastOpen::REQUEST),
         sack,
     }
 }

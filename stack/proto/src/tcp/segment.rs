@@ -114,6 +114,43 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
+/// A Fast Open cookie, or the request for one (RFC 7413 4.1.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct FastOpen {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl FastOpen {
+    /// The request for a cookie.
+    pub const REQUEST: Self = Self { bytes: [0; 16], len: 0 };
+
+    /// A cookie of 4 to 16 bytes, an even number of them; without any byte, the request for one. `None` for other
+    /// lengths.
+    pub fn new(cookie: &[u8]) -> Option<Self> {
+        let len = cookie.len();
+        let mut bytes = [0; 16];
+        bytes.get_mut(..len)?.copy_from_slice(cookie);
+        (len == 0 || len >= 4 && len.is_multiple_of(2)).then_some(Self { bytes, len: len as u8 })
+    }
+
+    /// The cookie; empty for the request.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Whether it asks for a cookie.
+    pub const fn is_request(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl fmt::Debug for FastOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x?}", self.bytes())
+    }
+}
+
 /// The options of a segment that this stack acts on. An option that is not there is `None`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
@@ -125,14 +162,22 @@ pub struct Options {
     pub sack_permitted: bool,
     /// Timestamps (RFC 7323 3.2).
     pub timestamps: Option<Timestamps>,
+    /// Fast Open (RFC 7413 4.1.1): in a SYN or SYN-ACK.
+    pub fast_open: Option<FastOpen>,
     /// SACK (RFC 2018 3).
     pub sack: SackBlocks,
 }
 
 impl Options {
     /// No option at all.
-    pub const NONE: Self =
-        Self { mss: None, window_scale: None, sack_permitted: false, timestamps: None, sack: SackBlocks::EMPTY };
+    pub const NONE: Self = Self {
+        mss: None,
+        window_scale: None,
+        sack_permitted: false,
+        timestamps: None,
+        fast_open: None,
+        sack: SackBlocks::EMPTY,
+    };
 
     /// How many bytes they take in a header as the codec writes them, a multiple of four and never more than 40: each
     /// is padded in front so that what follows stays aligned, SACK-permitted takes the place of the padding of timestamps,
@@ -150,8 +195,11 @@ impl Options {
         if self.window_scale.is_some() {
             len += 4;
         }
-        if !self.sack.is_empty() {
-            let room = (Self::MAX_WIRE_LEN - 4 - len) / 8;
+        if let Some(fast_open) = &self.fast_open {
+            len += (2 + fast_open.bytes().len()).next_multiple_of(4);
+        }
+        let room = Self::MAX_WIRE_LEN.saturating_sub(4 + len) / 8;
+        if room > 0 && !self.sack.is_empty() {
             len += 4 + 8 * room.min(self.sack.as_slice().len());
         }
         len

@@ -1,6 +1,6 @@
 //! TCP options (RFC 9293 3.2 and the registry "TCP Option Kind Numbers"): reading any list, writing any option.
 
-use crate::tcp::segment::{Options, SackBlocks, Timestamps};
+use crate::tcp::segment::{FastOpen, Options, SackBlocks, Timestamps};
 use crate::tcp::seq::Seq;
 
 /// The most bytes of options that a header holds.
@@ -287,6 +287,7 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
             TcpOption::SackPermitted => found.sack_permitted = true,
             TcpOption::Sack(blocks) => found.sack = blocks,
             TcpOption::Timestamps(timestamps) => found.timestamps = Some(timestamps),
+            TcpOption::FastOpen(cookie) => found.fast_open = FastOpen::new(cookie),
             //= spec/rfc9293.txt#section-3.1
             //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming
             //# that the option has a length field.
@@ -296,7 +297,7 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
 }
 
 /// Writes a segment's options, each padded with NOPs so that what follows stays aligned, in Linux's order: MSS,
-/// SACK-permitted, timestamps, window scale, SACK with as many ranges as fit. Gives [`Options::wire_len`], `None` when
+/// SACK-permitted, timestamps, window scale, Fast Open, SACK with as many ranges as fit. Gives [`Options::wire_len`], `None` when
 /// `out` is shorter than that.
 #[inline]
 pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
@@ -319,6 +320,14 @@ pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
     }
     if let Some(shift) = options.window_scale {
         rest = put(rest, [kind::NOP, kind::WINDOW_SCALE, 3, shift])?;
+    }
+    if let Some(fast_open) = &options.fast_open {
+        let cookie = fast_open.bytes();
+        let (option, after) = rest.split_at_mut_checked((2 + cookie.len()).next_multiple_of(4))?;
+        // Behind the cookie, as Linux has it.
+        option.fill(kind::NOP);
+        TcpOption::FastOpen(cookie).emit(option)?;
+        rest = after;
     }
     // What wire_len left is exactly NOP NOP SACK with the ranges that fit.
     if let Some((head, ranges)) = rest.split_first_chunk_mut::<4>() {
@@ -382,11 +391,14 @@ mod tests {
             window_scale: Some(7),
             sack_permitted: true,
             timestamps: Some(CLOCKS),
+            fast_open: None,
             sack: SackBlocks::EMPTY,
         };
         assert_eq!(emitted(&syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
         let no_clock = Options { timestamps: None, ..syn };
         assert_eq!(emitted(&no_clock), [2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7]);
+        let request = Options { fast_open: Some(FastOpen::REQUEST), ..no_clock };
+        assert_eq!(emitted(&request)[12..], [34, 2, 1, 1]);
     }
 
     #[test]
@@ -402,13 +414,16 @@ mod tests {
 
     #[test]
     fn every_combination_comes_back() {
-        for bits in 0..16u8 {
+        for bits in 0..64u8 {
             for ranges in 0..=4 {
                 let options = Options {
                     mss: (bits & 1 != 0).then_some(536),
                     window_scale: (bits & 2 != 0).then_some(255),
                     sack_permitted: bits & 4 != 0,
                     timestamps: (bits & 8 != 0).then_some(CLOCKS),
+                    // None, the request, a cookie, the longest cookie.
+                    fast_open: FastOpen::new(&[9; 16][..[0, 0, 6, 16][usize::from(bits >> 4)]])
+                        .filter(|_| bits >> 4 != 0),
                     sack: sack(ranges),
                 };
                 let bytes = emitted(&options);
@@ -416,7 +431,7 @@ mod tests {
                 assert!(bytes.len() <= MAX_LEN && bytes.len().is_multiple_of(4), "{options:?}");
                 let mut expected = options;
                 let others = Options { sack: SackBlocks::EMPTY, ..options }.wire_len();
-                expected.sack.truncate((MAX_LEN - 4 - others) / 8);
+                expected.sack.truncate(MAX_LEN.saturating_sub(4 + others) / 8);
                 assert_eq!(parse(&bytes), expected);
                 for short in 0..bytes.len() {
                     assert_eq!(emit(&mut [0; MAX_LEN][..short], &options), None);

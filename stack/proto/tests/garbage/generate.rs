@@ -2,7 +2,7 @@
 
 use crate::target::{Live, OUR_MAC, OURS, PEERS, PORT, Target, peer};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::segment::{FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::arp::{self, Operation};
 use corelane_proto::wire::{Arp, EthernetHeader, IpHeader, emit_tcp, tcp_header_len};
@@ -253,6 +253,7 @@ impl Generator {
             window_scale: self.chance(0.2).then(|| self.next() as u8),
             sack_permitted: self.chance(0.2),
             timestamps,
+            fast_open: self.chance(0.1).then_some(FastOpen::REQUEST),
             sack,
         }
     }

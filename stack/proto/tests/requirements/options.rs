@@ -152,6 +152,7 @@ fn nothing_but_zeros_follows_the_end_of_a_list() {
                 sack_permitted: bits & 4 != 0,
                 timestamps: (bits & 8 != 0).then_some(Timestamps { value: 1, echo: 2 }),
                 sack: sack(ranges),
+                ..Options::NONE
             };
             let mut bytes = [0xff; tcp_option::MAX_LEN];
             let len = tcp_option::emit(&mut bytes, &options).expect("it fits");

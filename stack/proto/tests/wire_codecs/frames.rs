@@ -1,6 +1,6 @@
 //! Values that the wire suites draw from.
 
-use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::segment::{Flags, Options, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{EthernetHeader, IpHeader, emit_tcp, tcp_header_len};
 use corelane_proto::{Addr, Mac};
@@ -62,7 +62,7 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
     (any::<Option<u16>>(), any::<Option<u8>>(), any::<bool>(), clocks, sack).prop_map(
         |(mss, window_scale, sack_permitted, clocks, ranges)| {
             let timestamps = clocks.map(|(value, echo)| Timestamps { value, echo });
-            let mut options = Options { mss, window_scale, sack_permitted, timestamps, sack: SackBlocks::EMPTY };
+            let mut options = Options { mss, window_scale, sack_permitted, timestamps, ..Options::NONE };
             let room = (40 - 4 - options.wire_len()) / 8;
             for (left, right) in ranges.into_iter().take(room) {
                 options.sack.push(Seq(left), Seq(right));
