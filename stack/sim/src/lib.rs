@@ -8,6 +8,7 @@
 //! Beside it, [spec] reads the sources and says which requirement of which RFC is kept where.
 
 mod app;
+pub mod attack;
 pub mod checks;
 pub mod coverage;
 pub mod frames;

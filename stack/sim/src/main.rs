@@ -1,6 +1,7 @@
 //! `corelane-sim`: runs seeds, replays one, and checks the citations of the RFCs.
 
 use clap::{Parser, Subcommand};
+use corelane_sim::attack;
 use corelane_sim::report::{Failure, Summary};
 use corelane_sim::runner::{run_caught, run_many};
 use corelane_sim::spec::{self, Tree};
@@ -45,6 +46,23 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Attack a host and print what it costs: packets, replies, frames, time, and what others lost.
+    #[command(
+        after_help = "Examples:\n  corelane-sim attack\n  corelane-sim attack syn_flood --packets 1000000\n  corelane-sim attack --full --json"
+    )]
+    Attack {
+        /// Which; all if none is named.
+        names: Vec<String>,
+        /// Attacking packets of each; as many as the tests have if not given.
+        #[arg(long)]
+        packets: Option<u64>,
+        /// As many attacking packets as are of interest: a million SYNs, for example.
+        #[arg(long, conflicts_with = "packets")]
+        full: bool,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show which requirement of RFC 9293 is kept where, and check every citation.
     Spec {
         /// Print one JSON document.
@@ -65,6 +83,7 @@ fn main() -> ExitCode {
             let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
             run(seeds, first_seed, verbose, json, jobs)
         }
+        Command::Attack { names, packets, full, json } => attack(&names, packets, full, json),
         Command::Replay { seed, trace } => replay(seed, trace),
         Command::Spec { json, missing, rfc } => specification(json, missing, rfc.as_deref()),
     }
@@ -107,6 +126,23 @@ fn run(seeds: u64, first: u64, verbose: bool, json: bool, jobs: usize) -> ExitCo
         print!("{summary}");
     }
     ExitCode::from(u8::from(!summary.failures.is_empty()))
+}
+
+fn attack(names: &[String], packets: Option<u64>, full: bool, json: bool) -> ExitCode {
+    if let Some(unknown) = names.iter().find(|name| attack::named(name).is_none()) {
+        let known: Vec<_> = attack::all().map(|attack| attack.name).collect();
+        eprintln!("there is no attack {unknown}; there are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let chosen = attack::all().filter(|attack| names.is_empty() || names.iter().any(|name| name == attack.name));
+    let reports: Vec<_> =
+        chosen.map(|attack| attack::run(attack, packets.or(full.then_some(attack.packets.1)))).collect();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&reports).unwrap_or_default());
+    } else {
+        print!("{}", attack::Table(&reports));
+    }
+    ExitCode::from(u8::from(!reports.iter().all(attack::Report::held)))
 }
 
 fn replay(seed: u64, trace: bool) -> ExitCode {

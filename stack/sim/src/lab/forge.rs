@@ -3,11 +3,26 @@
 use super::{addr, mac};
 use corelane_proto::tcp::segment::{Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
-use corelane_proto::wire::{EthernetHeader, IpHeader, TcpPacket, emit_tcp, tcp_header_len};
-use corelane_proto::{Flow, Mac, SocketAddr};
+use corelane_proto::wire::icmp::emit_error;
+use corelane_proto::wire::{EthernetHeader, IcmpErrorKind, IpHeader, TcpPacket, emit_tcp, tcp_header_len};
+use corelane_proto::{Addr, Flow, Mac, SocketAddr};
 
 /// Who an attacker's frames come from: an Ethernet address that no host has.
 pub const ATTACKER: Mac = Mac([2, 0, 0, 0, 0, 0xee]);
+
+/// The attacker's own address.
+pub const ATTACKER_ADDR: Addr = Addr::v4([10, 0, 0, 66]);
+
+/// An ICMP error from `from` to host `to` about `quoted`, a frame that the host is said to have sent.
+pub fn icmp_error(to: usize, from: Addr, kind: IcmpErrorKind, mtu: u16, quoted: &[u8]) -> Vec<u8> {
+    let eth = EthernetHeader { dst: mac(to), src: ATTACKER, vlan: None };
+    let ip = IpHeader::new(from, addr(to));
+    let mut frame = vec![0; 700];
+    let packet = quoted.get(14..).unwrap_or_default();
+    let len = emit_error(&mut frame, &eth, &ip, kind, Some(mtu), packet);
+    frame.truncate(len);
+    frame
+}
 
 /// A segment to be forged.
 #[derive(Clone, Debug)]
@@ -51,6 +66,16 @@ impl Forge {
     }
 
     /// Its sequence number.
+    pub fn seq_of(&self) -> Seq {
+        self.segment.seq
+    }
+
+    /// Its acknowledgment number.
+    pub fn ack_of(&self) -> Seq {
+        self.segment.ack
+    }
+
+    /// Its sequence number shall be `seq`.
     #[must_use]
     pub fn seq(mut self, seq: Seq) -> Self {
         self.segment.seq = seq;

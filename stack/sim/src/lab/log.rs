@@ -30,12 +30,14 @@ pub struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) sent: Vec<Sent>,
+    /// Nothing more is kept.
+    pub(super) off: bool,
     isns: HashMap<(SocketAddr, SocketAddr), Seq>,
 }
 
 impl Log {
     pub(super) fn add(&mut self, at: Instant, from: Option<usize>, verdict: Verdict, tcp: TcpPacket) {
-        if self.sent.len() >= MOST_KEPT {
+        if self.off || self.sent.len() >= MOST_KEPT {
             return;
         }
         if tcp.segment.flags.has(Flags::SYN) && from.is_some() {
