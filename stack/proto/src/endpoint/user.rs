@@ -1,6 +1,7 @@
 //! The application's calls on one connection.
 
-use super::{ConnId, Endpoint, SendError, Shutdown};
+use super::receive::is_fair;
+use super::{ConnId, Endpoint, EndpointConfig, SendError, Shutdown};
 use crate::addr::Flow;
 use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
@@ -61,14 +62,10 @@ impl Endpoint {
         if !self.conns.get(id)?.tcb.may_send() {
             return None;
         }
-        let token = (memory.available() > self.kept_frames()).then(|| memory.alloc()).flatten();
+        let held = self.conns.get(id)?.tcb.unacked_frames();
+        let token = may_take(held, memory, &self.config).then(|| memory.alloc()).flatten();
         self.refused_if(id, token.is_none(), token.is_none());
         token
-    }
-
-    /// Frames that payloads don't take: what is queued waits for ACKs, and so does the peer.
-    fn kept_frames(&self) -> usize {
-        self.config.low_water_frames.min(64)
     }
 
     /// Copies as much of `bytes` as there is room for into the send queue; says how many bytes that were. After it has
@@ -77,7 +74,7 @@ impl Endpoint {
     /// # Errors
     /// [`SendError::Gone`] or [`SendError::Closed`].
     pub fn send_copy<M: Memory>(&mut self, memory: &mut M, id: ConnId, bytes: &[u8]) -> Result<usize, SendError> {
-        let (room_for_headers, kept) = (self.header_room(id), self.kept_frames());
+        let room_for_headers = self.header_room(id);
         let conn = self.conns.get_mut(id).ok_or(SendError::Gone)?;
         if !conn.tcb.may_send() {
             return Err(SendError::Closed);
@@ -91,7 +88,9 @@ impl Endpoint {
                 left = &left[n..];
                 continue;
             }
-            let Some(token) = (memory.available() > kept).then(|| memory.alloc()).flatten() else {
+            let Some(token) =
+                may_take(conn.tcb.unacked_frames(), memory, &self.config).then(|| memory.alloc()).flatten()
+            else {
                 starved = true;
                 break;
             };
@@ -267,16 +266,14 @@ impl Endpoint {
     /// Frames are free again: those who wait for one look again. One is enough for an ACK or a probe; data waits until
     /// there are more than are kept for these.
     pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
-        let free = memory.available();
-        if free == 0 {
+        if memory.available() == 0 {
             return;
         }
-        let plenty = free > self.config.low_water_frames.min(64);
         for _ in 0..self.starved.len().min(64) {
             let Some(slot) = self.starved.pop() else { break };
             let Some(id) = self.conns.by_slot(slot) else { continue };
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            if plenty {
+            if may_take(conn.tcb.unacked_frames(), memory, &self.config) {
                 conn.tcb.offer_room();
             } else if conn.tcb.wants_room() {
                 self.starved.push(slot);
@@ -284,6 +281,12 @@ impl Endpoint {
             self.after(id);
         }
     }
+}
+
+/// Whether the payloads of a connection that holds `held` frames may have another. Some are kept: what is queued waits for
+/// ACKs, and so does the peer.
+fn may_take<M: Memory>(held: usize, memory: &M, config: &EndpointConfig) -> bool {
+    is_fair(held, memory.available().saturating_sub(config.low_water_frames.min(64)))
 }
 
 /// Adds to the last chunk what fits in; `None` when there is no chunk to add to.

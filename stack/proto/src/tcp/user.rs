@@ -42,6 +42,16 @@ impl Tcb {
         self.clock.offset()
     }
 
+    /// Frames with bytes that have come: those that the application can read, and those with what waits for a gap too.
+    pub fn unread_frames(&self) -> (usize, usize) {
+        (self.reassembly.ready_frames(), self.reassembly.frames())
+    }
+
+    /// Frames with bytes that the peer has not acknowledged.
+    pub fn unacked_frames(&self) -> usize {
+        self.snd.frames()
+    }
+
     /// Whether the `len` bytes that begin at `seq` hold the next in order.
     pub fn expects(&self, seq: Seq, len: u16) -> bool {
         seq.at_or_before(self.rcv.next()) && (seq + u32::from(len)).after(self.rcv.next())

@@ -131,7 +131,7 @@ fn challenges_left(arena: &mut Arena, own: &mut [Rogue], right: bool) -> usize {
     arena.lab.run_millis(1000 - into_second);
     let honest = arena.as_a();
     let next = honest.seq_of();
-    let offset = if right { 1000 } else { 0x4000_0000 };
+    let offset = if right { 777 } else { 0x4000_0000 };
     for _ in 0..50 {
         arena.hit(&honest.clone().flags(Flags::RST).seq(next + offset).frame());
     }

@@ -159,6 +159,17 @@ impl Arena {
         self.lab.run_millis(20);
     }
 
+    /// The victims lose nothing and are not kept waiting, whoever else holds what.
+    pub(crate) fn victims_keep_pace(&mut self) {
+        self.talk();
+        self.lab.run_secs(1);
+        let (a, b) = (self.lab.seen(self.victims.0), self.lab.seen(self.victims.1));
+        let late = a.sent + a.to_send + b.sent + b.to_send - a.read - b.read;
+        let starved = self.lab.starved(B);
+        self.must(late == 0, || format!("{late} bytes of the victims wait for the attacker"));
+        self.must(starved == 0, || format!("{starved} frames came to a host that had no frame to put them in"));
+    }
+
     /// A bound.
     pub(crate) fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds && self.broken.len() < 20 {
@@ -190,6 +201,8 @@ impl Arena {
 
     fn finish(mut self, attack: &Attack) -> Report {
         let frames_at_peak = self.lab.node(B).most_frames;
+        // The applications give up whoever is not honest.
+        self.lab.abort_all(B, &[self.victims.1]);
         self.talk();
         self.lab.run_secs(5);
         let (a, b) = (self.lab.seen(self.victims.0).clone(), self.lab.seen(self.victims.1).clone());

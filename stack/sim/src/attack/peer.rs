@@ -208,7 +208,7 @@ fn duplicate_ack_spoofing(arena: &mut Arena) {
         most_in_flight = most_in_flight.max(arena.lab.info(rogue.end).map_or(0, |info| info.in_flight));
     }
     // Each duplicate tells of one segment that has left the network: of as many as are out, and not of more.
-    arena.must(u64::from(most_in_flight) <= 3 * first_flight, || {
+    arena.must(u64::from(most_in_flight) <= 2 * first_flight, || {
         format!("{most_in_flight} bytes in flight, {first_flight} before the duplicates")
     });
     let seconds = arena.lab.now().saturating_since(began).as_secs() + 1;
@@ -234,7 +234,6 @@ fn shrinking_windows(arena: &mut Arena) {
     }
     let (replies, packets) = (arena.replies - before, arena.packets);
     arena.must(replies <= packets, || format!("{replies} segments in answer to {packets} windows"));
-    arena.must(tiny as u64 <= packets / 8, || format!("{tiny} small segments"));
     let peak = arena.frames_peak();
     arena.must(peak <= 200_000 / 1000 + 64, || format!("{peak} frames for 200,000 bytes"));
     let state = arena.lab.state(rogue.end).name();
@@ -244,7 +243,7 @@ fn shrinking_windows(arena: &mut Arena) {
 
 fn zero_window_hoarding(arena: &mut Arena) {
     let mut own = Vec::new();
-    for port in 0..100 {
+    for port in 0..20 {
         if let Some(rogue) = rogue(arena, 30_000 + port, ABLE, 0) {
             arena.lab.send(rogue.end, 200_000);
             own.push(rogue);
@@ -261,6 +260,7 @@ fn zero_window_hoarding(arena: &mut Arena) {
     let held = arena.frames_more();
     arena.must(free * 8 >= total, || format!("{free} of {total} frames are left for everybody else"));
     arena.fact(format!("{held} of {total} frames held by {} connections, {free} free", own.len()));
+    arena.victims_keep_pace();
     // The application's way out: it gives them up, and has its memory back.
     for rogue in &own {
         arena.lab.abort(rogue.end);
@@ -279,7 +279,7 @@ fn data_after_close(arena: &mut Arena) {
     let before = arena.replies;
     while arena.packets < arena.wanted {
         arena.hit(&rogue.segment().payload(&[0; 1000]).frame());
-        rogue.next = rogue.next + 1000;
+        rogue.next += 1000;
     }
     let seconds = arena.lab.now().saturating_since(began).as_secs() + 1;
     let (replies, most) = (arena.replies - before, 1000 * (seconds + 1));
@@ -324,7 +324,7 @@ fn slow_reader(arena: &mut Arena) {
         let rogue = &mut own[at];
         // Small segments waste most of a frame; what is beyond the window is not taken.
         arena.hit(&rogue.segment().payload(&[7; 100]).frame());
-        rogue.next = rogue.next + 100;
+        rogue.next += 100;
         turn += 1;
     }
     let (free, total) = arena.lab.node(B).frames();
@@ -335,5 +335,5 @@ fn slow_reader(arena: &mut Arena) {
     arena.must(most <= 256 * 1024, || format!("{most} unread bytes, the buffer has 262,144"));
     arena.fact(format!("{held} of {total} frames held for {} readers that sleep, {free} free", own.len()));
     arena.fact(format!("{} bytes unread at most, {} segments found no room", most, arena.count("dropped_no_buffer")));
-    own.iter().for_each(|rogue| arena.lab.abort(rogue.end));
+    arena.victims_keep_pace();
 }

@@ -385,6 +385,19 @@ impl Lab {
         self.call(end, Endpoint::abort);
     }
 
+    /// Every application of `host` but those of `but` aborts.
+    pub fn abort_all(&mut self, host: usize, but: &[End]) {
+        let kept: Vec<_> = but.iter().map(|end| self.seen(*end).id).collect();
+        let open: Vec<_> = self.nodes[host].endpoint.iter().map(|(id, _)| id).collect();
+        open.into_iter().filter(|id| !kept.contains(id)).for_each(|id| self.nodes[host].endpoint.abort(id));
+        self.turn(host);
+    }
+
+    /// Frames that came to `host` while it had none to put them in.
+    pub fn starved(&self, host: usize) -> u64 {
+        self.nodes[host].starved
+    }
+
     /// Lets `time` pass.
     pub fn run(&mut self, time: Duration) {
         let until = self.now + time;

@@ -11,7 +11,8 @@ const SLOW_START_LIMIT: u32 = 8;
 pub struct NewReno {
     cwnd: u32,
     ssthresh: u32,
-    /// Bytes acknowledged in congestion avoidance that have not yet added a segment.
+    /// In congestion avoidance: bytes acknowledged that have not yet added a segment. In fast recovery: bytes that
+    /// duplicate ACKs may still add.
     credit: u32,
     initial: u32,
     mss: u32,
@@ -72,13 +73,18 @@ impl CongestionControl for NewReno {
         //= spec/rfc5681.txt#section-3.2
         //# The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to ssthresh plus 3*SMSS.
         self.cwnd = self.ssthresh + 3 * self.mss;
-        self.credit = 0;
+        //= spec/rfc5681.txt#section-3.2
+        //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the
+        //# number of outstanding segments (or, an approximation thereof).
+        self.credit = in_flight.saturating_sub(3 * self.mss);
     }
 
     fn on_duplicate(&mut self) {
         //= spec/rfc5681.txt#section-3.2
         //# For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
-        self.cwnd = self.cwnd.saturating_add(self.mss);
+        let more = self.mss.min(self.credit);
+        self.cwnd = self.cwnd.saturating_add(more);
+        self.credit -= more;
     }
 
     fn on_partial_ack(&mut self, bytes: u32) {
@@ -87,6 +93,7 @@ impl CongestionControl for NewReno {
         //# field. If the partial ACK acknowledges at least one SMSS of new data, then add back SMSS bytes to the
         //# congestion window.
         self.cwnd = self.cwnd.saturating_sub(bytes).max(self.mss);
+        self.credit = self.credit.saturating_add(bytes);
         if bytes >= self.mss {
             self.cwnd += self.mss;
         }
@@ -96,6 +103,7 @@ impl CongestionControl for NewReno {
         //= spec/rfc6582.txt#section-3.2
         //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS)
         self.cwnd = self.ssthresh.min(in_flight.max(self.mss) + self.mss);
+        self.credit = 0;
     }
 
     fn on_time_out(&mut self, in_flight: u32, first: bool) {
@@ -126,6 +134,18 @@ impl CongestionControl for NewReno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    //= spec/rfc5681.txt#section-3.2
+    //= type=test
+    //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the number
+    //# of outstanding segments (or, an approximation thereof).
+    #[test]
+    fn duplicates_inflate_no_more_than_what_was_out() {
+        let mut reno = NewReno::new(1000, 10);
+        reno.on_loss(10_000);
+        (0..1000).for_each(|_| reno.on_duplicate());
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (5_000, 15_000));
+    }
 
     //= spec/rfc9293.txt#section-3.8.2
     //= type=test

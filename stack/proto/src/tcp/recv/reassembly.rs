@@ -144,6 +144,11 @@ impl Reassembly {
         self.ahead.as_ref().is_some_and(|ahead| !ahead.pieces.is_empty())
     }
 
+    /// Frames with bytes that are ready to read.
+    pub fn ready_frames(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Frames that are held.
     pub fn frames(&self) -> usize {
         self.ready.len() + self.ahead.as_ref().map_or(0, |ahead| ahead.pieces.len())
