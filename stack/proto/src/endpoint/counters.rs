@@ -92,6 +92,8 @@ counters! {
     half_open_expired,
     /// Dropped: the SYN queue was full.
     dropped_syn_queue_full,
+    /// SYNs whose window scale was above 14; it counted as 14 (RFC 7323 2.3).
+    window_scales_too_large,
     /// SYN-ACKs sent with a cookie.
     syn_cookies_sent,
     /// Connections opened by a cookie that came back.
@@ -106,6 +108,8 @@ counters! {
     dropped_unacceptable,
     /// Dropped: an old timestamp (PAWS, RFC 7323 5).
     dropped_paws,
+    /// Dropped: no timestamp where both sides have agreed to send one (RFC 7323 3.2).
+    dropped_no_timestamp,
     /// Dropped: an ACK of something never sent, or too old (RFC 5961 5).
     dropped_bad_ack,
     /// Dropped: a segment without ACK where one must be.

@@ -46,6 +46,12 @@ impl Isn {
     /// What `flow` adds to the timestamp clock in what it sends (RFC 7323 5.4 and 7.1), so that a peer learns neither
     /// how long we are up nor which connections are ours. The same for every incarnation of the flow, so that its
     /// timestamps go on where they were, as PAWS and TIME-WAIT expect.
+    //= spec/rfc7323.txt#section-7
+    //# It is therefore RECOMMENDED to generate a random, per-connection offset to be used with the clock source when
+    //# generating the Timestamps option value (see Section 5.4).
+    //= spec/rfc7323.txt#section-7.1
+    //# It is therefore RECOMMENDED to generate a random, per- connection offset to be used with the clock source when
+    //# generating the Timestamps option value (see Section 5.4).
     pub(crate) fn timestamp_offset(&self, flow: &Flow) -> u32 {
         self.timestamp.flow(flow) as u32
     }
@@ -90,6 +96,14 @@ mod tests {
     //= spec/rfc6528.txt#section-3
     //= type=test
     //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
+    //= spec/rfc7323.txt#section-7
+    //= type=test
+    //# It is therefore RECOMMENDED to generate a random, per-connection offset to be used with the clock source when
+    //# generating the Timestamps option value (see Section 5.4).
+    //= spec/rfc7323.txt#section-7.1
+    //= type=test
+    //# It is therefore RECOMMENDED to generate a random, per- connection offset to be used with the clock source when
+    //# generating the Timestamps option value (see Section 5.4).
     #[test]
     fn flows_are_unrelated() {
         // Over 4096 flows each bit is set about half of the time: 2048 +- 5 standard deviations of 32. The same of the

@@ -9,7 +9,7 @@ use crate::addr::{Flow, Mac};
 use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen};
-use crate::tcp::options::{answer, ts_value};
+use crate::tcp::options::{answer, lacks_timestamps, ts_value};
 use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Event, State};
@@ -161,6 +161,10 @@ impl Endpoint {
             self.reset(flow, segment, from);
             return None;
         };
+        if half_open.timestamps && lacks_timestamps(segment) {
+            self.counters.dropped_no_timestamp += 1;
+            return None;
+        }
         let window = config.first_window().min(u32::from(u16::MAX));
         let acceptable = is_acceptable(segment, half_open.irs + 1, window);
         match on_half_open(segment, half_open.irs, half_open.iss, acceptable) {

@@ -10,7 +10,7 @@ use crate::tcp::coverage;
 use crate::tcp::effects::Dropped;
 use crate::tcp::open::reset_for;
 use crate::tcp::options::ts_value;
-use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
+use crate::tcp::segment::{Flags, MAX_WINDOW_SCALE, Options, Segment, Timestamps};
 use crate::tcp::state::State;
 use crate::time::Instant;
 use crate::wire::{self, Body, Checksums, TcpPacket};
@@ -73,6 +73,11 @@ impl Endpoint {
         self.counters.segments_in += 1;
         let flow = Flow { local: tcp.dst, remote: tcp.src };
         let segment = &tcp.segment;
+        if segment.flags.has(Flags::SYN) && segment.options.window_scale > Some(MAX_WINDOW_SCALE) {
+            //= spec/rfc7323.txt#section-2.3
+            //# the TCP SHOULD log the error
+            self.counters.window_scales_too_large += 1;
+        }
         let route = self.return_route(memory, &frame, tcp);
         let id = match self.conns.find(&flow) {
             Some(id) => Some(id),
@@ -194,6 +199,7 @@ impl Endpoint {
         let counter = match dropped {
             Dropped::Unacceptable => &mut counters.dropped_unacceptable,
             Dropped::Paws => &mut counters.dropped_paws,
+            Dropped::NoTimestamp => &mut counters.dropped_no_timestamp,
             Dropped::BadAck => &mut counters.dropped_bad_ack,
             Dropped::NoAck => &mut counters.dropped_no_ack,
             Dropped::Duplicate => &mut counters.dropped_duplicate,

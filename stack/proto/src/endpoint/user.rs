@@ -244,7 +244,7 @@ impl Endpoint {
     pub fn abort(&mut self, id: ConnId) {
         let flow = self.flow(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.tcb.abort(&mut self.fx);
+        conn.tcb.abort(self.now, &mut self.fx);
         if let Some(flow) = flow {
             self.settle(flow);
         }
@@ -257,7 +257,7 @@ impl Endpoint {
         let open: alloc::vec::Vec<_> = self.iter().map(|(id, flow)| (id, *flow)).collect();
         for (id, flow) in open {
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            conn.tcb.abort_for(CloseReason::Stopped, &mut self.fx);
+            conn.tcb.abort_for(self.now, CloseReason::Stopped, &mut self.fx);
             self.settle(flow);
             self.after(id);
         }

@@ -28,6 +28,8 @@ pub enum Dropped {
     Unacceptable,
     /// An old timestamp.
     Paws,
+    /// No timestamp where one must be.
+    NoTimestamp,
     /// An ACK of something never sent, or too old.
     BadAck,
     /// No ACK where one must be.

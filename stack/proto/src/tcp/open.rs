@@ -1,7 +1,7 @@
 //! How connections begin without state of their own: CLOSED, LISTEN and the half-open peers of a listener
 //! (RFC 9293 3.10.7.1, 3.10.7.2, 3.10.7.4 for SYN-RECEIVED).
 
-use super::segment::{Flags, Segment};
+use super::segment::{Flags, Options, Segment, Timestamps};
 use super::seq::Seq;
 
 /// The RST that answers a segment for which there is no connection; none for an RST.
@@ -13,10 +13,18 @@ pub fn reset_for(segment: &Segment) -> Option<Segment> {
     if segment.flags.has(Flags::RST) {
         return None;
     }
+    //= spec/rfc7323.txt#section-5.2
+    //# it is now RECOMMENDED that when generating an <RST>, if the segment causing the <RST> to be generated contains a
+    //# Timestamps option, the <RST> should also contain a Timestamps option.
+    //= spec/rfc7323.txt#section-5.2
+    //# In the <RST> segment, SEG.TSecr SHOULD be set to SEG.TSval from the incoming segment and SEG.TSval SHOULD be set
+    //# to zero.
+    let timestamps = segment.options.timestamps.map(|theirs| Timestamps { value: 0, echo: theirs.value });
+    let reset = Segment { options: Options { timestamps, ..Options::NONE }, ..Segment::default() };
     Some(if segment.flags.has(Flags::ACK) {
-        Segment { seq: segment.ack, flags: Flags::RST, ..Segment::default() }
+        Segment { seq: segment.ack, flags: Flags::RST, ..reset }
     } else {
-        Segment { seq: Seq(0), ack: segment.end(), flags: Flags::RST | Flags::ACK, ..Segment::default() }
+        Segment { seq: Seq(0), ack: segment.end(), flags: Flags::RST | Flags::ACK, ..reset }
     })
 }
 
@@ -111,6 +119,25 @@ mod tests {
     //# An incoming segment not containing a RST causes a RST to be sent in response. The acknowledgment and sequence
     //# field values are selected to make the reset sequence acceptable to the TCP endpoint that sent the offending
     //# segment.
+    //= spec/rfc7323.txt#section-5.2
+    //= type=test
+    //# it is now RECOMMENDED that when generating an <RST>, if the segment causing the <RST> to be generated contains a
+    //# Timestamps option, the <RST> should also contain a Timestamps option.
+    //= spec/rfc7323.txt#section-5.2
+    //= type=test
+    //# In the <RST> segment, SEG.TSecr SHOULD be set to SEG.TSval from the incoming segment and SEG.TSval SHOULD be set
+    //# to zero.
+    #[test]
+    fn a_reset_has_a_timestamp_if_its_cause_has() {
+        let timestamps = Some(Timestamps { value: 7, echo: 9 });
+        let stamped = Options { timestamps, ..Options::NONE };
+        for flags in [Flags::SYN, Flags::ACK] {
+            let reset = reset_for(&Segment { options: stamped, ..segment(5, 9, flags) }).unwrap();
+            assert_eq!(reset.options.timestamps, Some(Timestamps { value: 0, echo: 7 }));
+            assert_eq!(reset_for(&segment(5, 9, flags)).unwrap().options, Options::NONE);
+        }
+    }
+
     #[test]
     fn closed_answers_everything_but_an_rst() {
         assert_eq!(reset_for(&segment(5, 9, Flags::RST)), None);

@@ -322,7 +322,14 @@ impl Tcb {
     //= spec/rfc9293.txt#section-3.2
     //# This field may be sent in the initial connection request (i.e., in segments with the SYN control bit set) and
     //# MUST NOT be sent in other segments (MUST-65).
-    fn data_options(&self, now: Instant) -> Options {
+    //= spec/rfc7323.txt#section-3.2
+    //# Once TSopt has been successfully negotiated, that is both <SYN> and <SYN,ACK> contain TSopt, the TSopt MUST be
+    //# sent in every non-<RST> segment for the duration of the connection, and SHOULD be sent in an <RST> segment (see
+    //# Section 5.2 for details).
+    //= spec/rfc7323.txt#section-3.2
+    //# When the ACK bit is set in an outgoing segment, the sender MUST echo a recently received TSval sent by the remote
+    //# TCP in the TSval field of a Timestamps option.
+    pub(super) fn data_options(&self, now: Instant) -> Options {
         Options { timestamps: self.agreed.timestamps.then(|| self.clock.stamp(now)), ..Options::NONE }
     }
 

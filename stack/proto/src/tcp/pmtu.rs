@@ -42,6 +42,8 @@ impl SegmentSize {
     }
 
     /// The path carries segments of at most `mss`. It never grows by this.
+    //= spec/rfc7323.txt#section-5.7
+    //# any TCP implementation that implements PAWS MUST also implement Path MTU Discovery.
     pub fn on_too_big(&mut self, mss: u16) {
         self.path = self.path.min(mss.max(MIN_PATH));
     }
@@ -69,6 +71,9 @@ mod tests {
         assert_eq!(SegmentSize::new(Some(1), 536, 1460, 12, 0).effective(), 36, "never less than this");
     }
 
+    //= spec/rfc7323.txt#section-5.7
+    //= type=test
+    //# any TCP implementation that implements PAWS MUST also implement Path MTU Discovery.
     #[test]
     fn the_path_only_shrinks() {
         let mut size = SegmentSize::new(Some(1460), 536, 1460, 0, 88);

@@ -186,12 +186,12 @@ impl Tcb {
             self.rto.after_lost_syn();
             self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), 1));
         } else if self.sent_at < now {
-            self.rtt.on_sample(now.saturating_since(self.sent_at));
+            self.rtt.on_sample(now.saturating_since(self.sent_at), 1);
             self.rto.on_estimate(self.rtt.time_out());
         } else if let Some(round_trip) = self.echoed(now, s).filter(|_| self.rto.base() <= self.config.rto_initial) {
             // A listener's SYN-ACK was sent before there was a connection to remember when, and once (or the RTO would
             // be longer); its timestamp comes back.
-            self.rtt.on_sample(round_trip);
+            self.rtt.on_sample(round_trip, 1);
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.soft_error = false;
@@ -211,8 +211,11 @@ impl Tcb {
     }
 
     /// How long ago the timestamp that `s` echoes was sent, in whole milliseconds.
+    //= spec/rfc7323.txt#section-3.2
+    //# When the ACK bit is not set, the receiver MUST ignore the value of the TSecr field.
     fn echoed(&self, now: Instant, s: &Segment) -> Option<Duration> {
-        let echo = s.options.timestamps.filter(|_| self.agreed.timestamps)?.echo;
+        let counts = self.agreed.timestamps && s.flags.has(Flags::ACK);
+        let echo = s.options.timestamps.filter(|_| counts)?.echo;
         let millis = self.clock.stamp(now).value.wrapping_sub(echo);
         (millis < 1 << 31).then(|| Duration::from_millis(millis.into()))
     }
@@ -231,7 +234,18 @@ impl Tcb {
             self.on_segment_in_time_wait(now, s);
             return data;
         }
-        // First, check the sequence number; PAWS before it (RFC 7323 5.3 R1), but not for an RST.
+        //= spec/rfc7323.txt#section-3.2
+        //# If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment.
+        //= spec/rfc7323.txt#section-3.2
+        //# A TCP MUST NOT abort a TCP connection because any segment lacks an expected TSopt.
+        if self.agreed.timestamps && options::lacks_timestamps(s) {
+            fx.dropped = Some(Dropped::NoTimestamp);
+            return data;
+        }
+        //= spec/rfc7323.txt#section-5.3
+        //# Also, PAWS processing MUST take precedence over the regular TCP acceptability check (Section 3.3 in
+        //# [RFC0793]), which is performed after verification of the received Timestamps option:
+        // First, check the sequence number.
         if self.is_old_duplicate(now, s) {
             fx.dropped = Some(Dropped::Paws);
             self.answer_unacceptable(now, s, fx);
@@ -302,6 +316,18 @@ impl Tcb {
         }
     }
 
+    //= spec/rfc7323.txt#section-5.3
+    //# If the PAWS algorithm is used, the following processing MUST be performed on all incoming segments for a
+    //# synchronized connection.
+    //= spec/rfc7323.txt#section-5.3
+    //# It is important to note that the timestamp MUST be checked only when a segment first arrives at the receiver,
+    //# regardless of whether it is in sequence or it must be queued for later delivery.
+    //= spec/rfc7323.txt#section-5.2
+    //# When an <RST> segment is received, it MUST NOT be subjected to the PAWS check by verifying an acceptable value in
+    //# SEG.TSval, and information from the Timestamps option MUST NOT be used to update connection state information.
+    //= spec/rfc7323.txt#section-3.2
+    //# If a TSopt is received on a connection where TSopt was not negotiated in the initial three-way handshake, the
+    //# TSopt MUST be ignored and the packet processed normally.
     fn is_old_duplicate(&self, now: Instant, s: &Segment) -> bool {
         self.agreed.timestamps
             && !s.flags.has(Flags::RST)
@@ -455,7 +481,8 @@ impl Tcb {
             //# Karn's algorithm).
             //= spec/rfc6298.txt#section-2
             //# After the computation, a host MUST update RTO <- SRTT + max (G, K*RTTVAR)
-            self.rtt.on_sample(now.saturating_since(sent_at));
+            let expected = outstanding.div_ceil(2 * u32::from(self.size.effective()).max(1));
+            self.rtt.on_sample(now.saturating_since(sent_at), expected);
             self.rto.on_estimate(self.rtt.time_out());
         }
         self.rto.on_progress();
@@ -526,7 +553,7 @@ impl Tcb {
         if self.deaf && end.after(self.rcv.next()) {
             //= spec/rfc1122.txt#section-4.2.2.13
             //# if new data is received after CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
-            fx.reply = Some(self.reset());
+            fx.reply = Some(self.reset(now));
             fx.dropped = Some(Dropped::AfterClose);
             self.end(CloseReason::Aborted);
             return Some(buf);

@@ -46,7 +46,7 @@ impl Tcb {
             self.uncorked = true;
         }
         if self.timers.take_expired(Timer::Close, now) {
-            self.on_close_time_out(fx);
+            self.on_close_time_out(now, fx);
         }
         self.arm_timers(now);
         self.check_consistency();
@@ -97,7 +97,7 @@ impl Tcb {
     }
 
     /// Lingering, FIN-WAIT-2 or TIME-WAIT is over.
-    fn on_close_time_out(&mut self, fx: &mut Effects) {
+    fn on_close_time_out(&mut self, now: Instant, fx: &mut Effects) {
         match self.state {
             State::TimeWait => {
                 self.transition(Event::TimeWaitOver);
@@ -106,7 +106,7 @@ impl Tcb {
             // The peer has everything of ours and never says that it has finished.
             State::FinWait2 => self.end(CloseReason::TimedOut),
             // What has not arrived is given up, and the peer learns that something is missing.
-            _ => self.abort_for(CloseReason::TimedOut, fx),
+            _ => self.abort_for(now, CloseReason::TimedOut, fx),
         }
     }
 

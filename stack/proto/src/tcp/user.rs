@@ -280,7 +280,7 @@ impl Tcb {
         //# data is received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was lost
         //# (SHLD-3).
         if unread || self.config.linger == Some(Duration::ZERO) {
-            self.abort(fx);
+            self.abort(now, fx);
             return;
         }
         //= spec/rfc9293.txt#section-3.6.1
@@ -305,15 +305,15 @@ impl Tcb {
     }
 
     /// Ends the connection with an RST (RFC 9293 3.10.5). Queued data is lost.
-    pub fn abort(&mut self, fx: &mut Effects) {
+    pub fn abort(&mut self, now: Instant, fx: &mut Effects) {
         self.deaf = true;
-        self.abort_for(CloseReason::Aborted, fx);
+        self.abort_for(now, CloseReason::Aborted, fx);
     }
 
     /// The same for another reason, of which the application still hears.
-    pub fn abort_for(&mut self, reason: CloseReason, fx: &mut Effects) {
+    pub fn abort_for(&mut self, now: Instant, reason: CloseReason, fx: &mut Effects) {
         if self.state.is_synchronized() && !matches!(self.state, State::TimeWait) || self.state == State::SynReceived {
-            fx.reply = Some(self.reset());
+            fx.reply = Some(self.reset(now));
         }
         self.end(reason);
     }
@@ -324,11 +324,15 @@ impl Tcb {
     }
 
     /// The RST of an abort.
-    pub(super) fn reset(&self) -> Segment {
+    //= spec/rfc7323.txt#section-5.2
+    //# If an <RST> is being generated because of a user abort, and Snd.TS.OK is set, then a Timestamps option SHOULD be
+    //# included in the <RST>.
+    pub(super) fn reset(&self, now: Instant) -> Segment {
         Segment {
             seq: self.empty_seq().max(self.iss + 1),
             ack: self.rcv.next(),
             flags: Flags::RST | Flags::ACK,
+            options: self.data_options(now),
             ..Segment::default()
         }
     }

@@ -215,8 +215,13 @@ impl Bench {
         let syn_ack = self.receive(syn);
         let ours = syn_ack[0].seq + 1;
         self.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+        (self.accepted(), ours)
+    }
+
+    /// The connection that has just come in.
+    pub(crate) fn accepted(&mut self) -> ConnId {
         let Some(Event::Accepted { conn, .. }) = self.endpoint.poll_event() else { panic!("it is not accepted") };
-        (conn, ours)
+        conn
     }
 
     /// The peer opens a connection without any option.

@@ -5,6 +5,8 @@ mod bench;
 mod blind;
 mod closing;
 mod retransmission;
+mod scaling;
 mod timers;
+mod timestamps;
 mod urgent;
 mod windows;

@@ -10,8 +10,13 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    /// Takes a sample from a segment that was sent once (Karn, RFC 6298 3).
-    pub fn on_sample(&mut self, sample: Duration) {
+    /// Takes a sample from a segment that was sent once (Karn, RFC 6298 3), when about `expected` samples come in a
+    /// round trip. Each counts for less then, so that the history is as long as with one.
+    //= spec/rfc7323.txt#section-4.2
+    //# When multiple RTTMs per RTT are available to update the RTT estimator, an implementation SHOULD try to adhere to
+    //# the spirit of the history specified in [RFC6298].
+    pub fn on_sample(&mut self, sample: Duration, expected: u32) {
+        let n = u64::from(expected.max(1));
         let sample = u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX / 8).min(u64::MAX / 8);
         match self.smoothed {
             //= spec/rfc6298.txt#section-2
@@ -29,8 +34,8 @@ impl Rtt {
             //= spec/rfc6298.txt#section-2
             //# The above SHOULD be computed using alpha=1/8 and beta=1/4
             Some(smoothed) => {
-                self.variation = (3 * self.variation + smoothed.abs_diff(sample)) / 4;
-                self.smoothed = Some((7 * smoothed + sample) / 8);
+                self.variation = towards(self.variation, smoothed.abs_diff(sample), 4 * n);
+                self.smoothed = Some(towards(smoothed, sample, 8 * n));
             }
         }
     }
@@ -47,6 +52,11 @@ impl Rtt {
         //# seconds (i.e., use the equation given in step 2.3).
         self.smoothed.map(|smoothed| Duration::from_nanos(smoothed + (4 * self.variation).max(1)))
     }
+}
+
+/// A `part`th of the way from `old` to `new`, but not less than a nanosecond short of `new`.
+fn towards(old: u64, new: u64, part: u64) -> u64 {
+    if new >= old { old + (new - old) / part } else { old - (old - new).div_ceil(part) }
 }
 
 #[cfg(test)]
@@ -75,10 +85,10 @@ mod tests {
     fn the_first_sample_and_the_next() {
         let mut rtt = Rtt::default();
         assert_eq!(rtt.time_out(), None);
-        rtt.on_sample(Duration::from_millis(100));
+        rtt.on_sample(Duration::from_millis(100), 1);
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(100)));
         assert_eq!(rtt.time_out(), Some(Duration::from_millis(300)));
-        rtt.on_sample(Duration::from_millis(180));
+        rtt.on_sample(Duration::from_millis(180), 1);
         // RTTVAR = 3/4 * 50 + 1/4 * 80 = 57.5, SRTT = 7/8 * 100 + 1/8 * 180 = 110. With SRTT first RTTVAR were 55.
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(110)));
         assert_eq!(rtt.time_out(), Some(Duration::from_millis(340)));
@@ -91,14 +101,30 @@ mod tests {
     #[test]
     fn steady_samples_bring_the_time_out_down_to_the_time() {
         let mut rtt = Rtt::default();
-        (0..200).for_each(|_| rtt.on_sample(Duration::from_micros(50)));
+        (0..200).for_each(|_| rtt.on_sample(Duration::from_micros(50), 1));
         assert_eq!(rtt.time_out(), Some(Duration::from_nanos(50_001)), "the variation is a tick of the clock");
+    }
+
+    //= spec/rfc7323.txt#section-4.2
+    //= type=test
+    //# When multiple RTTMs per RTT are available to update the RTT estimator, an implementation SHOULD try to adhere to
+    //# the spirit of the history specified in [RFC6298].
+    #[test]
+    fn many_samples_in_a_round_trip_weigh_as_much_as_one() {
+        let [mut one, mut many] = [Rtt::default(); 2];
+        for millis in [100, 140, 140, 100, 180] {
+            let sample = Duration::from_millis(millis);
+            one.on_sample(sample, 1);
+            (0..100).for_each(|_| many.on_sample(sample, 100));
+        }
+        let [one, many] = [one, many].map(|rtt| rtt.smoothed().unwrap().as_micros());
+        assert!(one.abs_diff(many) < 2000, "{one} and {many} microseconds");
     }
 
     #[test]
     fn no_sample_overflows() {
         let mut rtt = Rtt::default();
-        (0..100).for_each(|_| rtt.on_sample(Duration::MAX));
+        (0..100).for_each(|_| rtt.on_sample(Duration::MAX, u32::MAX));
         assert!(rtt.time_out().is_some());
     }
 }

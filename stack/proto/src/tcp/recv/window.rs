@@ -36,7 +36,14 @@ impl RecvWindow {
         self.next
     }
 
-    /// RCV.WND: bytes that the peer may still send, by what it was told.
+    /// RCV.WND: bytes that the peer may still send, by the farthest of all that it was told.
+    //= spec/rfc7323.txt#section-2.4
+    //# 1) The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the
+    //# receiver.
+    //= spec/rfc7323.txt#section-2.4
+    //# 2) When window scaling is in effect, the receiver SHOULD track the actual maximum window sequence number (which is
+    //# likely to be greater than the window announced by the most recent <ACK>, if more than one segment has arrived
+    //# since the application consumed any data in the receive buffer).
     pub fn size(&self) -> u32 {
         self.edge.since(self.next)
     }
@@ -79,6 +86,9 @@ impl RecvWindow {
         //= spec/rfc9293.txt#section-3.8.6.1
         //# A TCP implementation MAY keep its offered receive window closed indefinitely (MAY-8).
         let window = if allowed - promised >= step { allowed } else { promised };
+        //= spec/rfc7323.txt#section-2.3
+        //# o The window field (SEG.WND) of every outgoing segment, with the exception of <SYN> segments, MUST be
+        //# right-shifted by Rcv.Wind.Shift bits:
         let mut field = window >> self.scale;
         if field << self.scale < promised {
             // Rounding down would take back the last few bytes of the promise.

@@ -51,6 +51,10 @@ pub fn decide(s: &Situation) -> Decision {
     //# 3.8.6.2.1) to become negative (MUST-34).
     //= spec/rfc9293.txt#section-3.8.6
     //# If this happens, the sender SHOULD NOT send new data (SHLD-15)
+    //= spec/rfc7323.txt#section-2.4
+    //# Implementations MUST ensure that they handle a shrinking window, as specified in Section 4.2.2.16 of [RFC1122].
+    //= spec/rfc7323.txt#section-2.4
+    //# 3) The initial transmission MUST be within the window announced by the most recent <ACK>.
     let room = s.window.saturating_sub(s.in_flight);
     let chunk = u32::from(s.chunk);
     if s.probe {
@@ -131,6 +135,12 @@ mod tests {
     //= type=test
     //# If this happens, the sender SHOULD NOT send new data (SHLD-15), but SHOULD retransmit normally the old
     //# unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16).
+    //= spec/rfc7323.txt#section-2.4
+    //= type=test
+    //# Implementations MUST ensure that they handle a shrinking window, as specified in Section 4.2.2.16 of [RFC1122].
+    //= spec/rfc7323.txt#section-2.4
+    //= type=test
+    //# 3) The initial transmission MUST be within the window announced by the most recent <ACK>.
     #[test]
     fn what_was_sent_before_the_window_shrank_goes_again_as_far_as_it_reaches() {
         let shrunk = Situation { window: 100, ..open() };

@@ -17,7 +17,9 @@ pub struct SendWindow {
 }
 
 impl SendWindow {
-    /// The window that a SYN or SYN-ACK gave: `field` is not scaled (RFC 7323 2.2).
+    /// The window that a SYN or SYN-ACK gave.
+    //= spec/rfc7323.txt#section-2.2
+    //# The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be scaled.
     pub fn from_syn(field: u16, seq: Seq, ack: Seq, scale: u8) -> Self {
         let size = u32::from(field);
         Self { size, max: size, wl1: seq, wl2: ack, scale: scale.min(MAX_WINDOW_SCALE) }
@@ -51,6 +53,9 @@ impl SendWindow {
         }
         self.wl1 = seq;
         self.wl2 = ack;
+        //= spec/rfc7323.txt#section-2.3
+        //# o The window field (SEG.WND) in the header of every incoming segment, with the exception of <SYN> segments,
+        //# MUST be left- shifted by Snd.Wind.Shift bits before updating SND.WND:
         //= spec/rfc9293.txt#section-3.1
         //# The window size MUST be treated as an unsigned number, or else large window sizes will appear like
         //# negative windows and TCP will not work (MUST-1).
@@ -93,6 +98,10 @@ mod tests {
     //= type=test
     //# It is RECOMMENDED that implementations will reserve 32-bit fields for the send and receive window sizes in the
     //# connection record and do all window computations with 32 bits (REC-1).
+    //= spec/rfc7323.txt#section-2.3
+    //= type=test
+    //# o The window field (SEG.WND) in the header of every incoming segment, with the exception of <SYN> segments, MUST
+    //# be left- shifted by Snd.Wind.Shift bits before updating SND.WND:
     //= spec/rfc7323.txt#section-2.2
     //= type=test
     //# The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be scaled.
