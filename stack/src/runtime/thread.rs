@@ -131,9 +131,16 @@ fn worker_config(common: &Common<'_>) -> WorkerConfig {
         endpoint: endpoint_config(common.config, common.machine),
         tcp: common.config.tcp().to_proto(),
         events_per_turn: common.config.limits().events_per_turn() as usize,
-        // From the operating system's source, through the crate's generator for secrets.
-        secret: rand::random(),
+        secret: new_secret(),
     }
+}
+
+/// From the operating system's source, through the crate's generator for secrets.
+//= spec/rfc6528.txt#section-4
+//# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
+//# recommendations given in [RFC4086].
+fn new_secret() -> [u8; 32] {
+    rand::random()
 }
 
 /// The worker's life: one clock reading a turn.
@@ -147,7 +154,7 @@ fn turn_until_stopped<A: App, D: Device>(
     while !common.stop.is_stopped() && !worker.wants_to_stop() {
         let now = clock.now();
         if now >= new_secret_at {
-            worker.change_secret(rand::random());
+            worker.change_secret(new_secret());
             new_secret_at = now + SECRET_FOR;
         }
         let busy = worker.turn(now)?;
@@ -182,5 +189,26 @@ fn close_connections<A: App, D: Device>(worker: &mut Worker<A, D>, clock: &Clock
         if (worker.is_done() && worker.in_flight() == 0) || now >= flushing + FLUSH_WITHIN {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= spec/rfc6528.txt#section-4
+    //= type=test
+    //# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
+    //# recommendations given in [RFC4086].
+    #[test]
+    fn each_secret_is_new_and_each_of_its_bits_is_open() {
+        let secrets: Vec<[u8; 32]> = (0..1024).map(|_| new_secret()).collect();
+        for bit in 0..256 {
+            let ones = secrets.iter().filter(|secret| secret[bit / 8] >> (bit % 8) & 1 == 1).count();
+            // 512 and six standard deviations of 16.
+            assert!((416..=608).contains(&ones), "bit {bit} is set in {ones} of 1024");
+        }
+        let different: std::collections::BTreeSet<_> = secrets.iter().collect();
+        assert_eq!(different.len(), 1024);
     }
 }

@@ -138,6 +138,9 @@ impl Endpoint {
             let taken = is_taken(&Flow { local, remote });
             return if taken { Err(ConnectError::PortInUse(local)) } else { Ok(local) };
         }
+        //= spec/rfc6056.txt#section-3.2
+        //# As a result, port numbers that may be needed for providing a particular service at the local host SHOULD NOT
+        //# be included in the pool of port numbers available for ephemeral port randomization.
         let in_use = |port| {
             let local = SocketAddr::new(local.addr, port);
             is_taken(&Flow { local, remote }) || listeners.find(local).is_some()

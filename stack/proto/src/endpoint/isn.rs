@@ -21,6 +21,9 @@ impl Isn {
         Self {
             //= spec/rfc9293.txt#section-3.4.1
             //# F() MUST NOT be computable from the outside (MUST-9)
+            //= spec/rfc6528.txt#section-3
+            //# F() MUST NOT be computable from the outside, or an attacker could still guess at sequence numbers from the
+            //# ISN used for some other connection.
             sequence: PublicHash::new(subkey(secret, "initial sequence number")),
             timestamp: PublicHash::new(subkey(secret, "timestamp offset")),
         }
@@ -38,6 +41,8 @@ impl Isn {
         //# where M is the 4 microsecond timer, and F() is a pseudorandom function (PRF) of the connection's
         //# identifying parameters ("localip, localport, remoteip, remoteport") and a secret key ("secretkey")
         //# (SHLD-1).
+        //= spec/rfc6528.txt#section-3
+        //# TCP SHOULD generate its Initial Sequence Numbers with the expression:
         //= spec/rfc6528.txt#section-3
         //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
         Seq(self.sequence.flow(flow) as u32) + clock
@@ -95,6 +100,9 @@ mod tests {
     //# parameters ("localip, localport, remoteip, remoteport") and a secret key ("secretkey") (SHLD-1).
     //= spec/rfc6528.txt#section-3
     //= type=test
+    //# TCP SHOULD generate its Initial Sequence Numbers with the expression:
+    //= spec/rfc6528.txt#section-3
+    //= type=test
     //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
     //= spec/rfc7323.txt#section-7
     //= type=test
@@ -127,6 +135,10 @@ mod tests {
     //= spec/rfc9293.txt#section-3.4.1
     //= type=test
     //# F() MUST NOT be computable from the outside (MUST-9)
+    //= spec/rfc6528.txt#section-3
+    //= type=test
+    //# F() MUST NOT be computable from the outside, or an attacker could still guess at sequence numbers from the ISN
+    //# used for some other connection.
     #[test]
     fn another_secret_gives_other_numbers() {
         let (a, b) = (Isn::new(&[1; 32]), Isn::new(&[2; 32]));

@@ -12,6 +12,13 @@ const COUNTERS: usize = 256;
 
 /// Chooses local ports by RFC 6056 3.3.4, algorithm 4 (double hash): consecutive for one destination, so that a port is
 /// used again as late as possible, and from a secret offset, so that nobody else can tell them.
+//= spec/rfc6056.txt#section-3.3
+//# Ephemeral port selection algorithms SHOULD obfuscate the selection of their ephemeral ports, since this helps to
+//# mitigate a number of attacks that depend on the attacker's ability to guess or know the five-tuple that identifies the
+//# transport-protocol instance to be attacked.
+//= spec/rfc6056.txt#section-5
+//# Systems that support numerous applications resulting in large lists of unavailable ports, or that use the IANA
+//# Registered Ports without modification, MUST NOT use Algorithm 1.
 #[derive(Debug)]
 pub(crate) struct Ports {
     first: u16,
@@ -69,6 +76,10 @@ mod tests {
         SocketAddr::new(Addr::v4([10, 0, 0, n]), 80)
     }
 
+    //= spec/rfc6056.txt#section-5
+    //= type=test
+    //# Systems that support numerous applications resulting in large lists of unavailable ports, or that use the IANA
+    //# Registered Ports without modification, MUST NOT use Algorithm 1.
     #[test]
     fn one_destination_sees_every_port_once_a_round() {
         for range in [DEFAULT_RANGE, 1..=65535, 0..=65535, 7..=7] {
@@ -80,6 +91,11 @@ mod tests {
         }
     }
 
+    //= spec/rfc6056.txt#section-3.3
+    //= type=test
+    //# Ephemeral port selection algorithms SHOULD obfuscate the selection of their ephemeral ports, since this helps to
+    //# mitigate a number of attacks that depend on the attacker's ability to guess or know the five-tuple that identifies
+    //# the transport-protocol instance to be attacked.
     #[test]
     fn destinations_begin_elsewhere_and_so_do_keys() {
         let firsts = |key| {

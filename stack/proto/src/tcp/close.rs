@@ -85,6 +85,8 @@ pub fn on_time_wait(segment: &Segment, old: &Remembered, timestamps: bool) -> On
         //# Timestamp Options are commonly used, and using them to reduce TIME-WAIT provides benefits for busy
         //# Internet servers (SHLD-4).
         //= spec/rfc6191.txt#section-2
+        //# Processing of SYN segments received for connections in the TIME-WAIT state SHOULD occur as follows:
+        //= spec/rfc6191.txt#section-2
         //# the timestamp contained in the incoming SYN segment is greater than the last timestamp seen on the
         //# previous incarnation of the connection (for that direction of the data transfer), honor the connection
         //# request (creating a connection in the SYN-RECEIVED state).
@@ -148,6 +150,9 @@ mod tests {
     //# This algorithm for reducing TIME-WAIT is a Best Current Practice that SHOULD be implemented since Timestamp
     //# Options are commonly used, and using them to reduce TIME-WAIT provides benefits for busy Internet servers
     //# (SHLD-4).
+    //= spec/rfc6191.txt#section-2
+    //= type=test
+    //# Processing of SYN segments received for connections in the TIME-WAIT state SHOULD occur as follows:
     //= spec/rfc6191.txt#section-2
     //= type=test
     //# the timestamp contained in the incoming SYN segment is greater than the last timestamp seen on the previous

@@ -299,6 +299,17 @@ impl Tcb {
     /// An ACK and nothing else. It counts as sent.
     pub(super) fn pure_ack(&mut self, now: Instant) -> Segment {
         let mut options = self.data_options(now);
+        //= spec/rfc2018.txt#section-4
+        //# If the data receiver generates SACK options under any circumstance, it SHOULD generate them under all permitted
+        //# circumstances.
+        //= spec/rfc2018.txt#section-4
+        //# If the data receiver has not received a SACK-Permitted option for a given connection, it MUST NOT send SACK
+        //# options on that connection.
+        //= spec/rfc2018.txt#section-4
+        //# If sent at all, SACK options SHOULD be included in all ACKs which do not ACK the highest sequence number in the
+        //# data receiver's queue.
+        //= spec/rfc2018.txt#section-4
+        //# * The data receiver SHOULD include as many distinct SACK blocks as possible in the SACK option.
         if self.agreed.sack {
             options.sack = self.reassembly.sack_blocks();
             if options.timestamps.is_some() {

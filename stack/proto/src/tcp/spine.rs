@@ -519,6 +519,9 @@ impl Tcb {
         }
     }
 
+    //= spec/rfc2018.txt#section-5.1
+    //# However, the congestion control algorithms present in the de facto standard TCP implementations MUST be preserved
+    //# [Stevens94].
     fn on_duplicate_ack(&mut self, fx: &mut Effects) {
         match self.recovery.on_duplicate(self.snd.una(), self.snd.max()) {
             OnDuplicate::Enter => {
@@ -599,6 +602,9 @@ impl Tcb {
             //= spec/rfc9293.txt#section-3.10.7.4
             //# A TCP implementation MAY send an ACK segment acknowledging RCV.NXT when a valid segment arrives that
             //# is in the window but not at the left window edge (MAY-13).
+            //= spec/rfc2018.txt#section-4
+            //# The receiver SHOULD send an ACK for every valid segment that arrives containing new data, and each of these
+            //# "duplicate" ACKs SHOULD bear a SACK option.
             Inserted::Ahead => self.ack.force(),
             Inserted::Duplicate => {
                 fx.dropped = Some(Dropped::Duplicate);

@@ -88,6 +88,12 @@ impl Tcb {
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
         self.resend_front = false;
+        //= spec/rfc2018.txt#section-5
+        //# The data sender MUST retransmit the segment at the left edge of the window after a retransmit timeout, whether
+        //# or not the SACKed bit is on for that segment.
+        //= spec/rfc2018.txt#section-5.1
+        //# Because the data receiver is allowed to discard SACKed data, when a retransmit timeout occurs the data sender
+        //# MUST ignore prior SACK information in determining which data to retransmit.
         self.snd.rewind();
     }
 

@@ -354,7 +354,12 @@ impl Tcb {
         if !self.is_in_flight(quoted) {
             return false;
         }
+        let before = self.size.effective();
         self.size.on_too_big(mss);
+        if self.size.effective() == before {
+            // Nothing that is in flight was too big: nothing goes again for the asking.
+            return true;
+        }
         self.congestion.set_mss(self.size.effective());
         self.snd.rewind();
         true
@@ -384,6 +389,9 @@ impl Tcb {
         true
     }
 
+    //= spec/rfc5927.txt#section-4.1
+    //# These implementations check that the TCP sequence number contained in the payload of the ICMP error message is
+    //# within the range SND.UNA =< SEG.SEQ < SND.NXT.
     fn is_in_flight(&self, quoted: Seq) -> bool {
         quoted.in_window(self.snd.una(), self.snd.outstanding())
     }

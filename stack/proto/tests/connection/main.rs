@@ -6,6 +6,7 @@ mod blind;
 mod closing;
 mod retransmission;
 mod scaling;
+mod selective;
 mod timers;
 mod timestamps;
 mod urgent;

@@ -236,6 +236,22 @@ fn closing_in_syn_received_goes_to_fin_wait_1_and_the_peer_gets_the_fin() {
     assert_eq!(bench.host.state(conn), State::FinWait1);
 }
 
+//= spec/rfc6056.txt#section-3.2
+//= type=test
+//# As a result, port numbers that may be needed for providing a particular service at the local host SHOULD NOT be
+//# included in the pool of port numbers available for ephemeral port randomization.
+#[test]
+fn a_port_that_is_listened_on_is_not_chosen() {
+    let mut pair = Pair::with(EndpointConfig { ports: (4000, 4003), ..config(1) }, config(2));
+    for port in [4000, 4001, 4003] {
+        pair.a.listen(at(1, port));
+    }
+    let conn = pair.connect(at(1, 0), at(2, 80));
+    assert_eq!(pair.a.endpoint.flow(conn).map(|flow| flow.local.port), Some(4002));
+    let none = pair.a.endpoint.connect(pair.now, at(1, 0), at(2, 80), TcpConfig::default());
+    assert_eq!(none, Err(ConnectError::NoPort(at(2, 80))));
+}
+
 #[test]
 fn ports_that_are_bound_are_kept_and_used_once() {
     let mut pair = Pair::new();

@@ -61,6 +61,38 @@ fn a_soft_error_ends_nothing() {
     assert_eq!(bench.endpoint.info(open).map(|info| info.in_flight), Some(0), "it goes on");
 }
 
+//= spec/rfc5927.txt#section-4.1
+//= type=test
+//# These implementations check that the TCP sequence number contained in the payload of the ICMP error message is
+//# within the range SND.UNA =< SEG.SEQ < SND.NXT.
+#[test]
+fn an_error_about_what_is_not_in_flight_is_not_believed() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = bench.open();
+    bench.queue(conn, 1000);
+    let data = bench.sent_frames();
+    bench.receive(segment(IRS + 1, ours + 1000, Flags::ACK, 0));
+    for kind in SOFT.into_iter().chain(HARD).chain([IcmpErrorKind::PacketTooBig]) {
+        assert_eq!(bench.receive_error(kind, Some(600), &data[0]), []);
+    }
+    let counters = bench.endpoint.counters();
+    assert_eq!((counters.icmp_errors_in, counters.dropped_icmp_forged), (0, 9));
+    assert_eq!((bench.endpoint.segment_len(conn), bench.events()), (1460, vec![]));
+}
+
+#[test]
+fn a_path_that_is_no_narrower_sends_nothing_again() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, _) = bench.open();
+    bench.queue(conn, 5000);
+    let data = bench.sent_frames();
+    for mtu in [1500, 9000] {
+        assert_eq!(bench.receive_error(IcmpErrorKind::PacketTooBig, Some(mtu), &data[0]), []);
+    }
+    assert!(!bench.receive_error(IcmpErrorKind::PacketTooBig, Some(1000), &data[0]).is_empty());
+    assert_eq!(bench.receive_error(IcmpErrorKind::PacketTooBig, Some(1000), &data[0]), [], "once");
+}
+
 /// RFC 5927 5.2 answers the RFC's "SHOULD abort": what anyone can forge ends nothing that is open.
 #[test]
 fn a_hard_error_ends_an_attempt_and_nothing_that_is_open() {

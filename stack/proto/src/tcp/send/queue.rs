@@ -248,6 +248,9 @@ impl SendQueue {
             }
             self.next = self.next.saturating_sub(1);
         }
+        //= spec/rfc2018.txt#section-8
+        //# Since the data receiver may later discard data reported in a SACK option, the sender MUST NOT discard data
+        //# before it is acknowledged by the Acknowledgment Number field in the TCP header.
         self.una = ack;
         if self.nxt.before(ack) {
             // More was sent before the rewind than has been sent since.

@@ -120,6 +120,7 @@ impl Sentence {
         match &self.standing {
             Some(Standing::Restated(id)) => format!("RFC 9293: {id}"),
             Some(Standing::Elsewhere(reason)) => format!("not ours: {reason}"),
+            Some(Standing::NotTaken(reason)) => format!("not taken: {reason}"),
             Some(Standing::Superseded(reason)) => format!("superseded: {reason}"),
             Some(Standing::NotKept(reason)) => format!("not kept: {reason}"),
             None => String::new(),
@@ -160,6 +161,7 @@ pub(super) struct Totals {
     kept: usize,
     restated: usize,
     elsewhere: usize,
+    not_taken: usize,
     superseded: usize,
     not_kept: usize,
     open: usize,
@@ -180,6 +182,7 @@ impl Totals {
                 _ if sentence.is_kept() => &mut totals.kept,
                 Some(Standing::Restated(_)) => &mut totals.restated,
                 Some(Standing::Elsewhere(_)) => &mut totals.elsewhere,
+                Some(Standing::NotTaken(_)) => &mut totals.not_taken,
                 Some(Standing::Superseded(_)) => &mut totals.superseded,
                 Some(Standing::NotKept(_)) => &mut totals.not_kept,
                 None => &mut totals.open,
@@ -191,11 +194,12 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { all, kept, restated, elsewhere, superseded, not_kept, open, may } = self;
+        let Self { all, kept, restated, elsewhere, not_taken, superseded, not_kept, open, may } = self;
         write!(f, "{all} sentences with MUST or SHOULD: {kept} kept")?;
         for (count, what) in [
             (restated, "restated by RFC 9293"),
             (elsewhere, "not for a stack"),
+            (not_taken, "of a choice not taken"),
             (superseded, "superseded"),
             (not_kept, "not kept"),
             (open, "missing"),

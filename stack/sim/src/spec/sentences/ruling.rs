@@ -14,6 +14,8 @@ pub enum Standing {
     Restated(String),
     /// It asks something of others: of applications, routers, or later RFCs.
     Elsewhere(String),
+    /// It binds whoever uses a choice that the RFC leaves open, and this stack does not.
+    NotTaken(String),
     /// A later RFC took it back, or something built otherwise makes it empty.
     Superseded(String),
     /// It is not kept.
@@ -44,6 +46,7 @@ struct Entry {
     words: String,
     restated: Option<String>,
     elsewhere: Option<String>,
+    not_taken: Option<String>,
     superseded: Option<String>,
     not_kept: Option<String>,
     /// A MUST that is not kept has to be called what it is.
@@ -61,7 +64,9 @@ impl Rulings {
         });
         for entry in rulings.section.iter().chain(&rulings.sentence) {
             let fault = match entry.standing() {
-                None => "needs one of restated, elsewhere, superseded and not_kept, with its reason".to_owned(),
+                None => {
+                    "needs one of restated, elsewhere, not_taken, superseded and not_kept, with its reason".to_owned()
+                }
                 Some(Standing::Restated(id)) if requirements.get(&id).is_none() => {
                     format!("is restated as {id}, which is no requirement of RFC 9293")
                 }
@@ -105,10 +110,12 @@ impl Rulings {
 impl Entry {
     /// The one thing that is said of it.
     fn standing(&self) -> Option<Standing> {
-        let Self { section: _, words: _, restated, elsewhere, superseded, not_kept, breaks_a_must: _ } = self.clone();
+        let Self { section: _, words: _, restated, elsewhere, not_taken, superseded, not_kept, breaks_a_must: _ } =
+            self.clone();
         let all = [
             restated.map(Standing::Restated),
             elsewhere.map(Standing::Elsewhere),
+            not_taken.map(Standing::NotTaken),
             superseded.map(Standing::Superseded),
             not_kept.map(Standing::NotKept),
         ];
@@ -128,9 +135,13 @@ impl Entry {
 
 impl Standing {
     fn reason(&self) -> &str {
-        let (Self::Restated(reason) | Self::Elsewhere(reason) | Self::Superseded(reason) | Self::NotKept(reason)) =
-            self;
-        reason
+        match self {
+            Self::Restated(reason)
+            | Self::Elsewhere(reason)
+            | Self::NotTaken(reason)
+            | Self::Superseded(reason)
+            | Self::NotKept(reason) => reason,
+        }
     }
 }
 

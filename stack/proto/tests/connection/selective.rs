@@ -1,0 +1,148 @@
+//! Selective acknowledgments: RFC 2018.
+
+use crate::bench::{Bench, IRS, segment};
+use corelane_proto::endpoint::ConnId;
+use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::seq::Seq;
+use std::time::Duration;
+
+/// The peer opens a connection that permits SACK; with timestamps too if `stamped`.
+fn open(bench: &mut Bench, stamped: bool) -> (ConnId, Seq) {
+    let options = Options { sack_permitted: true, ..options(stamped) };
+    let syn_ack = bench.receive(Segment { options, ..segment(IRS, Seq(0), Flags::SYN, 0) })[0];
+    assert!(syn_ack.options.sack_permitted);
+    let ours = syn_ack.seq + 1;
+    bench.receive(Segment { options: self::options(stamped), ..segment(IRS + 1, ours, Flags::ACK, 0) });
+    (bench.accepted(), ours)
+}
+
+fn options(stamped: bool) -> Options {
+    Options { timestamps: stamped.then_some(Timestamps { value: 1, echo: 0 }), ..Options::NONE }
+}
+
+/// The blocks of `segment`, counted from the peer's first byte.
+fn blocks(segment: &Segment) -> Vec<(u32, u32)> {
+    let from = IRS + 1;
+    segment.options.sack.as_slice().iter().map(|(left, right)| (left.since(from), right.since(from))).collect()
+}
+
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# If the data receiver generates SACK options under any circumstance, it SHOULD generate them under all permitted
+//# circumstances.
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# If sent at all, SACK options SHOULD be included in all ACKs which do not ACK the highest sequence number in the data
+//# receiver's queue.
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# The receiver SHOULD send an ACK for every valid segment that arrives containing new data, and each of these
+//# "duplicate" ACKs SHOULD bear a SACK option.
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# * The first SACK block (i.e., the one immediately following the kind and length fields in the option) MUST specify the
+//# contiguous block of data containing the segment which triggered this ACK, unless that segment advanced the
+//# Acknowledgment Number field in the header.
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# * The data receiver SHOULD include as many distinct SACK blocks as possible in the SACK option.
+//= spec/rfc2018.txt#section-2
+//= type=test
+//# It MUST NOT be sent on non-SYN segments.
+#[test]
+fn each_segment_ahead_of_a_gap_is_acknowledged_with_its_block_in_front() {
+    for (stamped, most) in [(false, 4), (true, 3)] {
+        let mut bench = Bench::new(TcpConfig::default());
+        let (_, ours) = open(&mut bench, stamped);
+        let mut data = |at: u32| {
+            let segment = Segment { options: options(stamped), ..segment(IRS + 1 + at, ours, Flags::ACK, 10) };
+            let acks = bench.receive(segment);
+            assert_eq!(acks.len(), 1, "{acks:?}");
+            assert!(!acks[0].options.sack_permitted);
+            (acks[0].ack.since(IRS + 1), blocks(&acks[0]))
+        };
+        let all = [(90, 100), (70, 80), (50, 60), (30, 40), (10, 20)];
+        for n in 1..=all.len() {
+            let expected: Vec<_> = all[..n].iter().rev().take(most).copied().collect();
+            assert_eq!(data(all[n - 1].0), (0, expected));
+        }
+        assert_eq!(data(60).1[0], (50, 80), "the block that it has made, as far as it goes");
+        let (ack, blocks) = data(0);
+        assert_eq!(ack, 20, "a hole is filled");
+        assert_eq!(blocks[0], (50, 80), "and what is known last goes on being told");
+    }
+}
+
+//= spec/rfc2018.txt#section-4
+//= type=test
+//# If the data receiver has not received a SACK-Permitted option for a given connection, it MUST NOT send SACK options on
+//# that connection.
+#[test]
+fn without_permission_there_are_no_blocks() {
+    for sack in [false, true] {
+        let mut bench = Bench::new(TcpConfig { sack, ..TcpConfig::default() });
+        let syn = segment(IRS, Seq(0), Flags::SYN, 0);
+        let offer = Options { sack_permitted: !sack, ..Options::NONE };
+        let (_, ours) = bench.open_with(Segment { options: offer, ..syn });
+        let acks = bench.receive(segment(IRS + 11, ours, Flags::ACK, 10));
+        assert_eq!(acks.iter().map(blocks).collect::<Vec<_>>(), [vec![]]);
+    }
+}
+
+//= spec/rfc2018.txt#section-5
+//= type=test
+//# The data sender MUST retransmit the segment at the left edge of the window after a retransmit timeout, whether or not
+//# the SACKed bit is on for that segment.
+//= spec/rfc2018.txt#section-5.1
+//= type=test
+//# Because the data receiver is allowed to discard SACKed data, when a retransmit timeout occurs the data sender MUST
+//# ignore prior SACK information in determining which data to retransmit.
+//= spec/rfc2018.txt#section-8
+//= type=test
+//# Since the data receiver may later discard data reported in a SACK option, the sender MUST NOT discard data before it is
+//# acknowledged by the Acknowledgment Number field in the TCP header.
+#[test]
+fn after_a_time_out_everything_goes_again_that_the_ack_does_not_cover() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = open(&mut bench, false);
+    for _ in 0..4 {
+        bench.send(conn, &[b'y'; 536]);
+    }
+    let mut sack = SackBlocks::EMPTY;
+    assert!(sack.push(ours, ours + 536) && sack.push(ours + 1072, ours + 2144));
+    let told = Options { sack, ..Options::NONE };
+    bench.receive(Segment { options: told, ..segment(IRS + 1, ours, Flags::ACK, 0) });
+    let mut again = bench.wait(Duration::from_millis(1100));
+    assert_eq!(again.first().map(|s| s.seq), Some(ours), "the left edge, whatever was said of it");
+    for n in 0..4 {
+        assert_eq!(again.get(n).map(|s| s.seq), Some(ours + 536 * n as u32), "in their order: {again:?}");
+        let answers = bench.receive(segment(IRS + 1, again[n].end(), Flags::ACK, 0));
+        again.extend(answers);
+    }
+    assert_eq!(again.len(), 4);
+}
+
+//= spec/rfc2018.txt#section-5.1
+//= type=test
+//# However, the congestion control algorithms present in the de facto standard TCP implementations MUST be preserved
+//# [Stevens94].
+#[test]
+fn one_ack_with_blocks_is_no_loss_and_a_loss_halves_the_window() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = open(&mut bench, false);
+    for _ in 0..10 {
+        bench.send(conn, &[b'y'; 536]);
+    }
+    let flight = bench.endpoint.info(conn).expect("open").in_flight;
+    let mut again = Vec::new();
+    for n in 1..=3 {
+        assert_eq!(again, [], "after {n}");
+        let mut sack = SackBlocks::EMPTY;
+        assert!(sack.push(ours + 536, ours + 536 * (n + 1)));
+        let told = Options { sack, ..Options::NONE };
+        again = bench.receive(Segment { options: told, ..segment(IRS + 1, ours, Flags::ACK, 0) });
+    }
+    assert_eq!(again.iter().map(|s| s.seq).collect::<Vec<_>>(), [ours]);
+    assert_eq!(bench.endpoint.info(conn).expect("open").ssthresh, flight / 2);
+}
