@@ -233,8 +233,9 @@ section! {
         /// again within an MSL with the same secret and a clock that begins anew; there it should be `msl_ms`. Until it is
         /// over, what comes is dropped and connecting fails.
         quiet_time_ms: u32, copy = 0, Rule::Range(0, 600_000);
-        /// Answer a connection that comes in with an IPv4 source route by the same way (RFC 9293 3.9.2.1). Off: the route
-        /// is ignored. It lets whoever sends such packets see the answers to addresses that are not his (RFC 7126).
+        /// Answer a connection that comes in with an IPv4 source route by the same way (RFC 9293 3.9.2.1). Off: what
+        /// comes by one is dropped. On, whoever sends such packets can see the answers to addresses that are not his
+        /// (RFC 7126).
         accept_source_routes: bool, copy = false, Rule::Any;
         /// After how many retransmissions of a segment the application hears of trouble and the neighbour is asked again
         /// (R1, RFC 9293 3.8.3).

@@ -118,7 +118,7 @@ pub struct EndpointConfig {
     pub challenge_acks_per_second: u32,
     /// Let a connection that comes in with a completed IPv4 source route answer by the same way (RFC 9293 3.9.2.1). Off by
     /// default: routes that packets bring themselves are how an attacker sees the answers to addresses that he has only
-    /// borrowed, and networks should drop such packets (RFC 7126). While it is off the option is ignored.
+    /// borrowed, and networks should drop such packets (RFC 7126). While it is off they are dropped here.
     pub accept_source_routes: bool,
     /// Verify IPv4 header checksums of what comes in. Off only when the device has done it.
     pub verify_ip_checksum: bool,

@@ -84,6 +84,8 @@ counters! {
     dropped_no_listener,
     /// Dropped: from an address that no other host of the link can have, its broadcast address or one of ours.
     dropped_martian,
+    /// Dropped: it came by a source route that is not wanted here, or that cannot be gone back.
+    dropped_source_route,
     /// Dropped: a connection request with a source route for which there was no room.
     dropped_routes_full,
     /// Dropped: it came in the quiet time after the start.

@@ -73,12 +73,16 @@ impl Endpoint {
         self.counters.segments_in += 1;
         let flow = Flow { local: tcp.dst, remote: tcp.src };
         let segment = &tcp.segment;
+        let Ok(route) = self.return_route(memory, &frame, &flow, tcp) else {
+            self.counters.dropped_source_route += 1;
+            memory.free(frame.token);
+            return;
+        };
         if segment.flags.has(Flags::SYN) && segment.options.window_scale > Some(MAX_WINDOW_SCALE) {
             //= spec/rfc7323.txt#section-2.3
             //# the TCP SHOULD log the error
             self.counters.window_scales_too_large += 1;
         }
-        let route = self.return_route(memory, &frame, tcp);
         let id = match self.conns.find(&flow) {
             Some(id) => Some(id),
             None if self.on_route_of_syn(flow, segment, route) => self.without_connection(flow, segment, from),

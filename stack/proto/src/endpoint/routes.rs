@@ -7,6 +7,10 @@ use crate::tcp::segment::{Flags, Segment};
 use crate::wire::{SourceRoute, TcpPacket};
 use alloc::collections::BTreeMap;
 
+/// A packet came by a source route and may not be answered by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct NoWayBack;
+
 /// Most connections that have one.
 const CAPACITY: usize = 256;
 
@@ -53,14 +57,27 @@ impl Endpoint {
         self.routes.of(flow).map_or(flow.remote.addr, |route| route.first())
     }
 
-    /// The way back that a packet brings, if this endpoint wants to know.
+    /// The way back that a packet brings, if it came by a source route. An error when it came by one that cannot be gone
+    /// back, or that nobody here wants: answers by another way would break the rule of RFC 9293 (MUST-53).
     #[inline]
-    pub(super) fn return_route<M: Memory>(&self, memory: &M, frame: &Buf, tcp: &TcpPacket) -> Option<SourceRoute> {
-        if !self.config.accept_source_routes || tcp.ip_options.is_empty() {
-            return None;
+    pub(super) fn return_route<M: Memory>(
+        &self,
+        memory: &M,
+        frame: &Buf,
+        flow: &Flow,
+        tcp: &TcpPacket,
+    ) -> Result<Option<SourceRoute>, NoWayBack> {
+        if tcp.ip_options.is_empty() {
+            return Ok(None);
         }
-        let options = frame.bytes(memory).get(usize::from(tcp.ip_options.start)..usize::from(tcp.ip_options.end))?;
-        SourceRoute::of_return(options, tcp.src.addr)
+        let at = usize::from(tcp.ip_options.start)..usize::from(tcp.ip_options.end);
+        let options = frame.bytes(memory).get(at).unwrap_or_default();
+        match SourceRoute::of_return(options, tcp.src.addr) {
+            // A peer to whom we go by a route comes by one too.
+            Some(route) if self.config.accept_source_routes || self.routes.of(flow).is_some() => Ok(Some(route)),
+            None if !SourceRoute::is_in(options) => Ok(None),
+            _ => Err(NoWayBack),
+        }
     }
 
     /// A connection request: its route is that of the connection, and the route of one that was there before is not.

@@ -56,6 +56,11 @@ impl SourceRoute {
         (route.len > 0).then_some(route)
     }
 
+    /// Whether the `options` of a received header hold a source route, whatever is to be made of it.
+    pub fn is_in(options: &[u8]) -> bool {
+        find(options).is_some()
+    }
+
     /// Where a packet on this route is sent first.
     pub fn first(&self) -> Addr {
         Addr::v4(self.gateways[0])

@@ -88,27 +88,29 @@ fn stamped(segment: Segment) -> Segment {
 //# this MUST take precedence over a source route received in a datagram (MUST-52).
 #[test]
 fn a_route_that_is_given_is_that_of_every_segment() {
-    let mut bench = Bench::new(EndpointConfig { accept_source_routes: true, ..config(1) });
-    let route = SourceRoute::new(false, &[addr(4), addr(5), addr(6)]);
-    let conn = bench.host.endpoint.connect_by(bench.now, HERE, FAR, route, TcpConfig::default()).expect("connect");
-    let syn = all_by(&mut bench, &[4, 5, 6], FAR)[0];
-    assert_eq!((syn.flags, syn.options.mss), (Flags::SYN, Some(1460)), "what we receive has no such option");
-    // The peer answers by another way.
-    let answer = stamped(segment(Seq(100), syn.seq + 1, SYN_ACK, 0));
-    bench.host.receive(bench.now, &with_options(FAR, &answer, &recorded(&[7, 8])));
-    assert!(bench.host.saw(Event::Connected(conn)));
-    assert_eq!(all_by(&mut bench, &[4, 5, 6], FAR)[0].flags, Flags::ACK);
-    let info = bench.host.endpoint.info(conn).expect("it is there");
-    assert_eq!(info.mss, 1460 - 12 - 16, "less by the options of both headers");
-    bench.host.write(conn, &[7; 4000]);
-    let sent = all_by(&mut bench, &[4, 5, 6], FAR);
-    assert_eq!(sent.iter().map(|s| s.len).collect::<Vec<_>>(), [1432, 1432, 1136]);
-    assert_eq!(bench.host.endpoint.counters().payload_moves, 0, "it was written where it is sent from");
-    let data = stamped(segment(Seq(101), syn.seq + 4001, Flags::ACK, 10));
-    bench.host.receive(bench.now, &with_options(FAR, &data, &recorded(&[8])));
-    all_by(&mut bench, &[4, 5, 6], FAR);
-    bench.host.endpoint.abort(conn);
-    assert!(all_by(&mut bench, &[4, 5, 6], FAR)[0].flags.has(Flags::RST));
+    for accept_source_routes in [true, false] {
+        let mut bench = Bench::new(EndpointConfig { accept_source_routes, ..config(1) });
+        let route = SourceRoute::new(false, &[addr(4), addr(5), addr(6)]);
+        let conn = bench.host.endpoint.connect_by(bench.now, HERE, FAR, route, TcpConfig::default()).expect("connect");
+        let syn = all_by(&mut bench, &[4, 5, 6], FAR)[0];
+        assert_eq!((syn.flags, syn.options.mss), (Flags::SYN, Some(1460)), "what we receive has no such option");
+        // The peer answers by another way.
+        let answer = stamped(segment(Seq(100), syn.seq + 1, SYN_ACK, 0));
+        bench.host.receive(bench.now, &with_options(FAR, &answer, &recorded(&[7, 8])));
+        assert!(bench.host.saw(Event::Connected(conn)));
+        assert_eq!(all_by(&mut bench, &[4, 5, 6], FAR)[0].flags, Flags::ACK);
+        let info = bench.host.endpoint.info(conn).expect("it is there");
+        assert_eq!(info.mss, 1460 - 12 - 16, "less by the options of both headers");
+        bench.host.write(conn, &[7; 4000]);
+        let sent = all_by(&mut bench, &[4, 5, 6], FAR);
+        assert_eq!(sent.iter().map(|s| s.len).collect::<Vec<_>>(), [1432, 1432, 1136]);
+        assert_eq!(bench.host.endpoint.counters().payload_moves, 0, "it was written where it is sent from");
+        let data = stamped(segment(Seq(101), syn.seq + 4001, Flags::ACK, 10));
+        bench.host.receive(bench.now, &with_options(FAR, &data, &recorded(&[8])));
+        all_by(&mut bench, &[4, 5, 6], FAR);
+        bench.host.endpoint.abort(conn);
+        assert!(all_by(&mut bench, &[4, 5, 6], FAR)[0].flags.has(Flags::RST));
+    }
 }
 
 #[test]
@@ -172,13 +174,18 @@ fn a_connection_that_comes_by_a_route_is_answered_by_it() {
 }
 
 #[test]
-fn a_route_is_ignored_where_nobody_asked_for_it() {
+fn what_came_by_a_route_that_is_not_wanted_or_has_no_end_here_is_dropped() {
     let mut bench = Bench::new(config(1));
     bench.host.listen(HERE);
     let syn = segment(Seq(100), Seq(0), Flags::SYN, 0);
     bench.host.receive(bench.now, &with_options(at(2, 5000), &syn, &recorded(&[4, 5])));
-    let syn_ack = bench.packets().remove(0);
-    assert_eq!((syn_ack.segment.flags, syn_ack.dst), (SYN_ACK, at(2, 5000)));
+    assert_eq!((bench.packets().len(), bench.host.endpoint.counters().dropped_source_route), (0, 1));
+    let mut trusting = Bench::new(EndpointConfig { accept_source_routes: true, ..config(1) });
+    trusting.host.listen(HERE);
+    let mut unfinished = recorded(&[4, 5]);
+    unfinished[3] = 8;
+    trusting.host.receive(trusting.now, &with_options(at(2, 5000), &syn, &unfinished));
+    assert_eq!((trusting.packets().len(), trusting.host.endpoint.counters().dropped_source_route), (0, 1));
     // Options that nobody knows are no hindrance (MUST-50): a router alert, a timestamp, nonsense.
     for (n, options) in [&[148, 4, 0, 0][..], &[68, 8, 5, 0, 0, 0, 0, 0], &[99, 77, 1, 2]].into_iter().enumerate() {
         bench.host.receive(bench.now, &with_options(at(2, 6000 + n as u16), &syn, options));
