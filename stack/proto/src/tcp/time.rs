@@ -67,6 +67,8 @@ impl Tcb {
                 self.end(self.why_silent());
                 return;
             }
+            //= spec/rfc1122.txt#section-4.2.3.1
+            //# Retransmission of SYN segments SHOULD use the same algorithm as data segments.
             self.rto.on_expiry(now);
             self.tell_of_r1();
             self.syn_due = true;

@@ -36,6 +36,9 @@ fn ack(bench: &mut Bench, ack: Seq) -> Vec<Segment> {
 //# (2.1) Until a round-trip time (RTT) measurement has been made for a segment sent between the sender and receiver, the
 //# sender SHOULD set RTO <- 1 second, though the "backing off" on repeated retransmission discussed in (5.5) still
 //# applies.
+//= spec/rfc1122.txt#section-4.2.3.1
+//= type=test
+//# Retransmission of SYN segments SHOULD use the same algorithm as data segments.
 #[test]
 fn the_first_time_out_is_a_second_and_each_next_twice_as_long() {
     let mut bench = Bench::new(TcpConfig::default());

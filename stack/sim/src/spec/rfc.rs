@@ -119,7 +119,13 @@ fn heading(line: &str) -> Option<&str> {
 /// What stands at the head or the foot of a printed page.
 fn is_page_line(line: &str) -> bool {
     let line = line.trim_matches('\u{c}');
-    line.ends_with(']') && line.contains("[Page ") || line.starts_with("RFC ") && line.contains("  ")
+    line.ends_with(']') && line.contains("[Page ") || is_running_head(line)
+}
+
+/// Such as `RFC 793   Transmission Control Protocol   September 1981`; RFC 1122 writes `RFC1122`.
+fn is_running_head(line: &str) -> bool {
+    let number = line.strip_prefix("RFC").map(str::trim_start);
+    number.is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit())) && line.contains("  ")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// RFC 9293 says it again with this number, and its table accounts for it.
+    /// RFC 9293 says it again with this number, or these, and its table accounts for it.
     Restated(String),
     /// It asks something of others: of applications, routers, or later RFCs.
     Elsewhere(String),
@@ -67,8 +67,8 @@ impl Rulings {
                 None => {
                     "needs one of restated, elsewhere, not_taken, superseded and not_kept, with its reason".to_owned()
                 }
-                Some(Standing::Restated(id)) if requirements.get(&id).is_none() => {
-                    format!("is restated as {id}, which is no requirement of RFC 9293")
+                Some(Standing::Restated(ids)) if !ids.split(", ").all(|id| requirements.get(id).is_some()) => {
+                    format!("is restated as {ids}, which is no requirement of RFC 9293")
                 }
                 Some(_) => continue,
             };
