@@ -77,7 +77,15 @@ impl Tcb {
         }
         if self.resend_front {
             if let Some(chunk) = self.snd.front_sent() {
-                return if posted(&chunk.buf.token) { Some(Step::Posted) } else { self.send_front_again(now) };
+                let (mss, len) = (self.size.effective(), chunk.buf.len);
+                if posted(&chunk.buf.token) {
+                    return Some(Step::Posted);
+                }
+                if len > mss {
+                    // The path, or the options of its packets, leave less room than when it was sent first.
+                    return frames_left.then_some(Step::Split { index: 0, at: mss });
+                }
+                return self.send_front_again(now);
             }
             if self.snd.queued() == 0 && self.snd.outstanding() > 0 && frames_left {
                 self.resend_front = false;

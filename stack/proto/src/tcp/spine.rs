@@ -188,9 +188,11 @@ impl Tcb {
         } else if self.sent_at < now {
             self.rtt.on_sample(now.saturating_since(self.sent_at), 1);
             self.rto.on_estimate(self.rtt.time_out());
-        } else if let Some(round_trip) = self.echoed(now, s).filter(|_| self.rto.base() <= self.config.rto_initial) {
+        } else if let Some(round_trip) =
+            self.echoed(now, s).filter(|&time| self.rto.base().max(time) <= self.config.rto_initial)
+        {
             // A listener's SYN-ACK was sent before there was a connection to remember when, and once (or the RTO would
-            // be longer); its timestamp comes back.
+            // be longer); its timestamp comes back. One that is older than the time-out was never sent.
             self.rtt.on_sample(round_trip, 1);
             self.rto.on_estimate(self.rtt.time_out());
         }

@@ -173,6 +173,31 @@ fn a_connection_that_comes_by_a_route_is_answered_by_it() {
     assert!(all_by(&mut bench, &[8, 7, 6], FAR)[0].flags.has(Flags::FIN));
 }
 
+/// What was sent before the way grew longer is too long for it: it goes again in two.
+#[test]
+fn a_fast_retransmission_by_a_longer_way_fits_the_link() {
+    let mut bench = Bench::new(EndpointConfig { accept_source_routes: true, ..config(1) });
+    bench.host.listen(HERE);
+    let syn = stamped(segment(Seq(100), Seq(0), Flags::SYN, 0));
+    bench.host.receive(bench.now, &with_options(FAR, &syn, &recorded(&[4])));
+    let ours = taken_apart(&bench.host.sent(bench.now)[0]).2.segment.seq + 1;
+    bench
+        .host
+        .receive(bench.now, &with_options(FAR, &stamped(segment(Seq(101), ours, Flags::ACK, 0)), &recorded(&[4])));
+    let conn = bench.host.accepted().expect("accepted");
+    bench.host.write(conn, &[7; 8000]);
+    assert_eq!(all_by(&mut bench, &[4], FAR).len(), 6);
+    let longest = recorded(&[2, 3, 4, 5, 6, 7, 8, 9, 4]);
+    let mut again = Vec::new();
+    for _ in 0..4 {
+        let ack = stamped(segment(Seq(101), ours, Flags::ACK, 0));
+        bench.host.receive(bench.now, &with_options(FAR, &ack, &longest));
+        again.extend(bench.host.sent(bench.now));
+    }
+    assert!(again.iter().all(|frame| frame.len() <= 14 + 1500), "{:?}", again.iter().map(Vec::len).collect::<Vec<_>>());
+    assert_eq!(taken_apart(&again[0]).2.segment.seq, ours);
+}
+
 #[test]
 fn what_came_by_a_route_that_is_not_wanted_or_has_no_end_here_is_dropped() {
     let mut bench = Bench::new(config(1));

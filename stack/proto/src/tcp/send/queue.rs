@@ -149,6 +149,9 @@ impl SendQueue {
             let (sent_at, times_sent) = (chunk.sent_at, chunk.times_sent);
             chunk.buf.truncate(at);
             self.chunks.insert(index + 1, Chunk { buf: tail, sent_at, times_sent });
+            if index < self.next {
+                self.next += 1;
+            }
         }
     }
 
