@@ -307,3 +307,18 @@ fn data_that_goes_out_when_the_keepalive_timer_fires_takes_the_place_of_the_prob
     let probe = (0..100).find_map(|_| bench.wait(Duration::from_secs(1)).pop());
     assert_eq!(probe.map(|probe| (probe.seq, probe.len)), Some((ours + 3, 1)), "an idle connection is probed");
 }
+
+#[test]
+fn data_is_not_taken_before_the_syn_is_acknowledged_even_when_the_fin_has_gone() {
+    let mut bench = Bench::new(true);
+    let (local, remote) = (SocketAddr::new(OURS, 80), SocketAddr::new(THEIRS, 5000));
+    let conn = bench.endpoint.connect(bench.now, local, remote, TcpConfig::default()).expect("connect");
+    let iss = bench.sent()[0].seq;
+    bench.receive(segment(IRS, Seq(0), Flags::SYN, 0));
+    bench.endpoint.shutdown(conn, Shutdown::Write);
+    assert!(bench.sent().iter().any(|segment| segment.flags.has(Flags::FIN)));
+    bench.receive(segment(IRS + 1, iss, Flags::ACK, 2));
+    assert_eq!(bench.events(), [], "the peer has not shown that it knows our numbers");
+    bench.receive(segment(IRS + 1, iss + 2, Flags::ACK, 2));
+    assert_eq!(bench.events(), [Event::Connected(conn), Event::Readable(conn)]);
+}

@@ -36,6 +36,7 @@ pub(super) struct Conn {
     pub(super) abrupt: bool,
     pub(super) peer_closed: bool,
     closed: bool,
+    gave_up: bool,
 }
 
 /// One of the two hosts.
@@ -97,8 +98,17 @@ impl Host {
     fn add(&mut self, id: ConnId) {
         assert!(self.conn.is_none(), "a second connection, {id:?}, for the one that was opened");
         let order = EventOrder::default();
-        let (finished, abrupt, peer_closed, closed) = (false, false, false, false);
-        self.conn = Some(Conn { id, written: 0, read: 0, order, finished, abrupt, peer_closed, closed });
+        self.conn = Some(Conn {
+            id,
+            written: 0,
+            read: 0,
+            order,
+            finished: false,
+            abrupt: false,
+            peer_closed: false,
+            closed: false,
+            gave_up: false,
+        });
     }
 
     /// How the connection ended, once it has.
@@ -182,6 +192,17 @@ impl Host {
             conn.closed = true;
             self.endpoint.close(conn.id);
         }
+    }
+
+    /// The application waits no longer for a peer that has gone without a word; says whether there was one. A connection
+    /// that both ends leave in order has to end without this.
+    pub(super) fn give_up(&mut self) -> bool {
+        let Some(conn) = self.conn.as_mut().filter(|conn| conn.order.closed().is_none() && !conn.gave_up) else {
+            return false;
+        };
+        conn.gave_up = true;
+        self.endpoint.abort(conn.id);
+        true
     }
 
     fn on_event(&mut self, event: &Event) {

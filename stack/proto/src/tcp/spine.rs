@@ -421,6 +421,13 @@ impl Tcb {
             self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
             self.on_open(now, s);
         }
+        if self.syn_unacked {
+            // The FIN has gone after the SYN, but nothing has shown yet that the peer knows our numbers: as in
+            // SYN-RECEIVED, its data waits for that.
+            self.challenge(now, fx);
+            fx.dropped = Some(Dropped::BadAck);
+            return false;
+        }
         //= spec/rfc5961.txt#section-5.2
         //# All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent
         //# back.
