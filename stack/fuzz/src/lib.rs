@@ -8,6 +8,7 @@ pub mod endpoint;
 mod input;
 mod mend;
 pub mod pair;
+mod route;
 pub mod wire;
 
 pub use input::Input;

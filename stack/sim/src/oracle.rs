@@ -33,8 +33,22 @@ fn check_ipv4(len: usize, ip: &Ipv4Slice<'_>, transport: Option<&TransportSlice<
     require(!source.is_unspecified() && !source.is_multicast() && !source.is_broadcast(), "its source is no host")?;
     let Some(TransportSlice::Tcp(tcp)) = transport else { return Ok(()) };
     require(!header.destination_addr().is_multicast(), "TCP goes to a group")?;
-    let sum = tcp.calc_checksum_ipv4(header.source(), header.destination());
+    let to = final_destination(header.options()).unwrap_or_else(|| header.destination());
+    let sum = tcp.calc_checksum_ipv4(header.source(), to);
     check_tcp(tcp, sum.map_err(|error| error.to_string())?)
+}
+
+/// Where a packet with a source route ends (RFC 791 3.1): the last of the addresses that it has still to go by. It is this
+/// that TCP's checksum covers (RFC 9293 3.1), as with any address that the receiver sees.
+fn final_destination(options: &[u8]) -> Option<[u8; 4]> {
+    const ROUTES: [u8; 2] = [131, 137];
+    let at = options.iter().position(|kind| *kind != 1).filter(|at| ROUTES.contains(&options[*at]))?;
+    let len = usize::from(*options.get(at + 1)?);
+    let route = options.get(at..at + len)?;
+    if len < 7 || usize::from(route[2]) > len {
+        return None;
+    }
+    route[len - 4..].try_into().ok()
 }
 
 fn check_ipv6(len: usize, ip: &Ipv6Slice<'_>, transport: Option<&TransportSlice<'_>>) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use super::calls::App;
 use super::peer::{Peer, peer_byte};
 use super::segments;
-use crate::Input;
+use crate::{Input, route};
 use corelane_proto::endpoint::{Cidr, EndpointConfig, Event, ListenConfig, ListenerId, SynCookies, Transmit};
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::segment::Flags;
@@ -76,6 +76,7 @@ impl Bench {
             neighbours: NEIGHBOURS,
             ports: (40_000, 40_005),
             low_water_frames: 8,
+            accept_source_routes: what & 0x0c == 0x0c,
             quiet_time: Duration::from_millis(if what & 0xc0 == 0xc0 { 100 } else { 0 }),
             replies_per_second: 100,
             ..EndpointConfig::default()
@@ -173,6 +174,11 @@ impl Bench {
     fn segment(&mut self, input: &mut Input<'_>, make: fn(&mut Peer, &mut Input<'_>) -> Vec<u8>) {
         let peer = self.choose(input);
         let frame = make(&mut self.peers[peer], input);
+        if self.endpoint.config().accept_source_routes && input.rarely(4) {
+            let gateways = [[10, 0, 0, 2], [10, 0, 0, 7], [10, 0, 0, 9]];
+            let frame = route::arrive_by(&frame, &gateways[..1 + input.below(3) as usize]);
+            return self.receive(&frame);
+        }
         self.receive(&frame);
     }
 
@@ -259,6 +265,9 @@ impl Bench {
         if let Err(what) = oracle::check(frame) {
             panic!("{what}: {:?}", parse(frame, Checksums::TRUST));
         }
+        let longest = 14 + usize::from(self.endpoint.config().mtu);
+        assert!(frame.len() <= longest, "a frame of {} bytes, longer than {longest}", frame.len());
+        let frame = &route::complete(frame);
         let packet = parse(frame, Checksums::VERIFY).expect("what an endpoint sends is well-formed");
         let Body::Tcp(tcp) = packet.body else { return self.count_answer() };
         let segment = &tcp.segment;

@@ -6,6 +6,7 @@ use crate::Input;
 use corelane_proto::endpoint::{ConnId, Event, Shutdown};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::tcp::state::State;
+use corelane_proto::wire::SourceRoute;
 use corelane_proto::{Addr, Buf, Endpoint, Flow, Memory, SocketAddr};
 use corelane_sim::checks::EventOrder;
 
@@ -113,7 +114,12 @@ impl Bench {
         let listener = self.listeners[usize::from(which == 1)].filter(|_| input.rarely(8));
         let opened = match listener {
             Some(listener) => self.endpoint.connect_listener(self.now, listener, remote),
-            None => self.endpoint.connect(self.now, local, remote, config),
+            None => {
+                let gateways = [PEERS[0], PEERS[2], OURS[0]];
+                let by = &gateways[..input.below(4) as usize];
+                let route = if input.rarely(8) { SourceRoute::new(input.rarely(2), by) } else { None };
+                self.endpoint.connect_by(self.now, local, remote, route, config)
+            }
         };
         let Ok(id) = opened else { return };
         if listener.is_some() {
