@@ -10,7 +10,7 @@ const FIXED: usize = 3;
 
 /// `frame` as it arrives by way of `gateways`, at most nine, with the route recorded. Anything but IPv4 without options
 /// stays as it is.
-pub fn arrive_by(frame: &[u8], gateways: &[[u8; 4]]) -> Vec<u8> {
+pub(crate) fn arrive_by(frame: &[u8], gateways: &[[u8; 4]]) -> Vec<u8> {
     if frame.len() < IP + HEADER || frame[12..15] != [8, 0, 0x45] || gateways.is_empty() || gateways.len() > 9 {
         return frame.to_vec();
     }
@@ -23,7 +23,7 @@ pub fn arrive_by(frame: &[u8], gateways: &[[u8; 4]]) -> Vec<u8> {
 }
 
 /// `frame` as it reaches the end of its route, if it has one: without it.
-pub fn complete(frame: &[u8]) -> Vec<u8> {
+pub(crate) fn complete(frame: &[u8]) -> Vec<u8> {
     let header = frame.get(IP).map_or(0, |first| usize::from(first & 15) * 4);
     if frame.get(12..14) != Some(&[8, 0]) || header <= HEADER || frame.len() < IP + header {
         return frame.to_vec();

@@ -79,10 +79,11 @@ impl Wire {
                 None => return Err("it acknowledges somebody who has sent nothing".to_owned()),
             }
             let edge = s.ack + window(s.window, syn, &ours, &theirs);
-            if let Some(before) = ours.offered.filter(|before| edge.before(*before)) {
+            // A SYN-ACK that is sent again cannot say what an ACK meanwhile has: its window is not scaled.
+            if let Some(before) = ours.offered.filter(|before| !syn && edge.before(*before)) {
                 return Err(format!("the window's right edge moves left from {before:?} to {edge:?}"));
             }
-            ours.offered = Some(edge);
+            ours.offered = Some(ours.offered.map_or(edge, |before| before.max(edge)));
         }
         let end = s.seq + u32::from(s.len);
         let beyond = ours.heard.filter(|heard| end.after(*heard)).map(|heard| (heard, end.since(heard)));

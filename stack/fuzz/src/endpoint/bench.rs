@@ -276,6 +276,8 @@ impl Bench {
         }
         let flow = Flow { local: tcp.src, remote: tcp.dst };
         let peer = self.peer_of(flow);
+        // A connection in TIME-WAIT answers for itself until its successor is open.
+        self.peers[peer].one_at_a_time &= self.endpoint.time_waits() == 0;
         self.peers[peer].hear(segment, frame);
         if segment.len > 0 {
             self.check_payload(peer, &tcp, frame);
