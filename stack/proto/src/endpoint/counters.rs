@@ -118,6 +118,10 @@ counters! {
     dropped_no_ack,
     /// Dropped: data that was received before.
     dropped_duplicate,
+    /// Segments that brought other bytes for a place whose bytes had come; those that came first stay.
+    overlap_conflicts,
+    /// Connections given up because their peer kept its window closed while frames were scarce.
+    hoarders_closed,
     /// Dropped: data after the application had closed; answered by RST.
     dropped_after_close,
     /// Dropped: out-of-order data that found no room.

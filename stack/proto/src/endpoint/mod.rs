@@ -68,6 +68,9 @@ use wheel::Wheel;
 /// When to look again at what is overdue and has to wait for something that no timer announces.
 const OVERDUE: Duration = Duration::from_millis(1);
 
+/// How long a peer may keep its window closed before queued data once frames are scarce.
+const HOARDING: Duration = Duration::from_secs(60);
+
 /// Most packets that wait to be sent without belonging to a connection's send queue.
 const OUTBOX: usize = 4096;
 
@@ -161,6 +164,8 @@ pub struct Endpoint {
     replies: Replies,
     challenges: Challenges,
     outbox: VecDeque<Outgoing>,
+    /// When to look next for peers that hold frames behind a closed window, if frames are scarce then.
+    hoarders_at: Instant,
     fx: Effects,
 }
 
@@ -199,6 +204,7 @@ impl Endpoint {
             replies: Replies::new(config.replies_per_second),
             challenges: Challenges::new(config.challenge_acks_per_second, subkey(&secret, "challenges")),
             outbox: VecDeque::with_capacity(OUTBOX),
+            hoarders_at: now,
             fx: Effects::default(),
             config,
         }
@@ -339,6 +345,9 @@ impl Endpoint {
         self.poll_neighbours();
         while let Some(slot) = self.posted.pop() {
             self.ready.push(slot);
+        }
+        if memory.available() < self.config.low_water_frames {
+            self.drop_hoarder();
         }
         self.feed_starved(memory);
         self.flush(memory);

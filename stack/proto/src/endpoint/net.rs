@@ -224,6 +224,9 @@ impl Endpoint {
         let Some(mac) = self.resolve(next_hop) else {
             self.counters.unresolved += 1;
             self.unresolved.push(id.slot() as u32);
+            let now = self.now;
+            self.conns.get_mut(id)?.tcb.on_blocked(now);
+            self.rearm(id);
             return None;
         };
         self.conns.get_mut(id)?.mac = Some((mac, self.neighbours.generation()));

@@ -99,7 +99,9 @@ impl Endpoint {
             self.on_route(id, flow, segment, route);
         }
         let payload = self.payload(memory, frame, id, tcp);
+        self.count_conflict(memory, id, segment, payload.as_ref());
         self.deliver(id, flow, segment, payload);
+        self.compact(memory, id, segment.len);
     }
 
     /// A segment of a flow that is no connection, or not yet, or was one. Gives the connection if it opens one.
@@ -157,6 +159,39 @@ impl Endpoint {
         }
         memory.free(frame.token);
         None
+    }
+
+    /// Bytes that differ from what came before for the same place are thrown away, as all that comes twice; but somebody
+    /// lies, and that is counted.
+    fn count_conflict<M: Memory>(&mut self, memory: &M, id: ConnId, segment: &Segment, payload: Option<&Buf>) {
+        let Some((conn, new)) = self.conns.get(id).zip(payload) else { return };
+        if conn.tcb.expects_only(segment.seq) {
+            return;
+        }
+        let bytes = |buf: &Buf, at: u16, len: u16| {
+            let start = usize::from(buf.start) + usize::from(at);
+            memory.bytes(&buf.token).get(start..start + usize::from(len))
+        };
+        let differs = conn.tcb.overlaps(segment.seq, segment.len).any(|overlap| {
+            bytes(overlap.held, overlap.held_at, overlap.len) != bytes(new, overlap.new_at, overlap.len)
+        });
+        self.counters.overlap_conflicts += u64::from(differs);
+    }
+
+    /// Small payloads that pile up move into one frame. What comes in large pieces is never copied.
+    fn compact<M: Memory>(&mut self, memory: &mut M, id: ConnId, len: u16) {
+        let frame_len = memory.frame_len();
+        if len == 0 || usize::from(len) > frame_len / 4 {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some((first, second)) = conn.tcb.small_pair(frame_len) else { return };
+        let at = usize::from(first.start) + usize::from(first.len);
+        memory.copy(&second.token, usize::from(second.start), usize::from(second.len), &first.token, at);
+        self.counters.payload_moves += 1;
+        if let Some(token) = conn.tcb.join_received() {
+            memory.free(token);
+        }
     }
 
     /// Hands a segment to its connection and does what follows from it.

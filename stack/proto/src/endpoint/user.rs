@@ -1,13 +1,14 @@
 //! The application's calls on one connection.
 
 use super::receive::is_fair;
-use super::{ConnId, Endpoint, EndpointConfig, SendError, Shutdown};
+use super::{ConnId, Endpoint, EndpointConfig, HOARDING, SendError, Shutdown};
 use crate::addr::Flow;
 use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::info::TcpInfo;
 use crate::wire;
+use core::time::Duration;
 
 impl Endpoint {
     /// Both ends of a connection.
@@ -261,6 +262,28 @@ impl Endpoint {
             self.settle(flow);
             self.after(id);
         }
+    }
+
+    /// Frames are scarce: of the peers that have kept their window closed for a minute and more before data of ours, the
+    /// one that holds most frames is given up, one a second. A peer that only answers probes may otherwise stay for ever
+    /// (RFC 9293 MUST-37), and many of them would take all (RFC 6429 4: the operating system may end connections to
+    /// free resources; "Sockstress").
+    pub(super) fn drop_hoarder(&mut self) {
+        if self.now < self.hoarders_at {
+            return;
+        }
+        self.hoarders_at = self.now + Duration::from_secs(1);
+        let hoarders = self.conns.iter().filter(|(_, _, conn)| conn.tcb.closed_for(self.now) >= HOARDING);
+        let Some((id, flow)) = hoarders.max_by_key(|(_, _, conn)| conn.tcb.frames()).map(|(id, flow, _)| (id, *flow))
+        else {
+            return;
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.tcb.abort_for(self.now, CloseReason::TimedOut, &mut self.fx);
+            self.counters.hoarders_closed += 1;
+        }
+        self.settle(flow);
+        self.after(id);
     }
 
     /// Frames are free again: those who wait for one look again. One is enough for an ACK or a probe; data waits until

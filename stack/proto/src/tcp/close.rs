@@ -15,11 +15,12 @@ pub enum CloseReason {
     Reset,
     /// The peer refused it: an RST in answer to our SYN.
     Refused,
-    /// The peer has not answered for too long.
+    /// The peer has not answered for too long: R2, the user time-out, keepalive. Or the application had closed, and the
+    /// peer did not take what was left, or did not close its side, in the time that was set for it.
     TimedOut,
     /// The network or the neighbour says, or shows by silence, that it can't be reached.
     Unreachable,
-    /// The application aborted it.
+    /// The application aborted it, or closed it with bytes unread or still coming.
     Aborted,
     /// The stack was stopped.
     Stopped,

@@ -19,6 +19,8 @@ pub mod open;
 pub mod options;
 mod output;
 pub mod pmtu;
+#[cfg(test)]
+mod quiet;
 pub mod recv;
 pub mod segment;
 pub mod send;
@@ -150,6 +152,8 @@ pub struct Tcb {
     probe_peer: bool,
     /// The cork timer fired: what is held back goes.
     uncorked: bool,
+    /// The neighbour on the way is not known, so nothing can be sent.
+    blocked: bool,
     /// The application was refused room and waits for it.
     wants_room: bool,
     /// The application will read no more and has closed: data that comes is answered by an RST.
@@ -229,6 +233,7 @@ impl Tcb {
             probe_window: false,
             probe_peer: false,
             uncorked: false,
+            blocked: false,
             wants_room: false,
             deaf: false,
             discard: false,

@@ -61,6 +61,7 @@ impl Tcb {
         posted: impl Fn(&Token) -> bool,
         frames_left: bool,
     ) -> Option<Step<'_>> {
+        self.blocked = false;
         if frames_left && self.syn_due {
             let control = if self.state == State::SynSent { Control::Syn } else { Control::SynAck };
             return Some(self.send_control(now, &control));
@@ -154,6 +155,7 @@ impl Tcb {
         let finished = self.snd.is_finished();
         let (in_flight, outstanding) = (self.snd.in_flight(), self.snd.outstanding());
         let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
+        let most = self.most_chunks();
         let (chunk, last) = self.snd.next_chunk()?;
         let (len, again) = (chunk.buf.len, chunk.was_sent());
         let situation = Situation {
@@ -172,6 +174,9 @@ impl Tcb {
             probe: self.probe_window,
         };
         Some(match decide(&situation) {
+            // A peer that opens its window by a byte at a time would cut the queue into as many frames. What it has been
+            // sent before may go again whatever the window is (RFC 9293 MAY-7).
+            Decision::Part(_) if again && len <= mss && self.snd.frames() >= most => Decision::Whole,
             // The path has become narrower since the chunk was filled.
             Decision::Whole if len > mss => Decision::Part(mss),
             Decision::Closed if outstanding > 0 && self.snd_window.size() > 0 => Decision::Wait,

@@ -504,7 +504,9 @@ impl Tcb {
             }
             OnProgress::Partial => {
                 self.congestion.on_partial_ack(acked.bytes);
-                self.resend_front = true;
+                // An ACK of a part of the segment that has just gone again says nothing of the next one: a peer that
+                // divides its ACKs gets no segment for each.
+                self.resend_front = !acked.cuts;
             }
             OnProgress::Leave => self.congestion.on_recovered(self.snd.outstanding()),
         }
@@ -594,9 +596,10 @@ impl Tcb {
         match self.reassembly.insert(self.rcv.next(), seq, buf, limit, &mut |token| fx.freed.push(token)) {
             Inserted::InOrder(n) => {
                 self.rcv.on_received(n, n);
-                self.tune.on_data(now, self.rcv.next(), self.rcv.size());
+                self.tune.on_data(now, self.rcv.next(), self.rcv.size().max(self.rcv.limit() / 2));
                 self.ack.on_data(now, len, self.size.effective(), self.config.delayed_ack);
-                if had_gap {
+                let repeats = self.agreed.sack && self.reassembly.has_duplicate();
+                if had_gap || repeats {
                     //= spec/rfc5681.txt#section-4.2
                     //# the receiver SHOULD send an immediate ACK when it receives a data segment that fills in all or
                     //# part of a gap in the sequence space.

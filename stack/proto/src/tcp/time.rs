@@ -162,6 +162,12 @@ impl Tcb {
         }
     }
 
+    /// What waits cannot be sent because nobody knows the way: it is tried again like what got lost.
+    pub fn on_blocked(&mut self, now: Instant) {
+        self.blocked = true;
+        self.arm_timers(now);
+    }
+
     /// Starts and stops timers so that a connection with something to do has one.
     pub(super) fn arm_timers(&mut self, now: Instant) {
         match self.state {
@@ -175,7 +181,16 @@ impl Tcb {
             }
             _ => {}
         }
-        if self.snd.outstanding() == 0 {
+        if !self.snd.has_unsent() {
+            self.timers.cancel(Timer::Cork);
+            if self.snd.outstanding() == 0 {
+                self.timers.cancel(Timer::Persist);
+            }
+        }
+        if self.blocked && self.snd.has_unsent() {
+            // It counts as sent and lost: trying again, and giving up, go by the same clock.
+            self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
+        } else if self.snd.outstanding() == 0 {
             self.timers.cancel(Timer::Retransmit);
         } else if self.snd_window.size() == 0 && !self.syn_unacked {
             //= spec/rfc9293.txt#section-3.8.6

@@ -5,13 +5,14 @@ use super::config::TcpConfig;
 use super::congestion::CongestionControl;
 use super::effects::Effects;
 use super::info::TcpInfo;
+use super::recv::reassembly::Overlap;
 use super::segment::{Flags, Segment};
 use super::seq::Seq;
 use super::state::{Event, State};
 use super::timers::Timer;
 use super::trouble::Trouble;
 use super::{News, Tcb};
-use crate::memory::Buf;
+use crate::memory::{Buf, Token};
 use crate::time::Instant;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -70,6 +71,11 @@ impl Tcb {
             && segment.ack.at_or_before(self.snd.max())
     }
 
+    /// Whether `seq` is the next number expected and nothing waits ahead of a gap: what begins there was not there before.
+    pub fn expects_only(&self, seq: Seq) -> bool {
+        seq == self.rcv.next() && !self.reassembly.has_gap()
+    }
+
     /// Whether the application has closed for reading and gets no news but the end.
     pub fn is_deaf(&self) -> bool {
         self.deaf
@@ -99,7 +105,13 @@ impl Tcb {
 
     /// Bytes that may be queued now.
     pub fn send_room(&self) -> u32 {
-        if self.may_send() { self.config.send_buffer.saturating_sub(self.snd.queued()) } else { 0 }
+        let has_room = self.may_send() && self.snd.frames() < self.most_chunks();
+        if has_room { self.config.send_buffer.saturating_sub(self.snd.queued()) } else { 0 }
+    }
+
+    /// Most chunks that the send queue may hold: a frame each, however little is in it (CVE-2019-11478).
+    pub(super) fn most_chunks(&self) -> usize {
+        usize::try_from(self.config.send_buffer / 256).unwrap_or(usize::MAX).max(64)
     }
 
     /// The application was refused room: it is told when there is some.
@@ -144,6 +156,22 @@ impl Tcb {
     /// Puts bytes back in front.
     pub fn unread(&mut self, buf: Buf) {
         self.reassembly.unread(buf);
+    }
+
+    /// Two received buffers of which the second should be copied behind the first, if the frames have `frame_len` bytes;
+    /// then comes [`join_received`](Self::join_received).
+    pub fn small_pair(&mut self, frame_len: usize) -> Option<(&mut Buf, &Buf)> {
+        self.reassembly.small_pair(frame_len)
+    }
+
+    /// It has been copied. Gives its frame, to be freed.
+    pub fn join_received(&mut self) -> Option<Token> {
+        self.reassembly.join()
+    }
+
+    /// What is held already of the `len` bytes that begin at `seq`.
+    pub fn overlaps(&self, seq: Seq, len: u16) -> impl Iterator<Item = Overlap<'_>> {
+        self.reassembly.overlaps(self.rcv.next(), seq, len)
     }
 
     /// Whether nothing is ready to read.
@@ -341,6 +369,11 @@ impl Tcb {
     pub fn release(&mut self, fx: &mut Effects) {
         self.snd.clear(&mut |token| fx.freed.push(token));
         self.reassembly.clear(&mut |token| fx.freed.push(token));
+    }
+
+    /// How long the peer has kept its window closed before data that waits for it.
+    pub fn closed_for(&self, now: Instant) -> Duration {
+        self.persist.closed_for(now)
     }
 
     /// Frames that the connection holds.

@@ -17,7 +17,7 @@ pub(crate) const THEIR_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub(crate) const IRS: Seq = Seq(1000);
 /// What the peer offers.
 pub(crate) const WINDOW: u16 = 60_000;
-const FRAMES: usize = 1024;
+pub(crate) const FRAMES: usize = 1024;
 
 /// Frames in plain memory that know whether somebody has them.
 pub(crate) struct Frames {
@@ -80,6 +80,8 @@ pub(crate) struct Bench {
     pub(crate) now: Instant,
     /// Our port in the connection under test.
     pub(crate) port: u16,
+    /// The peer's.
+    pub(crate) peer_port: u16,
 }
 
 impl Bench {
@@ -113,7 +115,7 @@ impl Bench {
         };
         change(&mut endpoint_config);
         let endpoint = Endpoint::new(endpoint_config, [1; 32], Instant::ZERO);
-        Self { endpoint, frames: Frames::new(FRAMES), now: Instant::from_millis(1000), port: 80 }
+        Self { endpoint, frames: Frames::new(FRAMES), now: Instant::from_millis(1000), port: 80, peer_port: 5000 }
     }
 
     /// The peer sends `segment`, full of `x`; gives what the endpoint answers.
@@ -140,7 +142,7 @@ impl Bench {
         let ip = IpHeader::new(THEIRS, OURS);
         let at = tcp_header_len(true, false, &segment.options);
         self.frames.bytes_mut(&token)[at..at + bytes.len()].copy_from_slice(bytes);
-        let len = emit_tcp(self.frames.bytes_mut(&token), &eth, &ip, (5000, self.port), &segment);
+        let len = emit_tcp(self.frames.bytes_mut(&token), &eth, &ip, (self.peer_port, self.port), &segment);
         self.endpoint.receive(self.now, &mut self.frames, Buf::new(token, 0, len as u16));
     }
 

@@ -1,6 +1,7 @@
 //! One connection from the outside, event by event: the test is the peer, or there are two endpoints and a wire that
 //! does what the test says.
 
+mod attacks;
 mod bench;
 mod blind;
 mod closing;

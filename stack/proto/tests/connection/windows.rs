@@ -252,6 +252,12 @@ fn a_segment_that_comes_twice_is_told_by_a_d_sack_and_its_ack_tells_of_no_loss()
     assert_eq!(ack[0].options.sack.as_slice(), both, "what came twice, and the range that it lies in");
     let ack = bench.receive(segment(IRS + 101, ours, Flags::ACK, 200));
     assert_eq!((ack[0].ack, ack[0].options.sack.is_empty()), (IRS + 401, true));
+    let ack = bench.receive(segment(IRS + 351, ours, Flags::ACK, 100));
+    assert_eq!(
+        (ack[0].ack, ack[0].options.sack.as_slice()),
+        (IRS + 451, &[(IRS + 351, IRS + 401)][..]),
+        "a part of it"
+    );
 
     // And the other way round: three such ACKs are no reason to send anything again.
     let mut bench = Bench::new(TcpConfig::default());

@@ -1,11 +1,12 @@
 //! The round-trip time and its variation (RFC 6298 2).
 
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 /// SRTT and RTTVAR in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rtt {
-    smoothed: Option<u64>,
+    smoothed: Option<NonZeroU64>,
     variation: u64,
 }
 
@@ -23,7 +24,7 @@ impl Rtt {
             //# (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2 RTO <- SRTT
             //# + max (G, K*RTTVAR) where K = 4.
             None => {
-                self.smoothed = Some(sample);
+                self.smoothed = NonZeroU64::new(sample.max(1));
                 self.variation = sample / 2;
             }
             //= spec/rfc6298.txt#section-2
@@ -34,15 +35,16 @@ impl Rtt {
             //= spec/rfc6298.txt#section-2
             //# The above SHOULD be computed using alpha=1/8 and beta=1/4
             Some(smoothed) => {
+                let smoothed = smoothed.get();
                 self.variation = towards(self.variation, smoothed.abs_diff(sample), 4 * n);
-                self.smoothed = Some(towards(smoothed, sample, 8 * n));
+                self.smoothed = NonZeroU64::new(towards(smoothed, sample, 8 * n).max(1));
             }
         }
     }
 
     /// SRTT; `None` before the first sample.
     pub fn smoothed(&self) -> Option<Duration> {
-        self.smoothed.map(Duration::from_nanos)
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.get()))
     }
 
     /// SRTT + 4 * RTTVAR; `None` before the first sample. The clock's granularity G is a nanosecond.
@@ -50,7 +52,7 @@ impl Rtt {
         //= spec/rfc6298.txt#section-4
         //# However, if the K*RTTVAR term in the RTO calculation equals zero, the variance term MUST be rounded to G
         //# seconds (i.e., use the equation given in step 2.3).
-        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed + (4 * self.variation).max(1)))
+        self.smoothed.map(|smoothed| Duration::from_nanos(smoothed.get() + (4 * self.variation).max(1)))
     }
 }
 

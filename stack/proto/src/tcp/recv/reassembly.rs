@@ -47,6 +47,27 @@ struct Ahead {
     recents: u8,
     /// The range that came last although it was there already (RFC 2883), until it is told.
     duplicate: Option<(Seq, Seq)>,
+    /// Where the piece lies that came last.
+    latest: usize,
+}
+
+/// How many buffers are looked at for bytes that have come before.
+const FEW: usize = 4;
+
+/// So many frames may be held whatever is in them; with more, small payloads move together.
+const LOOSE: usize = 8;
+
+/// Bytes of a new segment that were there before: where they are held, and where they are in the new one.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Overlap<'a> {
+    /// The buffer that holds them.
+    pub held: &'a Buf,
+    /// The first of them in it.
+    pub held_at: u16,
+    /// The first of them in the new payload.
+    pub new_at: u16,
+    /// How many.
+    pub len: u16,
 }
 
 /// The pieces of a connection's byte stream that have come. Where two overlap, the bytes that came first stay.
@@ -122,6 +143,72 @@ impl Reassembly {
     /// Whether something came twice and the peer has not been told.
     pub fn has_duplicate(&self) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.duplicate.is_some())
+    }
+
+    /// Two neighbouring buffers of which the second is small and fits behind the first in a frame of `frame_len` bytes,
+    /// where a segment has come last: its bytes are to be copied there, then comes [`join`](Self::join). A peer that
+    /// sends a byte in each segment would otherwise hold a frame with each.
+    pub fn small_pair(&mut self, frame_len: usize) -> Option<(&mut Buf, &Buf)> {
+        let fits = |first: &Buf, second: &Buf| {
+            let end = usize::from(first.start) + usize::from(first.len) + usize::from(second.len);
+            end <= frame_len && usize::from(second.len) <= frame_len / 4
+        };
+        if self.ready.len() > LOOSE {
+            let at = self.ready.len() - 2;
+            let mut pair = self.ready.range_mut(at..);
+            return pair.next().zip(pair.next().map(|second| &*second)).filter(|(first, second)| fits(first, second));
+        }
+        let ahead = self.ahead.as_mut().filter(|ahead| ahead.pieces.len() > LOOSE)?;
+        let latest = ahead.latest;
+        // The piece that came last may have come behind its neighbour or in front of it.
+        for at in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
+            let mut pair = ahead.pieces.range(at.min(ahead.pieces.len())..).take(2);
+            let Some((first, second)) = pair.next().zip(pair.next()) else { continue };
+            if first.end() == second.seq && fits(&first.buf, &second.buf) {
+                ahead.latest = at;
+                let mut pair = ahead.pieces.range_mut(at..).map(|piece| &mut piece.buf);
+                return pair.next().zip(pair.next().map(|second| &*second));
+            }
+        }
+        None
+    }
+
+    /// The second buffer of the [`small_pair`](Self::small_pair) has been copied behind the first. Gives the frame that
+    /// is no longer needed.
+    pub fn join(&mut self) -> Option<Token> {
+        if self.ready.len() > LOOSE {
+            let second = self.ready.pop_back()?;
+            self.ready.back_mut()?.len += second.len;
+            return Some(second.token);
+        }
+        let ahead = self.ahead.as_mut()?;
+        let second = ahead.pieces.remove(ahead.latest + 1)?;
+        ahead.pieces.get_mut(ahead.latest)?.buf.len += second.buf.len;
+        Some(second.buf.token)
+    }
+
+    /// What is held already of the `len` bytes that begin at `seq`, when `next` is the next byte expected: in no more
+    /// than a few buffers, which is what a peer that repeats itself overlaps with.
+    pub fn overlaps(&self, next: Seq, seq: Seq, len: u16) -> impl Iterator<Item = Overlap<'_>> {
+        let mut end = next;
+        let ready = self.ready.iter().rev().map(move |buf| {
+            end -= u32::from(buf.len);
+            (end, buf)
+        });
+        let ahead = self.ahead.iter().flat_map(move |ahead| {
+            let at = ahead.pieces.partition_point(|piece| piece.end().at_or_before(seq));
+            ahead.pieces.range(at..).map(|piece| (piece.seq, &piece.buf))
+        });
+        let overlap = move |(at, held): (Seq, &'_ Buf)| {
+            let (left, right) = (at.max(seq), (at + u32::from(held.len)).min(seq + u32::from(len)));
+            let offset = |from: Seq| u16::try_from(left.since(from)).unwrap_or(u16::MAX);
+            left.before(right).then(|| (offset(at), offset(seq), u16::try_from(right.since(left)).unwrap_or(0)))
+        };
+        let held = ready.take(if seq.before(next) { FEW } else { 0 }).chain(ahead.take(FEW));
+        held.filter_map(move |(at, held)| {
+            let (held_at, new_at, len) = overlap((at, held))?;
+            Some(Overlap { held, held_at, new_at, len })
+        })
     }
 
     /// The next bytes in order, for the application.
@@ -245,6 +332,7 @@ impl Ahead {
         }
         self.join(seq, seq + u32::from(buf.len));
         self.pieces.insert(at, Piece { seq, buf });
+        self.latest = at;
         self.touch(seq);
         Inserted::Ahead
     }
@@ -408,6 +496,47 @@ mod tests {
         (0..100).rev().for_each(|i| assert_eq!(ahead_of(&mut r, 10 + i, 1), Inserted::Ahead));
         assert_eq!(r.sack_blocks().as_slice(), [(Seq(10), Seq(110))]);
         assert_eq!(r.ahead.as_ref().map(|ahead| (ahead.pieces.len(), ahead.ranges.len())), Some((100, 1)));
+    }
+
+    #[test]
+    fn small_payloads_move_together_when_there_are_many() {
+        for (order, step) in [("in order", 1), ("ahead", 1), ("ahead, backwards", -1)] {
+            let mut r = Reassembly::default();
+            let mut freed = 0;
+            for i in 0..4000_u32 {
+                let place = if step > 0 { i } else { 3999 - i };
+                let (next, seq) = if order == "in order" { (i, i) } else { (0, 10 + place) };
+                r.insert(Seq(next), Seq(seq), Buf::new(Token::new(i), 66, 1), 100, &mut drop);
+                if let Some((first, second)) = r.small_pair(2048) {
+                    assert!(usize::from(first.start + first.len + second.len) <= 2048);
+                    freed += usize::from(r.join().is_some());
+                }
+                r.check_consistency(Seq(if order == "in order" { i + 1 } else { 0 }));
+            }
+            assert!(r.frames() <= 20, "{order}: {}", r.frames());
+            assert_eq!(r.frames() + freed, 4000, "{order}");
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_found_where_it_is_held() {
+        let mut r = Reassembly::default();
+        r.insert(Seq(0), Seq(0), Buf::new(Token::new(1), 66, 10), 100, &mut drop);
+        ahead_of_ten(&mut r, 20, 10);
+        ahead_of_ten(&mut r, 30, 10);
+        let found = |seq, len| {
+            let overlaps = r.overlaps(Seq(10), Seq(seq), len);
+            overlaps.map(|o| (o.held.token.index(), o.held_at, o.new_at, o.len)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(10, 10), []);
+        assert_eq!(found(5, 5), [(1, 5, 0, 5)]);
+        assert_eq!(found(15, 20), [(20, 0, 5, 10), (30, 0, 15, 5)]);
+        assert_eq!(found(35, 50), [(30, 5, 0, 5)]);
+        assert_eq!(found(8, 14), [(1, 8, 0, 2), (20, 0, 12, 2)]);
+    }
+
+    fn ahead_of_ten(r: &mut Reassembly, seq: u32, len: u16) {
+        r.insert(Seq(10), Seq(seq), Buf::new(Token::new(seq), 66, len), 100, &mut drop);
     }
 
     #[test]

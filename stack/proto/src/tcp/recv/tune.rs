@@ -29,8 +29,8 @@ impl Tune {
         Self { begun: now, read: 0, mark: next + window, marked: now, window_time: 0 }
     }
 
-    /// Data has come in order up to `next`, and the peer may now send `window` bytes. A window's worth cannot come in
-    /// less than a round trip: its end was allowed only by the ACK of its beginning.
+    /// Data has come in order up to `next`, and a window has `window` bytes. A window's worth does not come in much less
+    /// than a round trip: its end was allowed only by the ACK of its beginning.
     pub fn on_data(&mut self, now: Instant, next: Seq, window: u32) {
         if next.before(self.mark) {
             return;

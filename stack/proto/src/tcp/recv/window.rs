@@ -20,6 +20,11 @@ impl RecvWindow {
         Self { next, edge: next, limit: limit.min(bound), bound, held: 0, scale: scale.min(MAX_WINDOW_SCALE) }
     }
 
+    /// The window that an application which reads at once would leave open.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// Another bound. What the peer has been told stays true.
     pub fn set_bound(&mut self, bound: u32) {
         self.bound = bound;

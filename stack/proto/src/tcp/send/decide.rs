@@ -79,7 +79,8 @@ pub fn decide(s: &Situation) -> Decision {
     //= spec/rfc9293.txt#section-3.7.4
     //# there MUST be a way for an application to disable the Nagle algorithm on an individual connection (MUST-17).
     let small = s.chunk < s.mss && s.last && !s.finished;
-    if small && s.cork {
+    // What was sent before was held back long enough.
+    if small && s.cork && !s.again {
         return Decision::Corked;
     }
     if small && s.in_flight > 0 && !s.nodelay { Decision::Wait } else { Decision::Whole }

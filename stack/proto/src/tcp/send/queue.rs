@@ -24,6 +24,8 @@ pub struct Acked {
     pub bytes: u32,
     /// It acknowledged our FIN.
     pub fin: bool,
+    /// It ends inside of a chunk, of which the rest is still unacknowledged.
+    pub cuts: bool,
     /// When the last segment that it acknowledged whole was sent, unless any of them went more than once: those behind
     /// a hole have long been there when the hole is filled (Karn, RFC 6298 3).
     pub sent_at: Option<Instant>,
@@ -234,6 +236,7 @@ impl SendQueue {
             let len = u32::from(front.buf.len);
             if len > left {
                 front.buf.trim_front(u16::try_from(left).unwrap_or(u16::MAX));
+                acked.cuts = left > 0;
                 break;
             }
             left -= len;
@@ -323,7 +326,7 @@ mod tests {
         queue.check_consistency();
         let mut freed = Vec::new();
         let acked = queue.on_ack(start + 15, &mut |token| freed.push(token.index()));
-        assert_eq!(acked, Acked { bytes: 15, fin: false, sent_at: Some(Instant::ZERO) });
+        assert_eq!(acked, Acked { bytes: 15, fin: false, cuts: true, sent_at: Some(Instant::ZERO) });
         assert_eq!(freed, [0]);
         assert_eq!(queue.chunk(0).map(|buf| (buf.start, buf.len)), Some((71, 5)), "half of the second is left");
         queue.check_consistency();
