@@ -50,6 +50,9 @@ impl Endpoint {
         let is_full = self.half_open.is_full();
         let with_cookie = match listener.syn_cookies {
             SynCookies::Never => false,
+            //= spec/rfc4987.txt#section-3.7
+            //# in the event that the cache becomes full, then SYN cookies can be sent instead of purging cache entries
+            //# upon the arrival of new SYNs.
             SynCookies::WhenFull => is_full,
             SynCookies::Always => true,
         };

@@ -167,6 +167,9 @@ impl Default for Entry {
 /// One listener's half-open connections, found by flow, and when to send which SYN-ACK again.
 ///
 /// It holds values and keeps time; what a segment means for an entry is its caller's business.
+//= spec/rfc4987.txt#section-3.5
+//# The SYN cache, best described by Lemon [Lem02], is based on minimizing the amount of state that a SYN allocates, i.e.,
+//# not immediately allocating a full TCB.
 #[derive(Debug)]
 pub(crate) struct SynQueue {
     entries: Lists<Entry>,
@@ -344,6 +347,10 @@ mod tests {
         }
     }
 
+    //= spec/rfc4987.txt#section-3.5
+    //= type=test
+    //# The SYN cache, best described by Lemon [Lem02], is based on minimizing the amount of state that a SYN allocates,
+    //# i.e., not immediately allocating a full TCB.
     #[test]
     fn an_entry_and_its_links_take_at_most_64_bytes() {
         assert!(size_of::<Node<Entry>>() <= 64, "{}", size_of::<Node<Entry>>());

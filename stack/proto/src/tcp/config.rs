@@ -242,6 +242,8 @@ impl TcpConfig {
             syn_retries: l.u8("syn_retries", self.syn_retries, (0, 32)),
             r1_retransmits: l.u8("r1_retransmits", self.r1_retransmits, (1, 15)),
             give_up_after: l.time("give_up_after", self.give_up_after, MS, 365 * DAY),
+            //= spec/rfc5482.txt#section-3
+            //# Hosts MUST impose upper and lower limits on the user timeouts they use for a connection.
             user_timeout: self.user_timeout.map(|time| l.time("user_timeout", time, MS, 365 * DAY)),
             linger: self.linger.map(|time| l.time("linger", time, Duration::ZERO, DAY)),
             msl: l.time("msl", self.msl, MS, 600_000 * MS),
@@ -318,6 +320,17 @@ mod tests {
         let error = config.check().unwrap_err();
         assert_eq!(error.to_string(), "delayed_ack is 3s; it has to be from 0ns to 499ms");
         assert_eq!(config.clamped().delayed_ack, Duration::from_millis(499));
+    }
+
+    //= spec/rfc5482.txt#section-3
+    //= type=test
+    //# Hosts MUST impose upper and lower limits on the user timeouts they use for a connection.
+    #[test]
+    fn a_user_time_out_is_neither_nothing_nor_for_ever() {
+        let mended = |user_timeout| TcpConfig { user_timeout, ..TcpConfig::default() }.clamped().user_timeout;
+        assert_eq!(mended(Some(Duration::ZERO)), Some(Duration::from_millis(1)));
+        assert_eq!(mended(Some(Duration::MAX)), Some(Duration::from_secs(365 * 86_400)));
+        assert_eq!(mended(None), None);
     }
 
     #[test]

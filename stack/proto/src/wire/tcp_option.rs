@@ -25,6 +25,8 @@ pub mod kind {
     /// MD5 signature (RFC 2385 3.0).
     pub const MD5: u8 = 19;
     /// User timeout (RFC 5482 3.3).
+    //= spec/rfc5482.txt#section-3.3
+    //# This MUST be 28, i.e., the TCP option number [RFC0793] that has been assigned by IANA (see Section 7).
     pub const USER_TIMEOUT: u8 = 28;
     /// Authentication (RFC 5925 2.2).
     pub const AO: u8 = 29;
@@ -160,6 +162,12 @@ impl<'a> TcpOption<'a> {
                 value: u32::from_be_bytes([a, b, c, d]),
                 echo: u32::from_be_bytes([e, f, g, h]),
             }),
+            //= spec/rfc5482.txt#section-3.3
+            //# When set (G = 1), the time interval in the "User Timeout" field MUST be interpreted as minutes.
+            //= spec/rfc5482.txt#section-3.3
+            //# Otherwise (G = 0), the time interval in the "User Timeout" field MUST be interpreted as seconds.
+            //= spec/rfc5482.txt#section-3.3
+            //# It MUST be interpreted as a 15-bit unsigned integer.
             (kind::USER_TIMEOUT, &[a, b]) => {
                 Self::UserTimeout { minutes: a & 0x80 != 0, value: u16::from_be_bytes([a & 0x7f, b]) }
             }
@@ -181,6 +189,8 @@ impl<'a> TcpOption<'a> {
             Self::EndOfList | Self::Nop => 1,
             Self::SackPermitted => 2,
             Self::WindowScale(_) => 3,
+            //= spec/rfc5482.txt#section-3.3
+            //# Length of the TCP option in octets [RFC0793]; its value MUST be 4.
             Self::MaximumSegmentSize(_) | Self::UserTimeout { .. } => 4,
             Self::Timestamps(_) => 10,
             Self::Md5(_) => 18,
@@ -291,6 +301,14 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
             //= spec/rfc9293.txt#section-3.1
             //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming
             //# that the option has a length field.
+            //= spec/rfc5482.txt#section-4.1
+            //# A TCP implementation that does not support the TCP User Timeout Option MUST silently ignore it [RFC1122],
+            //# thus ensuring interoperability.
+            //= spec/rfc5482.txt#section-3
+            //# A TCP implementation that does not support the UTO option MUST silently ignore it [RFC1122], thus ensuring
+            //# interoperability.
+            //= spec/rfc5482.txt#section-3.4
+            //# Current TCP implementations MUST NOT send it and MUST ignore it upon reception.
             _ => {}
         }
     }
@@ -382,6 +400,34 @@ mod tests {
         let mut out = [0xee; MAX_LEN];
         let len = emit(&mut out, options).expect("fits");
         out[..len].to_vec()
+    }
+
+    //= spec/rfc5482.txt#section-3.3
+    //= type=test
+    //# This MUST be 28, i.e., the TCP option number [RFC0793] that has been assigned by IANA (see Section 7).
+    //= spec/rfc5482.txt#section-3.3
+    //= type=test
+    //# Length of the TCP option in octets [RFC0793]; its value MUST be 4.
+    //= spec/rfc5482.txt#section-3.3
+    //= type=test
+    //# When set (G = 1), the time interval in the "User Timeout" field MUST be interpreted as minutes.
+    //= spec/rfc5482.txt#section-3.3
+    //= type=test
+    //# Otherwise (G = 0), the time interval in the "User Timeout" field MUST be interpreted as seconds.
+    //= spec/rfc5482.txt#section-3.3
+    //= type=test
+    //# It MUST be interpreted as a 15-bit unsigned integer.
+    #[test]
+    fn a_user_timeout_has_its_unit_in_the_first_bit() {
+        for (minutes, value, bytes) in [(false, 0x7fff, [28, 4, 0x7f, 0xff]), (true, 0x0102, [28, 4, 0x81, 2])] {
+            let option = TcpOption::UserTimeout { minutes, value };
+            let mut out = [0; 4];
+            assert_eq!(option.emit(&mut out), Some(4));
+            assert_eq!(out, bytes);
+            assert_eq!(options(&bytes).next(), Some(option));
+        }
+        let long = [28, 5, 0, 1, 0];
+        assert!(matches!(options(&long).next(), Some(TcpOption::Unknown { kind: 28, .. })));
     }
 
     #[test]

@@ -85,6 +85,10 @@ fn without_cookies_a_full_syn_queue_drops_what_comes() {
 //= type=test
 //# If the SYN was not spoofed, then the acknowledgement number (along with several other fields) in the ACK that
 //# completes the handshake can be used to reconstruct the state to be put into the TCB.
+//= spec/rfc4987.txt#section-3.7
+//= type=test
+//# in the event that the cache becomes full, then SYN cookies can be sent instead of purging cache entries upon the
+//# arrival of new SYNs.
 #[test]
 fn cookies_open_connections_when_the_syn_queue_is_full() {
     let mut bench = short_queue(SynCookies::WhenFull);

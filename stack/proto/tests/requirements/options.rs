@@ -2,11 +2,12 @@
 
 use crate::bench::{Bench, IRS, config, host, packet, segment};
 use corelane_proto::SocketAddr;
-use corelane_proto::endpoint::EndpointConfig;
+use corelane_proto::endpoint::{CloseReason, EndpointConfig};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::{Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::tcp_option::{self, TcpOption};
+use std::time::Duration;
 
 //= spec/rfc9293.txt#section-3.1
 //= type=test
@@ -35,6 +36,37 @@ fn an_option_counts_or_is_ignored_in_any_segment() {
     }
     assert_eq!(bench.read(conn), 50);
     assert_eq!(bench.endpoint.segment_len(conn), 1460, "an MSS behind the SYN changes nothing");
+}
+
+//= spec/rfc5482.txt#section-3
+//= type=test
+//# A TCP implementation that does not support the UTO option MUST silently ignore it [RFC1122], thus ensuring
+//# interoperability.
+//= spec/rfc5482.txt#section-4.1
+//= type=test
+//# A TCP implementation that does not support the TCP User Timeout Option MUST silently ignore it [RFC1122], thus ensuring
+//# interoperability.
+//= spec/rfc5482.txt#section-3.4
+//= type=test
+//# Current TCP implementations MUST NOT send it and MUST ignore it upon reception.
+#[test]
+fn a_peers_user_timeout_is_not_ours() {
+    for option in [[28, 4, 0, 1], [28, 4, 0x80, 0], [28, 4, 0, 0]] {
+        let mut bench = Bench::new(TcpConfig { user_timeout: Some(Duration::from_secs(60)), ..TcpConfig::default() });
+        let syn_ack = bench.receive_with_options(segment(IRS, Seq(0), Flags::SYN, 0), &option);
+        let (conn, ours) = bench.complete(syn_ack[0].seq + 1);
+        bench.receive_with_options(segment(IRS + 1, ours, Flags::ACK, 10), &option);
+        bench.queue(conn, 10);
+        for frame in bench.sent_frames() {
+            let header_len = usize::from(frame[14 + 20 + 12] >> 4) * 4;
+            let kinds = tcp_option::options(&frame[14 + 20 + 20..14 + 20 + header_len]);
+            assert_eq!(kinds.filter(|option| matches!(option, TcpOption::UserTimeout { .. })).count(), 0);
+        }
+        bench.wait(Duration::from_secs(55));
+        assert_eq!(bench.ended(conn), None, "it waits as long as we say");
+        bench.wait(Duration::from_secs(10));
+        assert_eq!(bench.ended(conn), Some(CloseReason::TimedOut));
+    }
 }
 
 //= spec/rfc9293.txt#section-3.1
