@@ -456,7 +456,7 @@ impl Tcb {
             //# definition even if it carries new data, changes the advertised window
             let twice = self.agreed.sack && !s.options.sack.is_empty();
             if self.tells_of_a_hole(s) || !changed && !twice {
-                self.on_duplicate_ack(fx);
+                self.on_duplicate_ack(s, fx);
             }
         }
         self.state != State::Closed
@@ -502,6 +502,13 @@ impl Tcb {
                 // RFC 7661 4.3: the window has been used if at least half of it was in flight.
                 self.congestion.on_ack(acked.bytes, outstanding >= self.congestion.cwnd() / 2);
             }
+            OnProgress::Repaired => {
+                //= spec/rfc3465.txt#section-2.3
+                //# In this situation, a TCP MUST use L=1*SMSS as specified in RFC 2581 since ACKs for large amounts of
+                //# previously unacknowledged data are common during this phase of a transfer.
+                let bytes = acked.bytes.min(self.size.effective().into());
+                self.congestion.on_ack(bytes, outstanding >= self.congestion.cwnd() / 2);
+            }
             OnProgress::Partial => {
                 self.congestion.on_partial_ack(acked.bytes);
                 // An ACK of a part of the segment that has just gone again says nothing of the next one: a peer that
@@ -533,10 +540,16 @@ impl Tcb {
     //= spec/rfc2018.txt#section-5.1
     //# However, the congestion control algorithms present in the de facto standard TCP implementations MUST be preserved
     //# [Stevens94].
-    fn on_duplicate_ack(&mut self, fx: &mut Effects) {
-        match self.recovery.on_duplicate(self.snd.una(), self.snd.max()) {
+    fn on_duplicate_ack(&mut self, s: &Segment, fx: &mut Effects) {
+        let outstanding = self.snd.outstanding();
+        let limited = u32::from(self.recovery.beyond_cwnd()) * u32::from(self.size.effective());
+        let is_proven = !self.agreed.sack || self.tells_of_a_hole(s);
+        match self.recovery.on_duplicate(self.snd.una(), self.snd.max(), is_proven) {
             OnDuplicate::Enter => {
-                self.congestion.on_loss(self.snd.outstanding());
+                //= spec/rfc5681.txt#section-3.2
+                //# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this
+                //# calculation.
+                self.congestion.on_loss(outstanding - outstanding.saturating_sub(self.congestion.cwnd()).min(limited));
                 self.resend_front = true;
                 fx.fast_retransmit = true;
             }

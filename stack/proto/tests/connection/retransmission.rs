@@ -172,3 +172,54 @@ fn the_timer_begins_anew_when_its_segment_goes_again_fast() {
     assert_eq!(again.seq, ours);
     at(time, SECOND);
 }
+
+//= spec/rfc3465.txt#section-2.3
+//= type=test
+//# In this situation, a TCP MUST use L=1*SMSS as specified in RFC 2581 since ACKs for large amounts of previously
+//# unacknowledged data are common during this phase of a transfer.
+#[test]
+fn after_a_time_out_an_ack_for_many_segments_adds_one() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = bench.open();
+    for _ in 0..8 {
+        bench.send(conn, &[b'y'; 536]);
+    }
+    assert_eq!(bench.wait(SECOND + 2 * MS).len(), 1);
+    let cwnd = |bench: &Bench| bench.endpoint.info(conn).expect("open").cwnd;
+    assert_eq!(cwnd(&bench), 536);
+    // Only the first was lost.
+    ack(&mut bench, ours + 5 * 536);
+    assert_eq!(cwnd(&bench), 2 * 536);
+}
+
+//= spec/rfc5681.txt#section-3.1
+//= type=test
+//# if the SYN or SYN/ACK is lost, the initial window used by a sender after a correctly transmitted SYN MUST be one
+//# segment consisting of at most SMSS bytes.
+#[test]
+fn after_a_lost_syn_one_segment_goes() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, syn) = bench.connect(TcpConfig::default());
+    bench.wait(SECOND + MS);
+    bench.receive(segment(IRS, syn.seq + 1, Flags::SYN | Flags::ACK, 0));
+    let info = bench.endpoint.info(conn).expect("open");
+    assert_eq!(info.cwnd, u32::from(info.mss));
+    assert_eq!(bench.send(conn, &[b'y'; 5000]).iter().filter(|s| s.len > 0).count(), 1);
+}
+
+//= spec/rfc5681.txt#section-3.2
+//= type=test
+//# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+#[test]
+fn what_limited_transmit_adds_is_not_half_of_the_flight() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = bench.open();
+    let sent = bench.send(conn, &[b'y'; 20 * 536]);
+    assert_eq!(sent.len(), 10, "the initial window");
+    for _ in 0..2 {
+        assert_eq!(ack(&mut bench, ours).len(), 1, "each of the first two duplicates lets a new one go");
+    }
+    assert_eq!(bench.endpoint.info(conn).expect("open").in_flight, 12 * 536);
+    ack(&mut bench, ours);
+    assert_eq!(bench.endpoint.info(conn).expect("open").ssthresh, 5 * 536);
+}

@@ -126,7 +126,18 @@ impl CongestionControl for NewReno {
     }
 
     fn set_mss(&mut self, mss: u16) {
-        self.mss = u32::from(mss.max(1));
+        let (old, new) = (self.mss, u32::from(mss.max(1)));
+        if new < old {
+            //= spec/rfc5681.txt#section-3.1
+            //# When initial congestion windows of more than one segment are implemented along with Path MTU Discovery
+            //# [RFC1191], and the MSS being used is found to be too large, the congestion window cwnd SHOULD be reduced to
+            //# prevent large bursts of smaller segments.
+            //= spec/rfc5681.txt#section-3.1
+            //# Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the new segment size.
+            let scaled = u64::from(self.cwnd) * u64::from(new) / u64::from(old);
+            self.cwnd = u32::try_from(scaled).unwrap_or(u32::MAX);
+        }
+        self.mss = new;
         self.cwnd = self.cwnd.max(self.mss);
     }
 }
@@ -166,6 +177,69 @@ mod tests {
         assert_eq!(reno.cwnd(), 10_000);
         (0..10).for_each(|_| reno.on_ack(1000, true));
         assert_eq!(reno.cwnd(), 11_000);
+    }
+
+    //= spec/rfc5681.txt#section-3.1
+    //= type=test
+    //# When initial congestion windows of more than one segment are implemented along with Path MTU Discovery [RFC1191],
+    //# and the MSS being used is found to be too large, the congestion window cwnd SHOULD be reduced to prevent large
+    //# bursts of smaller segments.
+    //= spec/rfc5681.txt#section-3.1
+    //= type=test
+    //# Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the new segment size.
+    #[test]
+    fn smaller_segments_are_as_many_and_not_more() {
+        let mut reno = NewReno::new(1000, 10);
+        reno.set_mss(500);
+        assert_eq!(reno.cwnd(), 5_000);
+        reno.set_mss(1400);
+        assert_eq!(reno.cwnd(), 5_000, "larger ones give no credit");
+    }
+
+    //= spec/rfc5681.txt#section-3.1
+    //= type=test
+    //# The initial value of ssthresh SHOULD be set arbitrarily high
+    //= spec/rfc5681.txt#section-3.1
+    //= type=test
+    //# the value of ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize / 2,
+    //# 2*SMSS)
+    //= spec/rfc5681.txt#section-3.2
+    //= type=test
+    //# The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to ssthresh plus 3*SMSS.
+    //= spec/rfc5681.txt#section-3.2
+    //= type=test
+    //# For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
+    //= spec/rfc6582.txt#section-3.2
+    //= type=test
+    //# Deflate the congestion window by the amount of new data acknowledged by the Cumulative Acknowledgment field. If the
+    //# partial ACK acknowledges at least one SMSS of new data, then add back SMSS bytes to the congestion window.
+    //= spec/rfc6582.txt#section-3.2
+    //= type=test
+    //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS)
+    //= spec/rfc5681.txt#section-4.1
+    //= type=test
+    //# a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
+    //# exceeding the retransmission timeout.
+    #[test]
+    fn a_recovery_step_by_step() {
+        let mut reno = NewReno::new(1000, 10);
+        assert_eq!(reno.ssthresh(), u32::MAX);
+        reno.on_loss(3_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (2_000, 5_000), "no less than two segments");
+        reno.on_loss(20_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (10_000, 13_000));
+        reno.on_duplicate();
+        assert_eq!(reno.cwnd(), 14_000);
+        reno.on_partial_ack(5_000);
+        assert_eq!(reno.cwnd(), 10_000);
+        reno.on_partial_ack(500);
+        assert_eq!(reno.cwnd(), 9_500);
+        reno.on_recovered(1_500);
+        assert_eq!(reno.cwnd(), 2_500);
+        let mut reno = NewReno::new(1000, 10);
+        reno.on_ack(5_000, true);
+        reno.on_idle();
+        assert_eq!(reno.cwnd(), 10_000);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum OnDuplicate {
 pub enum OnProgress {
     /// Ordinary.
     Normal,
+    /// Something that was out when the timer fired has been repaired, and not all of it.
+    Repaired,
     /// A partial ACK: the segment at SND.UNA was lost too.
     Partial,
     /// Fast recovery is over.
@@ -44,13 +46,15 @@ pub enum OnProgress {
 pub struct Recovery {
     phase: Phase,
     duplicates: u8,
+    /// Segments that may go beyond cwnd for them.
+    beyond: u8,
     threshold: u8,
 }
 
 impl Recovery {
     /// `threshold` duplicate ACKs start fast retransmit; 3 by RFC 5681.
     pub fn new(threshold: u8) -> Self {
-        Self { phase: Phase::Open, duplicates: 0, threshold: threshold.max(1) }
+        Self { phase: Phase::Open, duplicates: 0, beyond: 0, threshold: threshold.max(1) }
     }
 
     /// Another threshold.
@@ -58,8 +62,9 @@ impl Recovery {
         self.threshold = threshold.max(1);
     }
 
-    /// A duplicate ACK by RFC 5681 2 came for `una`, when everything before `max` has been sent.
-    pub fn on_duplicate(&mut self, una: Seq, max: Seq) -> OnDuplicate {
+    /// A duplicate ACK by RFC 5681 2 came for `una`, when everything before `max` has been sent. `is_proven` says whether
+    /// it shows that a segment has left the network: where SACK is agreed on, by a SACK block.
+    pub fn on_duplicate(&mut self, una: Seq, max: Seq, is_proven: bool) -> OnDuplicate {
         self.duplicates = self.duplicates.saturating_add(1);
         match self.phase {
             Phase::Recovery(_) => OnDuplicate::Inflate,
@@ -70,14 +75,21 @@ impl Recovery {
                 self.phase = Phase::Recovery(max);
                 OnDuplicate::Enter
             }
-            Phase::Open | Phase::TimedOut(_) if self.duplicates <= 2 => OnDuplicate::LimitedTransmit,
+            Phase::Open | Phase::TimedOut(_) if self.duplicates <= 2 => {
+                //= spec/rfc3042.txt#section-2
+                //# the data sender MUST NOT send new segments in response to duplicate ACKs that contain no new SACK
+                //# information, as a misbehaving receiver can generate such ACKs to trigger inappropriate transmission
+                //# of data segments.
+                self.beyond += u8::from(is_proven);
+                OnDuplicate::LimitedTransmit
+            }
             Phase::Open | Phase::TimedOut(_) => OnDuplicate::Ignore,
         }
     }
 
     /// Everything before `una` has been acknowledged.
     pub fn on_progress(&mut self, una: Seq) -> OnProgress {
-        self.duplicates = 0;
+        (self.duplicates, self.beyond) = (0, 0);
         match self.phase {
             //= spec/rfc6582.txt#section-3.2
             //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial
@@ -87,20 +99,18 @@ impl Recovery {
                 self.phase = Phase::Open;
                 OnProgress::Leave
             }
-            Phase::TimedOut(recover) => {
-                if una.at_or_after(recover) {
-                    self.phase = Phase::Open;
-                }
+            Phase::TimedOut(recover) if una.before(recover) => OnProgress::Repaired,
+            Phase::TimedOut(_) | Phase::Open => {
+                self.phase = Phase::Open;
                 OnProgress::Normal
             }
-            Phase::Open => OnProgress::Normal,
         }
     }
 
     /// The retransmission timer fired when everything before `max` had been sent.
     pub fn on_time_out(&mut self, max: Seq) {
         self.phase = Phase::TimedOut(max);
-        self.duplicates = 0;
+        (self.duplicates, self.beyond) = (0, 0);
     }
 
     /// Whether fast recovery is going on.
@@ -112,7 +122,7 @@ impl Recovery {
     //= spec/rfc3042.txt#section-2
     //# the sender can only send two segments beyond the congestion window (cwnd).
     pub fn beyond_cwnd(&self) -> u8 {
-        if self.phase == Phase::Open { self.duplicates.min(2) } else { 0 }
+        if self.phase == Phase::Open { self.beyond } else { 0 }
     }
 }
 
@@ -134,23 +144,37 @@ mod tests {
     #[test]
     fn the_third_duplicate_enters_and_the_recovery_point_leaves() {
         let mut recovery = Recovery::new(3);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100)), OnDuplicate::LimitedTransmit);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(110)), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), true), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(110), true), OnDuplicate::LimitedTransmit);
         assert_eq!(recovery.beyond_cwnd(), 2);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120)), OnDuplicate::Enter);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120)), OnDuplicate::Inflate);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120), true), OnDuplicate::Enter);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120), true), OnDuplicate::Inflate);
         assert_eq!(recovery.on_progress(Seq(50)), OnProgress::Partial);
         assert_eq!(recovery.on_progress(Seq(120)), OnProgress::Leave);
         assert_eq!(recovery.on_progress(Seq(130)), OnProgress::Normal);
     }
 
+    //= spec/rfc3042.txt#section-2
+    //= type=test
+    //# the data sender MUST NOT send new segments in response to duplicate ACKs that contain no new SACK information, as a
+    //# misbehaving receiver can generate such ACKs to trigger inappropriate transmission of data segments.
+    #[test]
+    fn a_duplicate_that_proves_nothing_sends_nothing_new() {
+        let mut recovery = Recovery::new(3);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), false), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.beyond_cwnd(), 0);
+        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), true), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.beyond_cwnd(), 1);
+    }
+
     #[test]
     fn progress_forgets_duplicates() {
         let mut recovery = Recovery::new(3);
-        recovery.on_duplicate(Seq(0), Seq(100));
-        recovery.on_duplicate(Seq(0), Seq(100));
+        recovery.on_duplicate(Seq(0), Seq(100), true);
+        recovery.on_duplicate(Seq(0), Seq(100), true);
         recovery.on_progress(Seq(10));
-        assert_eq!(recovery.on_duplicate(Seq(10), Seq(100)), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.beyond_cwnd(), 0);
+        assert_eq!(recovery.on_duplicate(Seq(10), Seq(100), true), OnDuplicate::LimitedTransmit);
     }
 
     //= spec/rfc6582.txt#section-3.2
@@ -161,9 +185,10 @@ mod tests {
         let mut recovery = Recovery::new(3);
         recovery.on_time_out(Seq(100));
         for _ in 0..5 {
-            assert_eq!(recovery.on_duplicate(Seq(20), Seq(100)), OnDuplicate::Ignore);
+            assert_eq!(recovery.on_duplicate(Seq(20), Seq(100), true), OnDuplicate::Ignore);
         }
+        assert_eq!(recovery.on_progress(Seq(99)), OnProgress::Repaired);
         assert_eq!(recovery.on_progress(Seq(100)), OnProgress::Normal);
-        assert_eq!(recovery.on_duplicate(Seq(100), Seq(200)), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.on_duplicate(Seq(100), Seq(200), true), OnDuplicate::LimitedTransmit);
     }
 }
