@@ -322,3 +322,15 @@ fn data_is_not_taken_before_the_syn_is_acknowledged_even_when_the_fin_has_gone()
     bench.receive(segment(IRS + 1, iss + 2, Flags::ACK, 2));
     assert_eq!(bench.events(), [Event::Connected(conn), Event::Readable(conn)]);
 }
+
+/// Two ends that have filled each other's window and closed number their ACKs by the edge, where the FIN is.
+#[test]
+fn an_ack_from_the_number_of_the_fin_counts() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.receive(segment(IRS + 1, ours, Flags::ACK | Flags::FIN, 0));
+    assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, b"data"), Ok(4));
+    assert_eq!(bench.sent().len(), 1);
+    bench.receive(segment(IRS + 1, ours + 4, Flags::ACK, 0));
+    assert_eq!(bench.endpoint.info(conn).map(|info| info.in_flight), Some(0));
+}

@@ -253,7 +253,7 @@ impl Tcb {
             self.answer_unacceptable(now, s, fx);
             return data;
         }
-        if !acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) {
+        if !(acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) || self.is_ack_from_edge(s)) {
             fx.dropped = Some(Dropped::Unacceptable);
             //= spec/rfc5961.txt#section-3.2
             //# In all other cases, where the SEQ-field does not match and is outside the window, the receiver MUST
@@ -353,6 +353,14 @@ impl Tcb {
             self.keepalive.on_heard();
             self.persist.on_heard();
         }
+    }
+
+    /// Whether this is an ACK from the number of the peer's FIN, which has come. The FIN may stand behind the window that
+    /// we offered, and what stands behind a window is not used to number an ACK: were this one not looked at, two ends
+    /// that have filled each other's window and closed would never hear each other's ACKs.
+    fn is_ack_from_edge(&self, s: &Segment) -> bool {
+        let is_empty = s.len == 0 && !s.flags.any(Flags::SYN | Flags::FIN | Flags::RST);
+        is_empty && self.fin_at == Some(s.seq) && s.seq + 1 == self.rcv.next()
     }
 
     /// An acceptable RST.
