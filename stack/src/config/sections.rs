@@ -168,6 +168,10 @@ section! {
         accept_queue: u32, copy = 1024, Rule::Range(1, 1_000_000);
         /// Connections in TIME-WAIT; the oldest gives way.
         time_wait: u32, copy = 65_536, Rule::Range(1, 4_000_000);
+        /// Connections of Fast Open clients whose handshake is not complete; more of them wait for theirs.
+        fast_open_pending: u32, copy = 256, Rule::Range(0, 1_000_000);
+        /// Servers whose Fast Open cookie is remembered.
+        fast_open_servers: u32, copy = 256, Rule::Range(1, 1_000_000);
         /// Neighbours whose Ethernet address is known or asked for.
         neighbours: u16, copy = 1024, Rule::Range(1, 16_384);
         /// First port of outgoing connections (RFC 6056).
@@ -229,6 +233,9 @@ section! {
         /// "when-full" a flood of SYNs fills the queue and others still get in; a connection by cookie has its segment
         /// size rounded down, and neither window scale nor SACK unless it has timestamps.
         syn_cookies: SynCookies, copy = SynCookies::WhenFull, Rule::Any;
+        /// Data in the SYN (RFC 7413), as server and as client: a round trip less for a peer that has been met before.
+        /// A SYN that comes twice may repeat its request, so it is for requests that may be repeated.
+        fast_open: bool, copy = false, Rule::Any;
         /// How long no segment is sent after the start, milliseconds (RFC 9293 3.4.3). Needed where the host can be up
         /// again within an MSL with the same secret and a clock that begins anew; there it should be `msl_ms`. Until it is
         /// over, what comes is dropped and connecting fails.
@@ -356,6 +363,7 @@ impl Tcp {
             dscp: self.dscp,
             ttl: self.ttl,
             report_soft_errors: self.report_soft_errors,
+            fast_open: self.fast_open,
         }
     }
 }

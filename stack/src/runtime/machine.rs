@@ -65,6 +65,8 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         syn_cookies: config.tcp().syn_cookies().into(),
         quiet_time: Duration::from_millis(config.tcp().quiet_time_ms().into()),
         challenge_acks_per_second: limits.challenge_acks_per_second(),
+        fast_open_pending: limits.fast_open_pending() as usize,
+        fast_open_servers: limits.fast_open_servers() as usize,
         accept_queue: limits.accept_queue() as usize,
         time_wait: limits.time_wait() as usize,
         msl: config.tcp().to_proto().msl,

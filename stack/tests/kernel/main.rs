@@ -12,6 +12,7 @@ mod world;
 mod attacks;
 mod bulk;
 mod closing;
+mod fast_open;
 mod flood;
 mod giving_up;
 mod loss;

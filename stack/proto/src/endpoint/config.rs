@@ -92,6 +92,12 @@ pub struct EndpointConfig {
     pub syn_ack_retries: u8,
     /// When a listener answers SYNs by cookies, if it has no setting of its own. Default: when the SYN queue is full.
     pub syn_cookies: SynCookies,
+    /// Most connections of clients with Fast Open whose handshake is not complete (RFC 7413 4.2); those beyond it wait for
+    /// theirs. Each has a place in the table of connections and has been told to the application. Default 256.
+    pub fast_open_pending: usize,
+    /// Servers whose Fast Open cookie is remembered; of two that fall together the newer stays. Default 256, 56 bytes
+    /// each.
+    pub fast_open_servers: usize,
     /// Most connections of a listener that are open and that the application has not been told of, if it has no setting
     /// of its own: see [`ListenConfig::backlog`]. Default 1,024.
     pub accept_queue: usize,
@@ -139,6 +145,8 @@ impl Default for EndpointConfig {
             syn_queue: 4_096,
             syn_ack_retries: 7,
             syn_cookies: SynCookies::WhenFull,
+            fast_open_pending: 256,
+            fast_open_servers: 256,
             accept_queue: 1_024,
             time_wait: 65_536,
             msl: Duration::from_secs(30),

@@ -75,7 +75,11 @@ impl Endpoint {
         }
         let (iss, ts_offset) = (self.isn.generate(self.now, &flow), self.isn.timestamp_offset(&flow));
         let config = config.clamped();
-        let tcb = Tcb::connect(Arc::new(config), self.link(&flow, &config), iss, ts_offset, self.now);
+        let mut tcb = Tcb::connect(Arc::new(config), self.link(&flow, &config), iss, ts_offset, self.now);
+        if config.fast_open {
+            let (offer, mss) = self.fast_open.offer(self.now, remote);
+            tcb.offer_fast_open(offer, mss);
+        }
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
             InsertError::Full => ConnectError::TableFull,
             InsertError::Exists => ConnectError::PortInUse(local),

@@ -96,6 +96,14 @@ counters! {
     dropped_syn_queue_full,
     /// SYNs whose window scale was above 14; it counted as 14 (RFC 7323 2.3).
     window_scales_too_large,
+    /// SYNs sent with data (Fast Open).
+    fast_open_sent,
+    /// Connections opened by a SYN with a good Fast Open cookie.
+    fast_open_accepted,
+    /// SYNs with a Fast Open cookie that we did not make, or not lately; they got a new one.
+    fast_open_bad,
+    /// SYNs with a good Fast Open cookie that had to wait for their handshake: too many were pending.
+    fast_open_limited,
     /// SYN-ACKs sent with a cookie.
     syn_cookies_sent,
     /// Connections opened by a cookie that came back.

@@ -84,6 +84,9 @@ impl Endpoint {
         {
             listener.untold = listener.untold.saturating_sub(1);
         }
+        if conn.pending {
+            self.fast_open.end();
+        }
         conn.tcb.release(&mut self.fx);
         self.wheel.cancel(id.slot() as u32);
         if self.sending.is_some_and(|(slot, _)| slot == id.slot() as u32) {

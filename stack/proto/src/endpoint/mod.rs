@@ -13,6 +13,7 @@ mod cookies;
 pub mod counters;
 pub mod event;
 mod events;
+mod fast_open;
 pub(crate) mod flow_hash;
 pub(crate) mod isn;
 pub(crate) mod limiter;
@@ -52,6 +53,7 @@ use crate::wire::arp::Operation;
 use alloc::collections::VecDeque;
 use cookies::Cookies;
 use core::time::Duration;
+use fast_open::FastOpens;
 use flow_hash::subkey;
 use isn::Isn;
 use limiter::{Challenges, Replies};
@@ -94,6 +96,8 @@ struct Conn {
     told: bool,
     /// The application knows that it is over.
     retired: bool,
+    /// It counts as pending for Fast Open.
+    pending: bool,
 }
 
 /// A packet that belongs to no connection's send queue.
@@ -161,6 +165,7 @@ pub struct Endpoint {
     isn: Isn,
     ports: Ports,
     cookies: Cookies,
+    fast_open: FastOpens,
     replies: Replies,
     challenges: Challenges,
     outbox: VecDeque<Outgoing>,
@@ -201,6 +206,7 @@ impl Endpoint {
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
             cookies: Cookies::new(subkey(&secret, "cookies")),
+            fast_open: FastOpens::new(&secret, config.fast_open_pending, config.fast_open_servers),
             replies: Replies::new(config.replies_per_second),
             challenges: Challenges::new(config.challenge_acks_per_second, subkey(&secret, "challenges")),
             outbox: VecDeque::with_capacity(OUTBOX),
@@ -215,6 +221,7 @@ impl Endpoint {
     /// be guessed for ever. `secret` must be random.
     pub fn change_secret(&mut self, secret: [u8; 32]) {
         self.cookies.change_key(subkey(&secret, "cookies"));
+        self.fast_open.change_secret(&secret);
     }
 
     /// The settings.
@@ -431,6 +438,7 @@ impl Conn {
             news: News::default(),
             told: listener.is_none(),
             retired: false,
+            pending: false,
         }
     }
 

@@ -30,7 +30,7 @@ impl Endpoint {
         coverage::segment(State::Listen, segment);
         match on_listen(segment) {
             OnListen::Ignore => self.counters.dropped_by_state += 1,
-            OnListen::Open => self.on_syn(listener, flow, segment, from, predecessor),
+            OnListen::Open => return self.on_syn(listener, flow, segment, from, predecessor),
             OnListen::Reset => match self.half_open_by_cookie(listener, flow, segment) {
                 Some(half_open) => return self.open_by_cookie(&half_open, listener),
                 None => self.reset(flow, segment, from),
@@ -39,13 +39,20 @@ impl Endpoint {
         None
     }
 
-    /// A connection request.
-    fn on_syn(&mut self, id: ListenerId, flow: Flow, segment: &Segment, from: Mac, predecessor: Option<Seq>) {
-        let Some(listener) = self.listeners.get(id) else { return };
+    /// A connection request; the connection if it opens at once.
+    fn on_syn(
+        &mut self,
+        id: ListenerId,
+        flow: Flow,
+        segment: &Segment,
+        from: Mac,
+        predecessor: Option<Seq>,
+    ) -> Option<ConnId> {
+        let listener = self.listeners.get(id)?;
         if listener.is_full() {
             // It could not be opened; the peer asks again.
             self.counters.dropped_accept_queue_full += 1;
-            return;
+            return None;
         }
         let is_full = self.half_open.is_full();
         let with_cookie = match listener.syn_cookies {
@@ -57,7 +64,17 @@ impl Endpoint {
             SynCookies::Always => true,
         };
         let config = Arc::clone(&listener.config);
-        let half_open = self.half_open(&config, flow, segment, predecessor);
+        let mut half_open = self.half_open(&config, flow, segment, predecessor);
+        if let Some(fast_open) = segment.options.fast_open.filter(|_| config.fast_open && predecessor.is_none()) {
+            if self.fast_open.is_good(&flow, &fast_open) {
+                if let Some(id) = self.open_early(id, &half_open, Arc::clone(&config)) {
+                    return Some(id);
+                }
+            } else {
+                self.counters.fast_open_bad += u64::from(!fast_open.is_request());
+                half_open.fast_open = true;
+            }
+        }
         // A cookie is a number that nobody chose; a successor of TIME-WAIT needs one that is greater than the last.
         if with_cookie && predecessor.is_none() {
             self.send_cookie(&config, half_open, from);
@@ -67,6 +84,29 @@ impl Endpoint {
         } else {
             self.counters.dropped_syn_queue_full += 1;
         }
+        None
+    }
+
+    /// A SYN with a good Fast Open cookie: the connection, if there may be one more.
+    fn open_early(&mut self, listener: ListenerId, half_open: &HalfOpen, config: Arc<TcpConfig>) -> Option<ConnId> {
+        let flow = half_open.flow;
+        let next_hop = self.next_hop(flow.remote.addr)?;
+        if self.conns.is_full() || !self.fast_open.begin() {
+            self.counters.fast_open_limited += 1;
+            return None;
+        }
+        let (link, ts_offset) = (self.link(&flow, &config), self.isn.timestamp_offset(&flow));
+        let tcb = Tcb::accept_early(config, link, half_open.iss, ts_offset, self.now);
+        let conn = Conn { pending: true, ..Conn::new(tcb, next_hop, Some(listener)) };
+        let Ok(id) = self.conns.insert(flow, conn) else {
+            self.fast_open.end();
+            return None;
+        };
+        self.counters.fast_open_accepted += 1;
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.untold += 1;
+        }
+        Some(id)
     }
 
     /// What there is to remember of a SYN.
@@ -90,6 +130,7 @@ impl Endpoint {
             ecn: false,
             peer_tsval: theirs.timestamps.map_or(0, |ts| ts.value),
             retransmits: 0,
+            fast_open: false,
         }
     }
 
@@ -246,7 +287,11 @@ impl Endpoint {
     fn syn_ack(&self, config: &TcpConfig, half_open: &HalfOpen) -> Segment {
         let flow = half_open.flow;
         let link = self.link(&flow, config);
-        let (options, _) = self.options_of(half_open, link.mss, self.isn.timestamp_offset(&flow));
+        let (mut options, _) = self.options_of(half_open, link.mss, self.isn.timestamp_offset(&flow));
+        //= spec/rfc7413.txt#section-4.2.2
+        //# If the SYN-ACK timer fires, the server SHOULD retransmit a SYN-ACK segment with neither data nor Fast Open
+        //# options for compatibility reasons.
+        options.fast_open = (half_open.fast_open && half_open.retransmits == 0).then(|| self.fast_open.cookie(&flow));
         Segment {
             seq: half_open.iss,
             ack: half_open.irs + 1,

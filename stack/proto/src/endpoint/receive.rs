@@ -202,6 +202,10 @@ impl Endpoint {
             return;
         };
         conn.tcb.on_segment(now, segment, payload, &mut self.fx);
+        if conn.pending && !conn.tcb.is_early() {
+            conn.pending = false;
+            self.fast_open.end();
+        }
         self.settle(flow);
         self.after(id);
     }
@@ -209,6 +213,9 @@ impl Endpoint {
     /// Counts and sends what handling an event of `flow` has left in the effects.
     pub(super) fn settle(&mut self, flow: Flow) {
         self.counters.bytes_in += u64::from(core::mem::take(&mut self.fx.taken));
+        if let Some(learned) = self.fx.learned.take() {
+            self.fast_open.learn(self.now, flow.remote, &learned);
+        }
         if core::mem::take(&mut self.fx.fast_retransmit) {
             self.counters.fast_retransmits += 1;
         }

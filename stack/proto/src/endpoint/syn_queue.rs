@@ -50,6 +50,8 @@ pub(crate) struct HalfOpen {
     pub(crate) ecn: bool,
     /// `TSval` of the SYN: the first TS.Recent. Meaningless without timestamps.
     pub(crate) peer_tsval: u32,
+    /// Whether our SYN-ACK gives a Fast Open cookie.
+    pub(crate) fast_open: bool,
     /// How often our SYN-ACK was sent again; 0 when it is inserted, whatever it says.
     pub(crate) retransmits: u8,
 }
@@ -69,6 +71,7 @@ impl HalfOpen {
             timestamps: false,
             ecn: false,
             peer_tsval: 0,
+            fast_open: false,
             retransmits: 0,
         }
     }
@@ -88,7 +91,7 @@ struct Entry {
     peer_mss: u16,
     /// The peer's scale in the low four bits, ours in the high.
     scales: u8,
-    /// Retransmissions in the low four bits; then SACK, timestamps and ECN.
+    /// Retransmissions in the low four bits; then SACK, timestamps, ECN and Fast Open.
     flags: u8,
 }
 
@@ -96,6 +99,7 @@ impl Entry {
     const SACK: u8 = 0x10;
     const TIMESTAMPS: u8 = 0x20;
     const ECN: u8 = 0x40;
+    const FAST_OPEN: u8 = 0x80;
     const RETRANSMITS: u8 = 0x0f;
 
     fn pack(half_open: &HalfOpen) -> Self {
@@ -110,6 +114,7 @@ impl Entry {
             timestamps,
             ecn,
             peer_tsval,
+            fast_open,
             retransmits: _,
         } = *half_open;
         let scale = |scale: Option<u8>| scale.map_or(NO_SCALE, |scale| scale.min(14));
@@ -122,7 +127,10 @@ impl Entry {
             deadline: 0,
             peer_mss,
             scales: scale(peer_wscale) | scale(our_wscale) << 4,
-            flags: flag(sack, Self::SACK) | flag(timestamps, Self::TIMESTAMPS) | flag(ecn, Self::ECN),
+            flags: flag(sack, Self::SACK)
+                | flag(timestamps, Self::TIMESTAMPS)
+                | flag(ecn, Self::ECN)
+                | flag(fast_open, Self::FAST_OPEN),
         }
     }
 
@@ -139,6 +147,7 @@ impl Entry {
             timestamps: self.flags & Self::TIMESTAMPS != 0,
             ecn: self.flags & Self::ECN != 0,
             peer_tsval: self.peer_tsval,
+            fast_open: self.flags & Self::FAST_OPEN != 0,
             retransmits: self.retransmits(),
         }
     }
@@ -343,6 +352,7 @@ mod tests {
             timestamps: n & 8 != 0,
             ecn: n & 16 != 0,
             peer_tsval: u32::from(n) << 24,
+            fast_open: n & 32 != 0,
             retransmits: 0,
         }
     }

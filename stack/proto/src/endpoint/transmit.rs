@@ -105,7 +105,8 @@ impl Endpoint {
                 }
                 Some(Step::Join) => self.join(memory, id)?,
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
-                Some(Step::Send { segment, payload: Some(buf), again }) => {
+                Some(Step::Send { mut segment, payload: Some(buf), again }) => {
+                    self.fast_open.put_cookie(flow.remote, &mut segment);
                     let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
                     let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options)
                         + route.map_or(0, |route| route.wire_len());
@@ -116,7 +117,8 @@ impl Endpoint {
                     self.count_sent(&segment, again);
                     return Some(Transmit::Lent { index, len });
                 }
-                Some(Step::Send { segment, payload: None, again }) => {
+                Some(Step::Send { mut segment, payload: None, again }) => {
+                    self.fast_open.put_cookie(flow.remote, &mut segment);
                     self.counters.retransmits += u64::from(again);
                     return self.emit_control(memory, mac, &flow, marking, &segment);
                 }
@@ -126,6 +128,7 @@ impl Endpoint {
 
     fn count_sent(&mut self, segment: &Segment, again: bool) {
         self.counters.segments_out += 1;
+        self.counters.fast_open_sent += u64::from(segment.flags.has(Flags::SYN));
         if again {
             self.counters.retransmits += 1;
         } else {

@@ -73,6 +73,10 @@ pub struct TcpConfig {
     /// How long queued data may still go out after `close`; what is left then is given up with an RST. `None`, the
     /// default, is as long as R2 allows. Zero makes every `close` an abort.
     pub linger: Option<Duration>,
+    /// Data in the SYN (RFC 7413), as a server and as a client: a round trip less for a peer that has been met before. A
+    /// SYN that comes twice may open two connections with the same data, so it is for requests that may be repeated.
+    /// Default off.
+    pub fast_open: bool,
     /// Maximum segment lifetime; TIME-WAIT lasts twice as long (RFC 9293 3.4.2). Default 30 s, so TIME-WAIT lasts
     /// the 60 s that Linux has. It counts while the application has unread data; the wait after that is the
     /// endpoint's.
@@ -157,6 +161,7 @@ impl Default for TcpConfig {
             give_up_after: Duration::from_secs(900),
             user_timeout: None,
             linger: None,
+            fast_open: false,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),
             challenge_interval: Duration::from_millis(500),

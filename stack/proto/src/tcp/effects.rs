@@ -1,5 +1,6 @@
 //! What handling an event leaves behind for the endpoint.
 
+use super::fast_open::Learned;
 use super::segment::Segment;
 use crate::memory::Token;
 use alloc::vec::Vec;
@@ -17,6 +18,8 @@ pub struct Effects {
     pub challenge: bool,
     /// Payload bytes taken for the first time.
     pub taken: u32,
+    /// What the answer to our SYN says of Fast Open.
+    pub learned: Option<Learned>,
     /// Fast retransmit began.
     pub fast_retransmit: bool,
 }

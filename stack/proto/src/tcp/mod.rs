@@ -12,6 +12,7 @@ pub mod congestion;
 pub mod coverage;
 pub mod effects;
 pub mod fast;
+pub mod fast_open;
 pub mod info;
 pub mod keepalive;
 pub mod loss;
@@ -40,6 +41,7 @@ use close::{CloseReason, Remembered};
 use config::TcpConfig;
 use congestion::Congestion;
 use congestion::newreno::NewReno;
+use fast_open::Offer;
 use keepalive::Keepalive;
 use loss::recovery::Recovery;
 use loss::rto::Rto;
@@ -137,11 +139,11 @@ pub struct Tcb {
     sent_at: Instant,
     retransmits: u32,
     news: News,
+    /// Fast Open, as long as our SYN is not acknowledged.
+    offer: Offer,
     ended: Option<CloseReason>,
     /// A SYN or SYN-ACK has to go out.
     syn_due: bool,
-    /// The application closed in SYN-RECEIVED: the state has moved on, and our SYN is not acknowledged yet.
-    syn_unacked: bool,
     /// The segment at SND.UNA has to go again.
     resend_front: bool,
     /// An ICMP error told of what has not been acknowledged since: if nothing ever is, that is why.
@@ -227,7 +229,7 @@ impl Tcb {
             news: News::default(),
             ended: None,
             syn_due: false,
-            syn_unacked: false,
+            offer: Offer::Nothing,
             resend_front: false,
             soft_error: false,
             probe_window: false,

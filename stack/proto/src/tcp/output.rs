@@ -2,6 +2,7 @@
 
 use super::Tcb;
 use super::congestion::CongestionControl;
+use super::fast_open::InSyn;
 use super::options;
 use super::segment::{Flags, Options, Segment};
 use super::send::decide::{Decision, Situation, decide};
@@ -63,6 +64,11 @@ impl Tcb {
     ) -> Option<Step<'_>> {
         self.blocked = false;
         if frames_left && self.syn_due {
+            match self.data_for_syn() {
+                Some(InSyn::Chunk) => return self.send_syn_with_data(now),
+                Some(InSyn::Part(at)) => return Some(Step::Split { index: self.snd.next_index(), at }),
+                None => {}
+            }
             let control = if self.state == State::SynSent { Control::Syn } else { Control::SynAck };
             return Some(self.send_control(now, &control));
         }
@@ -276,7 +282,7 @@ impl Tcb {
     }
 
     /// Our SYN, or SYN-ACK when both sides opened at once.
-    fn syn(&mut self, now: Instant, ack: bool) -> (Segment, bool) {
+    pub(super) fn syn(&mut self, now: Instant, ack: bool) -> (Segment, bool) {
         self.syn_due = false;
         self.arm_retransmit(now);
         let stamp = self.clock.stamp(now);
@@ -289,6 +295,8 @@ impl Tcb {
             options.sack_permitted &= self.agreed.sack;
             options.timestamps = options.timestamps.filter(|_| self.agreed.timestamps).map(|_| stamp);
             self.last_ack_sent = self.rcv.next();
+        } else {
+            options.fast_open = self.fast_open_option();
         }
         let window = self.rcv.advertise_unscaled();
         self.sent_at = now;

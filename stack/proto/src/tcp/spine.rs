@@ -5,6 +5,7 @@ use super::congestion::newreno::NewReno;
 use super::congestion::{Congestion, CongestionControl};
 use super::effects::{Dropped, Effects};
 use super::fast::{self, Fast};
+use super::fast_open::Offer;
 use super::loss::recovery::{OnDuplicate, OnProgress};
 use super::recv::reassembly::Inserted;
 use super::segment::{Flags, Segment};
@@ -48,8 +49,9 @@ impl Tcb {
     ) -> Option<Buf> {
         coverage::segment(self.state, segment);
         match self.state {
+            State::Listen => self.on_syn_with_cookie(now, segment, payload, fx),
             State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
-            _ if self.state == State::SynReceived || self.syn_unacked => {
+            _ if self.state == State::SynReceived || self.syn_unacked() => {
                 self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
             }
             _ => self.spine(now, segment, payload, fx),
@@ -57,7 +59,12 @@ impl Tcb {
     }
 
     fn predict(&self, now: Instant, segment: &Segment) -> Option<Fast> {
-        if self.state != State::Established || self.reassembly.has_gap() || self.recovery.is_recovering() || self.deaf {
+        if self.state != State::Established
+            || self.syn_unacked()
+            || self.reassembly.has_gap()
+            || self.recovery.is_recovering()
+            || self.deaf
+        {
             return None;
         }
         match (self.agreed.timestamps, segment.options.timestamps) {
@@ -102,7 +109,7 @@ impl Tcb {
         fx: &mut Effects,
     ) -> Option<Buf> {
         // First, check the ACK bit.
-        let acks_our_syn = s.flags.has(Flags::ACK) && s.ack == self.iss + 1;
+        let acks_our_syn = self.acks_our_syn(s);
         if s.flags.has(Flags::ACK) && !acks_our_syn {
             fx.reply = open::reset_for(s);
             fx.dropped = Some(Dropped::BadAck);
@@ -124,6 +131,8 @@ impl Tcb {
         }
         let ours = options::offer(&self.config, self.link.mss, 0);
         self.on_their_syn(s.seq, &ours, &s.options, now);
+        // What our SYN has offered; a server with Fast Open sends before it has heard more.
+        self.rcv.promise(u16::try_from(self.config.first_window()).unwrap_or(u16::MAX));
         self.snd_window = SendWindow::from_syn(s.window, s.seq, s.ack, self.agreed.send_scale);
         self.heard_at = now;
         if !acks_our_syn {
@@ -132,11 +141,14 @@ impl Tcb {
             // Simultaneous open: our SYN goes again, with the ACK of theirs.
             self.transition(Event::Syn);
             self.syn_due = true;
+            self.snd.rewind();
             self.timers.cancel(Timer::Retransmit);
             return data;
         }
         self.transition(Event::SynAck);
+        let lost = self.rto.expiries() > 0;
         self.on_open(now, s);
+        self.on_answer_to_offer(now, s, lost, fx);
         self.ack.force();
         // If there are other controls or text in the segment, then continue at the sixth step.
         self.on_urgent(s);
@@ -148,10 +160,11 @@ impl Tcb {
     /// In a simultaneous open both ends answer with a SYN-ACK, and its SYN is the one that has come before. Only its ACK
     /// counts then (RFC 9293 figure 7); by the first step of 3.10.7.4 it would be an old duplicate.
     fn as_ack_of_crossed_syn(&self, s: &Segment) -> Segment {
-        let again = (self.state == State::SynReceived || self.syn_unacked)
+        let again = (self.state == State::SynReceived || self.syn_unacked())
             && s.flags.has(Flags::SYN | Flags::ACK)
             && !s.flags.any(Flags::RST | Flags::FIN)
-            && (s.seq, s.ack, s.len) == (self.irs, self.iss + 1, 0);
+            && self.acks_our_syn(s)
+            && (s.seq, s.len) == (self.irs, 0);
         if !again {
             return *s;
         }
@@ -185,7 +198,7 @@ impl Tcb {
             //# MUST be one segment consisting of at most SMSS bytes.
             self.rto.after_lost_syn();
             self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), 1));
-        } else if self.sent_at < now {
+        } else if self.sent_at < now && !self.is_early() {
             self.rtt.on_sample(now.saturating_since(self.sent_at), 1);
             self.rto.on_estimate(self.rtt.time_out());
         } else if let Some(round_trip) =
@@ -198,13 +211,14 @@ impl Tcb {
         }
         self.soft_error = false;
         self.rto.on_progress();
-        self.syn_unacked = false;
         if core::mem::take(&mut self.syn_due) {
             // The SYN-ACK was not sent yet, so nothing has acknowledged the peer's SYN.
             self.ack.force();
         }
         self.timers.cancel(Timer::Retransmit);
-        self.news.opened = true;
+        // The application knows already of one that Fast Open has opened.
+        self.news.opened |= !self.is_early();
+        self.end_unacked();
         if self.snd.is_finished() && self.state == State::Established {
             // The application closed while the handshake was under way.
             self.transition(Event::Close);
@@ -308,7 +322,7 @@ impl Tcb {
     //# 1) If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
     //# challenge ACK) to the remote peer:
     fn answer_unacceptable(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
-        if self.state == State::SynReceived && s.flags == Flags::SYN && s.seq == self.irs {
+        if (self.state == State::SynReceived || self.is_early()) && s.flags == Flags::SYN && s.seq == self.irs {
             // Their SYN again: they have not heard our SYN-ACK.
             self.syn_due = true;
         } else if s.flags.has(Flags::SYN) && self.state.is_synchronized() {
@@ -381,7 +395,7 @@ impl Tcb {
             //# refused".
             // A passive opener comes here only with an ACK that has already opened it but for its timestamp. It ends
             // too: its listener is another thing and goes on listening, and its application was not told of it.
-            let opening = self.state == State::SynReceived || self.syn_unacked;
+            let opening = (self.state == State::SynReceived || self.syn_unacked()) && !self.is_early();
             self.end(if opening { CloseReason::Refused } else { CloseReason::Reset });
         } else {
             //= spec/rfc5961.txt#section-3.2
@@ -417,19 +431,21 @@ impl Tcb {
             return false;
         }
         if self.state == State::SynReceived {
-            if s.ack != self.iss + 1 {
+            if !self.acks_our_syn(s) {
                 fx.reply = open::reset_for(s);
                 fx.dropped = Some(Dropped::BadAck);
                 return false;
             }
             self.transition(Event::AckOfSyn);
-            self.syn_unacked = true;
+            self.offer = Offer::Unacked;
         }
-        if self.syn_unacked && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max()) {
-            self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
+        if self.syn_unacked() && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max()) {
+            if !self.is_early() {
+                self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
+            }
             self.on_open(now, s);
         }
-        if self.syn_unacked {
+        if self.syn_unacked() {
             // The FIN has gone after the SYN, but nothing has shown yet that the peer knows our numbers: as in
             // SYN-RECEIVED, its data waits for that.
             self.challenge(now, fx);
@@ -489,7 +505,7 @@ impl Tcb {
     }
 
     /// `ack` acknowledges something for the first time.
-    fn on_progress(&mut self, now: Instant, ack: Seq, fx: &mut Effects) {
+    pub(super) fn on_progress(&mut self, now: Instant, ack: Seq, fx: &mut Effects) {
         let outstanding = self.snd.outstanding();
         let acked = self.snd.on_ack(ack, &mut |token| fx.freed.push(token));
         if let Some(sent_at) = acked.sent_at {
@@ -608,7 +624,7 @@ impl Tcb {
     }
 
     /// Text that lies in the window goes to reassembly.
-    fn take_text(&mut self, now: Instant, seq: Seq, data: Option<Buf>, fx: &mut Effects) -> Option<Buf> {
+    pub(super) fn take_text(&mut self, now: Instant, seq: Seq, data: Option<Buf>, fx: &mut Effects) -> Option<Buf> {
         let buf = data?;
         let len = u32::from(buf.len);
         let had_gap = self.reassembly.has_gap();

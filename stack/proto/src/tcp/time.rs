@@ -72,6 +72,7 @@ impl Tcb {
             self.rto.on_expiry(now);
             self.tell_of_r1();
             self.syn_due = true;
+            self.snd.rewind();
             return;
         }
         let first = self.rto.expiries() == 0;
@@ -86,7 +87,7 @@ impl Tcb {
             return;
         }
         self.tell_of_r1();
-        self.syn_due |= self.syn_unacked;
+        self.syn_due |= self.syn_unacked();
         self.congestion.on_time_out(self.snd.outstanding(), first);
         self.recovery.on_time_out(self.snd.max());
         self.resend_front = false;
@@ -190,9 +191,9 @@ impl Tcb {
         if self.blocked && self.snd.has_unsent() {
             // It counts as sent and lost: trying again, and giving up, go by the same clock.
             self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
-        } else if self.snd.outstanding() == 0 {
+        } else if self.snd.outstanding() == 0 && !self.syn_unacked() {
             self.timers.cancel(Timer::Retransmit);
-        } else if self.snd_window.size() == 0 && !self.syn_unacked {
+        } else if self.snd_window.size() == 0 && !self.syn_unacked() {
             //= spec/rfc9293.txt#section-3.8.6
             //# SHOULD NOT time out the connection if data beyond the right window edge is not acknowledged (SHLD-17).
             //= spec/rfc9293.txt#section-3.8.6

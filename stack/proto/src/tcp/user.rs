@@ -4,6 +4,7 @@ use super::close::CloseReason;
 use super::config::TcpConfig;
 use super::congestion::CongestionControl;
 use super::effects::Effects;
+use super::fast_open::Offer;
 use super::info::TcpInfo;
 use super::recv::reassembly::Overlap;
 use super::segment::{Flags, Segment};
@@ -265,7 +266,7 @@ impl Tcb {
             State::SynReceived => {
                 self.snd.finish();
                 if self.snd.queued() == 0 {
-                    self.syn_unacked = true;
+                    self.offer = Offer::Unacked;
                     self.transition(Event::Close);
                 }
             }
@@ -403,7 +404,7 @@ impl Tcb {
     /// decides.
     pub fn on_icmp_error(&mut self, quoted: Seq, trouble: Trouble, hard: bool) -> bool {
         let opening =
-            quoted == self.iss && (matches!(self.state, State::SynSent | State::SynReceived) || self.syn_unacked);
+            quoted == self.iss && (matches!(self.state, State::SynSent | State::SynReceived) || self.syn_unacked());
         if !opening && !self.is_in_flight(quoted) {
             return false;
         }
