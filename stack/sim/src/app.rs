@@ -100,7 +100,7 @@ impl App {
 
     /// The connection has begun.
     pub(crate) fn start(&mut self, act: &mut Act<'_>) {
-        if let Leave::Abort(after) | Leave::CloseEarly(after) = self.plan.leave {
+        if let Leave::Abort(after) | Leave::CloseEarly(after) | Leave::ShutThenAbort(after) = self.plan.leave {
             act.shared.schedule.push(act.now + after, act.host, Wake::Leave { app: self.index });
         }
     }
@@ -168,8 +168,9 @@ impl App {
             return;
         }
         self.left = true;
+        self.order.leave();
         match self.plan.leave {
-            Leave::Abort(_) => act.endpoint.abort(self.id),
+            Leave::Abort(_) | Leave::ShutThenAbort(_) => act.endpoint.abort(self.id),
             _ => act.endpoint.close(self.id),
         }
     }
@@ -194,7 +195,9 @@ impl App {
     fn write_copy(&mut self, act: &mut Act<'_>, wanted: usize) -> usize {
         let mut bytes = vec![0; wanted];
         self.outgoing.fill(self.sent, &mut bytes);
-        let taken = act.endpoint.send_copy(act.frames, self.id, &bytes).unwrap_or(0);
+        let urgent = act.chance(self.plan.urgent);
+        let send = if urgent { Endpoint::send_urgent } else { Endpoint::send_copy };
+        let taken = send(act.endpoint, act.frames, self.id, &bytes).unwrap_or(0);
         // When it took less, Writable has to follow, or the end.
         self.may_write = taken == wanted;
         taken
@@ -307,12 +310,19 @@ impl App {
                 // With both directions shut it ends by itself.
                 self.peer_closed && act.chance(0.8)
             }
+            Leave::ShutThenAbort(_) => {
+                if !std::mem::replace(&mut self.write_shut, true) {
+                    act.endpoint.shutdown(self.id, Shutdown::Write);
+                }
+                false
+            }
             Leave::Close => self.read >= self.expected || self.peer_closed,
             Leave::AfterPeer => self.peer_closed,
             Leave::Abort(_) | Leave::CloseEarly(_) => false,
         };
         if close {
             self.left = true;
+            self.order.leave();
             act.endpoint.close(self.id);
         }
     }

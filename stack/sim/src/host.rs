@@ -3,7 +3,8 @@
 use crate::app::{Act, App};
 use crate::checks::Census;
 use crate::frames::Frames;
-use crate::scenario::{HostPlan, Rng, Scenario};
+use crate::network::Copy;
+use crate::scenario::{HostPlan, Rng, Scenario, Way};
 use crate::trace::{Fate, Trace};
 use corelane_proto::endpoint::{Cidr, ConnId, EndpointConfig, Event, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// Where connections without keepalive are accepted, and those with it.
 const PORTS: [u16; 2] = [80, 81];
+/// The first port that is bound, one for each connection.
+const FIRST_BOUND: u16 = 5000;
 /// Where nobody listens.
 const CLOSED_PORT: u16 = 99;
 /// Turns at one moment; a worker that needs more of them never sleeps.
@@ -24,7 +27,7 @@ const MOST_TURNS: usize = 20_000;
 /// What a host wakes for.
 pub(crate) enum Wake {
     /// A frame arrives.
-    Arrive { frame: Vec<u8> },
+    Arrive { frame: Vec<u8>, copy: Copy },
     /// The device has sent a frame.
     Completed { index: u32 },
     /// A connection is opened.
@@ -106,7 +109,7 @@ pub(crate) struct Shared {
     pub(crate) scenario: Rc<Scenario>,
     pub(crate) schedule: Schedule,
     /// Which connection was opened from which host and port to which port.
-    pub(crate) openers: HashMap<(usize, u16, u16), usize>,
+    pub(crate) openers: HashMap<(usize, SocketAddr, u16), usize>,
     /// Frames on their way from a host to its link.
     pub(crate) outgoing: Vec<Vec<u8>>,
     pub(crate) trace: Trace,
@@ -136,8 +139,9 @@ pub(crate) struct Host {
 }
 
 /// The address of host `index`.
-pub(crate) fn address(index: usize) -> Addr {
-    Addr::v4([10, 0, 0, index as u8 + 1])
+pub(crate) fn address(index: usize, v6: bool) -> Addr {
+    let last = index as u8 + 1;
+    if v6 { Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]) } else { Addr::v4([10, 0, 0, last]) }
 }
 
 impl Host {
@@ -145,7 +149,10 @@ impl Host {
         let plan = scenario.hosts[index].clone();
         let config = EndpointConfig {
             mac: Mac([2, 0, 0, 0, 0, index as u8 + 1]),
-            addresses: vec![Cidr { addr: address(index), prefix_len: 24 }],
+            addresses: vec![
+                Cidr { addr: address(index, false), prefix_len: 24 },
+                Cidr { addr: address(index, true), prefix_len: 64 },
+            ],
             connections: 64,
             syn_queue: 64,
             syn_ack_retries: 7,
@@ -160,8 +167,12 @@ impl Host {
         let mut endpoint = Endpoint::new(config, rng.random(), Instant::ZERO);
         for (port, keepalive) in PORTS.into_iter().zip([None, plan.accepts.keepalive]) {
             let accepts = TcpConfig { keepalive, ..plan.accepts };
-            endpoint.listen(SocketAddr::new(address(index), port), accepts).expect("the port is free");
+            for v6 in [false, true] {
+                endpoint.listen(SocketAddr::new(address(index, v6), port), accepts).expect("the port is free");
+            }
         }
+        // IPv6 has no neighbour discovery yet.
+        endpoint.set_neighbour(address(1 - index, true), Mac([2, 0, 0, 0, 0, 2 - index as u8]));
         let frames = Frames::new(plan.frames, plan.reserve);
         let (apps, by_id) = (Vec::new(), HashMap::new());
         Self { index, endpoint, frames, apps, starved: 0, plan, rng, by_id, in_device: 0 }
@@ -170,7 +181,7 @@ impl Host {
     /// Something has come to the host; a turn has to follow.
     pub(crate) fn on_wake(&mut self, now: Instant, shared: &mut Shared, wake: Wake) {
         match wake {
-            Wake::Arrive { frame } => self.arrive(now, shared, &frame),
+            Wake::Arrive { frame, .. } => self.arrive(now, shared, &frame),
             Wake::Completed { index } => {
                 self.in_device -= 1;
                 self.frames.completed(index);
@@ -204,18 +215,33 @@ impl Host {
     }
 
     fn open(&mut self, now: Instant, shared: &mut Shared, conn: usize) {
-        let plan = &shared.scenario.conns[conn];
-        let port = if plan.refused { CLOSED_PORT } else { PORTS[usize::from(plan.keepalive)] };
-        let remote = SocketAddr::new(address(1 - self.index), port);
-        let id = match self.endpoint.connect(now, SocketAddr::new(address(self.index), 0), remote, plan.config) {
+        let plan = shared.scenario.conns[conn].clone();
+        let side = usize::from(plan.opener != self.index);
+        let own = |port| SocketAddr::new(address(self.index, plan.v6), port);
+        let bound = FIRST_BOUND + conn as u16;
+        let (local, port) = match plan.way {
+            Way::Crossed(_) => (own(bound), bound),
+            Way::Plain if plan.refused => (own(0), CLOSED_PORT),
+            Way::Plain | Way::Listener => (own(0), PORTS[usize::from(plan.keepalive)]),
+        };
+        let remote = SocketAddr::new(address(1 - self.index, plan.v6), port);
+        let opened = if plan.way == Way::Listener {
+            let listener = self.endpoint.listen(own(bound), plan.config).expect("the port is free");
+            self.endpoint.connect_listener(now, listener, remote)
+        } else {
+            self.endpoint.connect(now, local, remote, plan.config)
+        };
+        let id = match opened {
             Ok(id) => id,
             Err(error) => return shared.fail(format!("connection {conn} cannot be opened: {error}")),
         };
         let Some(flow) = self.endpoint.flow(id) else {
             return shared.fail(format!("connection {conn} has no ends"));
         };
-        shared.openers.insert((self.index, flow.local.port, port), conn);
-        self.add_app(now, shared, conn, 0, id);
+        if side == 0 {
+            shared.openers.insert((self.index, flow.local, port), conn);
+        }
+        self.add_app(now, shared, conn, side, id);
     }
 
     fn add_app(&mut self, now: Instant, shared: &mut Shared, conn: usize, side: usize, id: ConnId) -> usize {
@@ -265,7 +291,7 @@ impl Host {
     fn app_of(&mut self, now: Instant, shared: &mut Shared, event: &Event) -> Option<usize> {
         match event {
             Event::Accepted { conn: id, flow, .. } => {
-                let conn = *shared.openers.get(&(1 - self.index, flow.remote.port, flow.local.port))?;
+                let conn = *shared.openers.get(&(1 - self.index, flow.remote, flow.local.port))?;
                 if let Some(known) = self.apps.iter().find(|app| app.conn == conn && app.side == 1) {
                     shared.fail(format!("{} is accepted twice", known.name()));
                 }

@@ -11,6 +11,7 @@ mod app;
 pub mod attack;
 pub mod checks;
 pub mod coverage;
+mod forged;
 pub mod frames;
 mod host;
 pub mod lab;

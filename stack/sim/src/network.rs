@@ -1,5 +1,6 @@
 //! A link: one direction of the wire between two hosts, and what it does to frames.
 
+use crate::forged;
 use crate::scenario::LinkPlan;
 use crate::trace::{Fate, Trace};
 use corelane_proto::Instant;
@@ -22,6 +23,10 @@ pub struct LinkCounters {
     pub doubled: u64,
     /// Overtaken by others.
     pub reordered: u64,
+    /// Copies that came much later.
+    pub late: u64,
+    /// Added by somebody off the path.
+    pub forged: u64,
     /// Damaged so that the receiver has to notice.
     pub damaged: u64,
     /// Damaged so that no checksum would show it; lost instead, as Ethernet's own checksum would have it.
@@ -30,14 +35,29 @@ pub struct LinkCounters {
 
 impl AddAssign for LinkCounters {
     fn add_assign(&mut self, other: Self) {
-        let Self { sent, lost, doubled, reordered, damaged, undetectable } = other;
+        let Self { sent, lost, doubled, reordered, late, forged, damaged, undetectable } = other;
         self.sent += sent;
         self.lost += lost;
         self.doubled += doubled;
         self.reordered += reordered;
+        self.late += late;
+        self.forged += forged;
         self.damaged += damaged;
         self.undetectable += undetectable;
     }
+}
+
+/// What of a frame it is that arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Copy {
+    /// The frame, or its double.
+    Real,
+    /// A copy that comes much later.
+    Late,
+    /// Nobody sent it.
+    Forged,
+    /// Nobody sent it, and it goes to the host that sent the frame.
+    ForgedBack,
 }
 
 /// One direction of the wire.
@@ -61,9 +81,10 @@ impl Link {
         host: usize,
         mut frame: Vec<u8>,
         trace: &mut Trace,
-        mut deliver: impl FnMut(Instant, Vec<u8>),
+        mut deliver: impl FnMut(Instant, Vec<u8>, Copy),
     ) {
         self.counters.sent += 1;
+        self.add_forged(now, &frame, &mut deliver);
         let Some(left) = self.leave(now, frame.len()).filter(|_| !self.is_lost(now)) else {
             self.counters.lost += 1;
             trace.frame(now, host, Fate::Lost, &frame);
@@ -82,9 +103,34 @@ impl Link {
         if self.chance(self.plan.duplicate) {
             self.counters.doubled += 1;
             trace.frame(now, host, Fate::Doubled, &frame);
-            deliver(left + self.delay(), frame.clone());
+            deliver(left + self.delay(), frame.clone(), Copy::Real);
         }
-        deliver(left + self.delay(), frame);
+        // There are few SYNs, and old ones do the most harm.
+        let late = if self.plan.late > 0.0 && forged::is_syn(&frame) { 0.5 } else { self.plan.late };
+        if self.chance(late) {
+            self.counters.late += 1;
+            let later = self.later();
+            deliver(left + later, frame.clone(), Copy::Late);
+        }
+        deliver(left + self.delay(), frame, Copy::Real);
+    }
+
+    /// What somebody off the path adds when he guesses that `frame` passes.
+    fn add_forged(&mut self, now: Instant, frame: &[u8], deliver: &mut impl FnMut(Instant, Vec<u8>, Copy)) {
+        if !self.chance(self.plan.forged) {
+            return;
+        }
+        if let Some((forged, back)) = forged::like(frame, &mut self.rng) {
+            self.counters.forged += 1;
+            let later = self.later();
+            deliver(now + later, forged, if back { Copy::ForgedBack } else { Copy::Forged });
+        }
+    }
+
+    /// Up to ten seconds, a short time as likely as a long one.
+    fn later(&mut self) -> Duration {
+        let exponent = self.rng.random_range(0.0..7.0_f64);
+        Duration::from_micros(10.0_f64.powf(exponent) as u64)
     }
 
     /// When the frame's last bit has left; `None` when too many others wait.

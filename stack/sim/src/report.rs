@@ -103,6 +103,8 @@ impl Summary {
             ("  lost", self.link.lost.to_string()),
             ("  doubled", self.link.doubled.to_string()),
             ("  reordered", self.link.reordered.to_string()),
+            ("  late copies", self.link.late.to_string()),
+            ("  forged", self.link.forged.to_string()),
             ("  damaged", self.link.damaged.to_string()),
             ("  damaged unseen", self.link.undetectable.to_string()),
             ("  found no frame", self.starved.to_string()),

@@ -30,6 +30,10 @@ pub struct LinkPlan {
     pub bytes_per_second: Option<u64>,
     /// Frames that wait for the bottleneck; more are lost.
     pub queue: usize,
+    /// A copy of a frame comes again, up to ten seconds later.
+    pub late: f64,
+    /// Somebody off the path adds a segment with a number outside of every window.
+    pub forged: f64,
     /// From when to when nothing passes.
     pub outage: Option<(Instant, Instant)>,
 }
@@ -64,6 +68,8 @@ pub enum Leave {
     AfterPeer,
     /// Aborts this long after it has begun to open the connection, or got it.
     Abort(Duration),
+    /// The same, but it shuts the sending side once everything is sent: the abort may find any state.
+    ShutThenAbort(Duration),
     /// Closes after such a time, whatever is unread or on its way.
     CloseEarly(Duration),
 }
@@ -71,7 +77,7 @@ pub enum Leave {
 impl Leave {
     /// Whether both streams may end unfinished.
     pub fn is_abrupt(self) -> bool {
-        matches!(self, Self::Abort(_) | Self::CloseEarly(_))
+        matches!(self, Self::Abort(_) | Self::ShutThenAbort(_) | Self::CloseEarly(_))
     }
 }
 
@@ -98,8 +104,22 @@ pub struct SidePlan {
     pub put_back: f64,
     /// Shuts the receiving side after so many bytes.
     pub shut_read_after: Option<u64>,
+    /// Probability that a write is urgent.
+    pub urgent: f64,
     /// How it leaves.
     pub leave: Leave,
+}
+
+/// How a connection comes to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// One end connects, the other listens.
+    Plain,
+    /// Both ends bind a port and connect to each other's, so that their SYNs may cross; the second so long after the
+    /// first.
+    Crossed(Duration),
+    /// A listener connects to another.
+    Listener,
 }
 
 /// A connection.
@@ -109,6 +129,10 @@ pub struct ConnPlan {
     pub opener: usize,
     /// When.
     pub start: Instant,
+    /// How it comes to be.
+    pub way: Way,
+    /// Over IPv6.
+    pub v6: bool,
     /// Nobody listens at the port.
     pub refused: bool,
     /// Both ends look after an idle peer. Without it whoever sleeps too long sleeps for ever, and the checks see it.
@@ -150,7 +174,8 @@ impl Scenario {
             _ => 1 + draw.below(12),
         };
         let hosts = [draw.host(), draw.host()];
-        let conns = (0..conns).map(|_| draw.conn()).collect();
+        let longest_lead = links.iter().map(|link| link.delay_us).min().unwrap_or(0);
+        let conns = (0..conns).map(|_| draw.conn(longest_lead)).collect();
         Self { seed, links, hosts, conns }
     }
 
@@ -209,6 +234,8 @@ impl Draw {
             reorder_us: 0,
             bytes_per_second: None,
             queue: 0,
+            late: 0.0,
+            forged: 0.0,
             outage: None,
         };
         if perfect {
@@ -219,6 +246,12 @@ impl Draw {
         plan.duplicate = often(self, 0.1);
         plan.corrupt = often(self, 0.03);
         plan.reorder = often(self, 0.3);
+        if self.chance(0.25) {
+            plan.late = self.scale(0.001, 0.03);
+        }
+        if self.chance(0.25) {
+            plan.forged = self.scale(0.001, 0.03);
+        }
         plan.reorder_us = self.scale(10.0, 4.0 * delay_us as f64 + 1000.0) as u64;
         if self.chance(0.5) {
             plan.jitter_us = self.scale(1.0, delay_us as f64 + 2.0) as u64;
@@ -275,16 +308,24 @@ impl Draw {
         }
     }
 
-    fn conn(&mut self) -> ConnPlan {
+    /// `longest_lead` is how many microseconds the first of two that open to each other may be ahead.
+    fn conn(&mut self, longest_lead: u64) -> ConnPlan {
         let opener = self.below(2) as usize;
         let start = Instant::from_micros(if self.chance(0.5) { 0 } else { self.scale(1.0, 5e6) as u64 });
         let refused = self.chance(0.03);
+        let way = match self.below(10) {
+            0 if !refused => Way::Crossed(Duration::from_micros(self.below(longest_lead + 1))),
+            1 if !refused => Way::Listener,
+            _ => Way::Plain,
+        };
+        let v6 = self.chance(0.25);
         let mut config = self.tcp();
         let mut sides = [self.side(), self.side()];
         let (first, second) = if self.chance(0.5) { (0, 1) } else { (1, 0) };
         // Somebody has to begin to end it.
         sides[first].leave = match self.below(20) {
-            0 | 1 => Leave::Abort(self.millis(0.001, 10_000.0)),
+            0 => Leave::Abort(self.millis(0.001, 10_000.0)),
+            1 => Leave::ShutThenAbort(self.millis(0.001, 10_000.0)),
             2 | 3 => Leave::CloseEarly(self.millis(0.001, 10_000.0)),
             4..=10 => Leave::Close,
             _ => Leave::ShutThenRead,
@@ -299,7 +340,7 @@ impl Draw {
         // An RST can be lost: then only keepalive tells an application that waits to read.
         let keepalive = sides[first].leave.is_abrupt() || self.chance(0.2);
         config.keepalive = config.keepalive.filter(|_| keepalive);
-        ConnPlan { opener, start, refused, keepalive, config, sides }
+        ConnPlan { opener, start, way, v6, refused, keepalive, config, sides }
     }
 
     fn side(&mut self) -> SidePlan {
@@ -322,6 +363,7 @@ impl Draw {
             detach: if self.chance(0.2) { 0.3 } else { 0.0 },
             put_back: if self.chance(0.2) { 0.3 } else { 0.0 },
             shut_read_after: self.chance(0.04).then(|| self.scale(1.0, 10_000.0) as u64),
+            urgent: if self.chance(0.1) { 0.2 } else { 0.0 },
             leave: Leave::AfterPeer,
         }
     }

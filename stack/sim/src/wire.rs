@@ -1,11 +1,12 @@
 //! What must hold for the segments on the wire, without knowing what goes on in the hosts.
 
+use crate::network::Copy;
 use crate::oracle;
 use corelane_proto::SocketAddr;
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{Body, Checksums, TcpPacket, parse};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One direction of one connection: what its sender has sent and heard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +40,8 @@ const MOST_CREDIT: u32 = 1000;
 #[derive(Debug, Default)]
 pub struct Wire {
     halves: HashMap<(SocketAddr, SocketAddr), Half>,
+    /// Where an old request came again.
+    confused: HashSet<(SocketAddr, SocketAddr)>,
 }
 
 impl Wire {
@@ -50,7 +53,7 @@ impl Wire {
         let packet = parse(frame, Checksums::VERIFY).map_err(|error| format!("it sent what is no frame: {error:?}"))?;
         oracle::check(frame).map_err(|what| format!("{what}: {:?}", packet.body))?;
         let Body::Tcp(tcp) = packet.body else { return Ok(()) };
-        if tcp.segment.flags.has(Flags::RST) {
+        if tcp.segment.flags.has(Flags::RST) || self.confused.contains(&(tcp.src, tcp.dst)) {
             return Ok(());
         }
         self.on_segment(&tcp).map_err(|what| format!("{what}: {} > {} {:?}", tcp.src, tcp.dst, tcp.segment))
@@ -112,9 +115,25 @@ impl Wire {
 
     /// `frame` has reached its host, whole.
     pub fn on_arrived(&mut self, frame: &[u8]) {
+        self.on_copy_arrived(frame, Copy::Real);
+    }
+
+    /// The same for what may be an old copy, or forged.
+    pub(crate) fn on_copy_arrived(&mut self, frame: &[u8], copy: Copy) {
         let Ok(packet) = parse(frame, Checksums::VERIFY) else { return };
         let Body::Tcp(tcp) = packet.body else { return };
         let s = &tcp.segment;
+        if copy == Copy::Late && s.flags.has(Flags::SYN) {
+            // The listener answers a request that is long over: its SYN-ACK begins what no other end knows.
+            self.confused.insert((tcp.src, tcp.dst));
+            self.confused.insert((tcp.dst, tcp.src));
+        }
+        if matches!(copy, Copy::Forged | Copy::ForgedBack) {
+            // It may be answered, but nothing in it is true.
+            let half = self.half(tcp.dst, tcp.src);
+            self.halves.insert((tcp.dst, tcp.src), Half { credit: MOST_CREDIT.min(half.credit + 1), ..half });
+            return;
+        }
         if s.seq_len() > 0 {
             let half = self.half(tcp.dst, tcp.src);
             self.halves.insert((tcp.dst, tcp.src), Half { credit: MOST_CREDIT.min(half.credit + 1), ..half });

@@ -96,7 +96,9 @@ pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, acceptable: bool) -> 
         };
     }
     if !acceptable {
-        return OnHalfOpen::Again;
+        // An empty segment may be the answer to ours, as TIME-WAIT gives it to the SYN-ACK that an old SYN has called for:
+        // two that answer each other's answers never end. The SYN-ACK goes again by its timer.
+        return if segment.seq_len() > 0 { OnHalfOpen::Again } else { OnHalfOpen::Ignore };
     }
     if !segment.flags.has(Flags::ACK) {
         return OnHalfOpen::Ignore;
@@ -170,7 +172,8 @@ mod tests {
         assert_eq!(answer(101, 502, Flags::ACK), OnHalfOpen::Reset);
         assert_eq!(answer(100, 0, Flags::SYN), OnHalfOpen::Again, "the same SYN again");
         assert_eq!(answer(300, 0, Flags::SYN), OnHalfOpen::Forget, "another SYN in the window");
-        assert_eq!(answer(5000, 501, Flags::ACK), OnHalfOpen::Again);
+        assert_eq!(answer(5000, 501, Flags::ACK), OnHalfOpen::Ignore, "an answer is not answered");
+        assert_eq!(answer(5000, 501, Flags::ACK | Flags::FIN), OnHalfOpen::Again);
         assert_eq!(answer(101, 0, Flags::RST), OnHalfOpen::Forget);
         assert_eq!(answer(102, 0, Flags::RST), OnHalfOpen::Ignore);
         assert_eq!(answer(101, 0, Flags::default()), OnHalfOpen::Ignore);

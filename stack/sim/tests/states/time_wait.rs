@@ -208,3 +208,19 @@ fn an_address_is_used_again_at_once() {
     assert_eq!(lab.node(B).endpoint.time_waits(), 1);
     lab.finish();
 }
+
+/// A SYN of a connection that is over comes again, at the end that is not in TIME-WAIT: the listener answers, TIME-WAIT
+/// answers that, and there it ends; neither answers the other's answers.
+#[test]
+fn an_old_syn_after_the_close_starts_no_storm() {
+    let mut lab = Lab::new(2);
+    closed_by_a(&mut lab);
+    let old = lab.sent()[0].tcp.clone();
+    lab.take_wire();
+    lab.inject(B, &Forge::replay(A, B, &old).frame());
+    assert_eq!(lab.node(B).endpoint.half_opens(), 1);
+    lab.run_secs(10);
+    let sent = lab.take_wire().len();
+    assert!(sent <= 20, "{sent} segments in ten seconds");
+    lab.finish();
+}
