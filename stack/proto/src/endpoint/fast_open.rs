@@ -99,6 +99,10 @@ impl FastOpens {
 
     /// What a SYN to `remote` says: the cookie that it gave us, or the request for one, or nothing.
     /// With the server's MSS.
+    //= spec/rfc7413.txt#section-4.2.1
+    //# Any client attempting TFO MUST first request a cookie from the server with the following steps:
+    //= spec/rfc7413.txt#section-4.2.2
+    //# To open a TFO connection, the client MUST have obtained a cookie from the server:
     pub(super) fn offer(&self, now: Instant, remote: SocketAddr) -> (Offer, u16) {
         match self.servers.get(remote) {
             Some(server) if now < server.spared_until => (Offer::Nothing, 0),
@@ -123,6 +127,11 @@ impl FastOpens {
         }
         //= spec/rfc7413.txt#section-4.1.3.1
         //# The client MUST cache negative responses from the server in order to avoid potential connection failures.
+        //= spec/rfc7413.txt#section-4.1.3.1
+        //# For any negative responses, the client SHOULD disable Fast Open on the specific path (the source and destination IP
+        //# addresses and ports) at least temporarily.
+        //= spec/rfc7413.txt#section-4.1.3
+        //# The client MUST cache cookies from servers for later Fast Open connections.
         let spared_until = if refused { now + SPARED } else { now };
         self.servers.put(Server { remote, cookie, mss, spared_until });
     }
@@ -146,6 +155,8 @@ impl Servers {
 }
 
 /// The cookie for whoever is at the remote address.
+//= spec/rfc7413.txt#section-4.1.2
+//# The cookie SHOULD be a MAC tag with the following properties.
 fn made(key: &PublicHash, flow: &Flow) -> FastOpen {
     let anywhere = |end: SocketAddr| SocketAddr::new(end.addr, 0);
     let hash = key.flow(&Flow { local: anywhere(flow.local), remote: anywhere(flow.remote) });
@@ -163,6 +174,9 @@ mod tests {
         Flow { local: end(1, 80), remote: end(host, port) }
     }
 
+    //= spec/rfc7413.txt#section-4.1.2
+    //= type=test
+    //# The cookie SHOULD be a MAC tag with the following properties.
     #[test]
     fn a_cookie_is_good_for_its_address_and_until_the_second_change_of_the_key() {
         let mut fast = FastOpens::new(&[1; 32], 1, 4);
@@ -179,6 +193,19 @@ mod tests {
     //= spec/rfc7413.txt#section-4.1.3.1
     //= type=test
     //# The client MUST cache negative responses from the server in order to avoid potential connection failures.
+    //= spec/rfc7413.txt#section-4.1.3.1
+    //= type=test
+    //# For any negative responses, the client SHOULD disable Fast Open on the specific path (the source and destination IP
+    //# addresses and ports) at least temporarily.
+    //= spec/rfc7413.txt#section-4.1.3
+    //= type=test
+    //# The client MUST cache cookies from servers for later Fast Open connections.
+    //= spec/rfc7413.txt#section-4.2.1
+    //= type=test
+    //# Any client attempting TFO MUST first request a cookie from the server with the following steps:
+    //= spec/rfc7413.txt#section-4.2.2
+    //= type=test
+    //# To open a TFO connection, the client MUST have obtained a cookie from the server:
     #[test]
     fn a_server_is_asked_then_known_then_spared_for_an_hour_when_it_refuses() {
         let mut fast = FastOpens::new(&[1; 32], 1, 4);

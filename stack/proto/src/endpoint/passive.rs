@@ -65,6 +65,8 @@ impl Endpoint {
         };
         let config = Arc::clone(&listener.config);
         let mut half_open = self.half_open(&config, flow, segment, predecessor);
+        //= spec/rfc7413.txt#section-4.2
+        //# When this flag is off, the server does not perform any TFO-related operations and MUST ignore all cookie options.
         if let Some(fast_open) = segment.options.fast_open.filter(|_| config.fast_open && predecessor.is_none()) {
             if self.fast_open.is_good(&flow, &fast_open) {
                 if let Some(id) = self.open_early(id, &half_open, Arc::clone(&config)) {

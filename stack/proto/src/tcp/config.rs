@@ -161,6 +161,11 @@ impl Default for TcpConfig {
             give_up_after: Duration::from_secs(900),
             user_timeout: None,
             linger: None,
+            //= spec/rfc7413.txt#section-2
+            //# Therefore, TCP implementations MUST NOT use TFO by default, but only use TFO if requested explicitly by the application
+            //# on a per-service- port basis.
+            //= spec/rfc7413.txt#section-4.2
+            //# It MUST be turned on explicitly by the application.
             fast_open: false,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),

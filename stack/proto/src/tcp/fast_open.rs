@@ -105,6 +105,9 @@ impl Tcb {
         fx: &mut Effects,
     ) -> Option<Buf> {
         let ours = options::answer(&self.config, self.link.mss, 0, &s.options);
+        //= spec/rfc7413.txt#section-4.2.2
+        //# If the FastOpened flag is set, the server MUST follow [RFC5681] (based on [RFC3390]) to set the initial congestion window
+        //# for sending more data packets.
         self.on_their_syn(s.seq, &ours, &s.options, now);
         self.snd_window = SendWindow::from_syn(s.window, s.seq, self.iss, self.agreed.send_scale);
         self.heard_at = now;
@@ -139,6 +142,8 @@ impl Tcb {
     /// Our SYN is acknowledged, with or without what was in it. `lost` says that it went more than once.
     //= spec/rfc7413.txt#section-4.2.2
     //# The client SHOULD retransmit any unacknowledged data in the first ACK packet in step 2.
+    //= spec/rfc7413.txt#section-4.2.2
+    //# The client SHOULD perform the following steps upon receiving the SYN- ACK:
     pub(super) fn on_answer_to_offer(&mut self, now: Instant, s: &Segment, lost: bool, fx: &mut Effects) {
         let had_data = self.snd.outstanding() > 0;
         let taken = s.ack.after(self.snd.una());

@@ -31,6 +31,8 @@ pub mod kind {
     /// Authentication (RFC 5925 2.2).
     pub const AO: u8 = 29;
     /// Fast Open cookie (RFC 7413 4.1.1).
+    //= spec/rfc7413.txt#section-9
+    //# Current and new implementations SHOULD use option (34).
     pub const FAST_OPEN: u8 = 34;
     /// Experiment one (RFC 4727, shared by RFC 6994).
     pub const EXPERIMENT_1: u8 = 253;
@@ -266,6 +268,10 @@ impl<'a> TcpOption<'a> {
 }
 
 /// RFC 7413 4.1.1: a cookie has 4 to 16 bytes, an even number of them; without any it is a request.
+//= spec/rfc7413.txt#section-4.1.1
+//# The number MUST be even.
+//= spec/rfc7413.txt#section-4.1.1
+//# Options with invalid Length values or without the SYN flag set MUST be ignored.
 const fn is_cookie_len(len: usize) -> bool {
     matches!(len, 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16)
 }
@@ -428,6 +434,26 @@ mod tests {
         }
         let long = [28, 5, 0, 1, 0];
         assert!(matches!(options(&long).next(), Some(TcpOption::Unknown { kind: 28, .. })));
+    }
+
+    //= spec/rfc7413.txt#section-4.1.1
+    //= type=test
+    //# The number MUST be even.
+    //= spec/rfc7413.txt#section-4.1.1
+    //= type=test
+    //# Options with invalid Length values or without the SYN flag set MUST be ignored.
+    //= spec/rfc7413.txt#section-9
+    //= type=test
+    //# Current and new implementations SHOULD use option (34).
+    #[test]
+    fn a_cookie_has_an_even_length_from_4_to_16() {
+        for len in 0..20u8 {
+            let mut bytes = std::vec![34, len + 2];
+            bytes.resize(usize::from(len) + 2, 7);
+            let good = len == 0 || (4..=16).contains(&len) && len.is_multiple_of(2);
+            assert_eq!(parse(&bytes).fast_open.is_some(), good, "{len}");
+            assert_eq!(FastOpen::new(&bytes[2..]).is_some(), good, "{len}");
+        }
     }
 
     #[test]

@@ -37,6 +37,13 @@ fn syns(pair: &Pair) -> Vec<(u8, u16, Option<usize>)> {
 //= spec/rfc7413.txt#section-4.2.2
 //= type=test
 //# 4. Buffer the data and notify the application.
+//= spec/rfc7413.txt#section-4.2.2
+//= type=test
+//# If the FastOpened flag is set, the server MUST follow [RFC5681] (based on [RFC3390]) to set the initial congestion window
+//# for sending more data packets.
+//= spec/rfc7413.txt#section-4.2.2
+//= type=test
+//# The client SHOULD perform the following steps upon receiving the SYN- ACK:
 #[test]
 fn the_second_connection_has_its_request_in_the_syn_and_its_answer_before_the_ack() {
     let mut pair = pair();
@@ -53,6 +60,8 @@ fn the_second_connection_has_its_request_in_the_syn_and_its_answer_before_the_ac
     // One crossing, and the server has it all.
     let b = pair.b.accepted().expect("accepted by the SYN");
     assert_eq!(pair.b.read(b), b"second");
+    let info = pair.b.endpoint.info(b).expect("it is there");
+    assert_eq!(info.cwnd, 10 * u32::from(info.mss), "the initial window of any connection");
     pair.b.write(b, b"answer");
     assert!(pair.exchange(|_, _| true));
     assert_eq!(pair.a.read(second), b"answer", "behind the SYN-ACK, without waiting for its ACK");
@@ -133,6 +142,10 @@ fn a_cookie_that_is_too_old_gets_a_new_one_and_its_data_a_second_way() {
 //= type=test
 //# If this variable goes over a preset system limit, the server MUST disable TFO for all new connection requests
 //# until PendingFastOpenRequests drops below the system limit.
+//= spec/rfc7413.txt#section-4.2.2
+//= type=test
+//# If the SYN-ACK timer fires, the server SHOULD retransmit a SYN-ACK segment with neither data nor Fast Open options for
+//# compatibility reasons.
 #[test]
 fn no_more_connections_than_allowed_are_open_before_their_handshake() {
     let mut bench = Bench::new(EndpointConfig { fast_open_pending: 2, ..config(1) });
@@ -155,12 +168,23 @@ fn no_more_connections_than_allowed_are_open_before_their_handshake() {
     // The SYN-ACK goes again until it is answered.
     let again = bench.wait(Duration::from_millis(1100));
     assert!(again.iter().filter(|s| s.flags == SYN_ACK && s.ack == Seq(105)).count() >= 2, "{again:?}");
+    assert!(again.iter().all(|s| s.len == 0 && s.options.fast_open.is_none()), "{again:?}");
     // Somebody else's cookie is worth nothing.
     let theirs = bench.receive(at(3, 2), at(1, 80), syn(cookie))[0];
     assert_eq!(theirs.ack, Seq(101));
     assert!(theirs.options.fast_open.is_some_and(|own| Some(own) != cookie));
 }
 
+//= spec/rfc7413.txt#section-2
+//= type=test
+//# Therefore, TCP implementations MUST NOT use TFO by default, but only use TFO if requested explicitly by the application
+//# on a per-service- port basis.
+//= spec/rfc7413.txt#section-4.2
+//= type=test
+//# It MUST be turned on explicitly by the application.
+//= spec/rfc7413.txt#section-4.2
+//= type=test
+//# When this flag is off, the server does not perform any TFO-related operations and MUST ignore all cookie options.
 #[test]
 fn without_the_setting_there_is_no_fast_open_on_either_side() {
     let mut pair = Pair::new();
