@@ -314,7 +314,9 @@ impl Tcb {
             self.snd.max() - 1
         };
         self.arm_retransmit(now);
-        Segment { seq, flags: Flags::FIN | Flags::ACK, ..self.pure_ack(now) }
+        // Its number is not that of the ACK, so its urgent pointer is another.
+        let segment = Segment { seq, flags: Flags::FIN | Flags::ACK, urgent: 0, ..self.pure_ack(now) };
+        self.with_urgent(segment)
     }
 
     /// An ACK and nothing else. It counts as sent.
