@@ -2,7 +2,8 @@
 
 use super::flow_hash::{PublicHash, subkey};
 use crate::addr::{Flow, SocketAddr};
-use crate::tcp::fast_open::{Learned, Offer};
+use crate::tcp::effects::Learned;
+use crate::tcp::fast_open::Offer;
 use crate::tcp::segment::{FastOpen, Flags, Segment};
 use crate::time::Instant;
 use alloc::vec::Vec;

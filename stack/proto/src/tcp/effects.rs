@@ -1,9 +1,20 @@
 //! What handling an event leaves behind for the endpoint.
 
-use super::fast_open::Learned;
-use super::segment::Segment;
+use super::segment::{FastOpen, Segment};
 use crate::memory::Token;
 use alloc::vec::Vec;
+
+/// What the answer to our SYN says of Fast Open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Learned {
+    /// A new cookie.
+    pub cookie: Option<FastOpen>,
+    /// The peer's MSS, bytes.
+    pub mss: u16,
+    /// The SYN with the cookie got lost, or the data in it was not taken and no other cookie came: better not to be
+    /// tried again for a while.
+    pub refused: bool,
+}
 
 /// Frames to free, a reply, and the reason if something was dropped. The endpoint keeps one and empties it each time.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 //! acknowledged. Cookies are made, checked and remembered by the endpoint.
 
 use super::config::TcpConfig;
-use super::effects::Effects;
+use super::effects::{Effects, Learned};
 use super::options;
 use super::output::Step;
 use super::pmtu::SegmentSize;
@@ -28,18 +28,6 @@ pub enum Offer {
     Unacked,
     /// So it has by Fast Open; the peer's SYN had a cookie: the application was told before our SYN is acknowledged.
     Early,
-}
-
-/// What the answer to our SYN says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Learned {
-    /// A new cookie.
-    pub cookie: Option<FastOpen>,
-    /// The peer's MSS, bytes.
-    pub mss: u16,
-    /// The SYN with the cookie got lost, or the data in it was not taken and no other cookie came: better not to be
-    /// tried again for a while.
-    pub refused: bool,
 }
 
 /// What goes with a SYN.
