@@ -63,6 +63,13 @@ impl Wire {
         let s = &tcp.segment;
         let syn = s.flags.has(Flags::SYN);
         if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
+            if s.flags.has(Flags::ACK) && self.half(tcp.dst, tcp.src).offered.is_some() {
+                // The other end has acknowledged a SYN before: what is answered here is an old copy of its request, by a
+                // listener that has forgotten the connection, and it goes on with that.
+                self.confused.insert((tcp.src, tcp.dst));
+                self.confused.insert((tcp.dst, tcp.src));
+                return Ok(());
+            }
             // The two ends are used again, or a listener answers a SYN that was late: then the other end has been heard.
             self.halves.insert((tcp.src, tcp.dst), Half::default());
             if !s.flags.has(Flags::ACK) {
@@ -235,6 +242,15 @@ mod tests {
     fn an_ack_of_what_was_not_sent_is_seen() {
         let error = open().on_sent(&frame(B, A, data(900, 0, 101, 1000))).unwrap_err();
         assert!(error.contains("acknowledges beyond"), "{error}");
+    }
+
+    #[test]
+    fn an_old_request_that_is_answered_anew_leaves_the_other_end_its_numbers() {
+        let mut wire = open();
+        wire.on_sent(&frame(B, A, data(900, 300, 100, 1000))).expect("legal");
+        // B has forgotten the connection, and a copy of A's SYN comes.
+        assert_eq!(wire.on_sent(&frame(B, A, syn(1000, Some(100)))), Ok(()));
+        assert_eq!(wire.on_sent(&frame(A, B, data(100, 0, 1200, 500))), Ok(()));
     }
 
     #[test]

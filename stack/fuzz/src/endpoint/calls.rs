@@ -49,7 +49,7 @@ impl App {
 
     /// The peer of `flow` is not remembered any more.
     pub(super) fn forget(&mut self, flow: Flow) {
-        self.conns.iter_mut().filter(|conn| conn.flow == flow).for_each(|conn| conn.reading = Reading::default());
+        self.conns.iter_mut().filter(|conn| conn.flow == flow).for_each(|conn| conn.reading = Reading::blind());
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {

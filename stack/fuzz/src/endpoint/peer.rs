@@ -138,12 +138,19 @@ pub(super) fn peer_byte(seq: Seq) -> u8 {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     candidates: Option<Vec<Seq>>,
+    /// What the peer has sent is not known any more.
+    blind: bool,
 }
 
 impl Reading {
+    /// Of a connection whose peer was forgotten: what is read is no longer compared.
+    pub(super) fn blind() -> Self {
+        Self { candidates: None, blind: true }
+    }
+
     /// Takes the next bytes that the application has read.
     pub(super) fn on_bytes(&mut self, bytes: &[u8], peer: &Peer) {
-        if peer.lied {
+        if peer.lied || self.blind {
             self.candidates = None;
             return;
         }
