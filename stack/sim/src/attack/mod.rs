@@ -1,7 +1,7 @@
 //! Attacks on a host, each with a victim: a connection between two others that must not lose a byte.
 //!
 //! B is attacked. A talks with B all the time. The attacker is whoever [`Forge`] makes: off the path it knows the ends of a
-//! connection at most, on the path it is a peer that breaks the rules ([`Rogue`]). Each attack has its bounds; what goes
+//! connection at most, on the path it is a peer that breaks the rules (`Rogue`). Each attack has its bounds; what goes
 //! beyond one makes its verdict a failure.
 
 mod blind;
