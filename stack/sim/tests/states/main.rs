@@ -2,6 +2,7 @@
 //! looks at the segments on the wire, at what the applications were told, and at the counters.
 
 mod closing;
+mod limits;
 mod opening;
 mod time_outs;
 mod time_wait;

@@ -205,6 +205,22 @@ fn close_in_syn_received_goes_to_fin_wait_1() {
     lab.finish();
 }
 
+/// The same with nothing to send: the FIN goes at once, out of SYN-RECEIVED (RFC 9293 3.10.4).
+#[test]
+fn close_in_syn_received_with_nothing_queued_sends_the_fin_at_once() {
+    let mut lab = Lab::new(2);
+    let (a, b) = cross(&mut lab);
+    lab.run_millis(6);
+    assert_eq!(lab.states(a), ["SYN-SENT", "SYN-RECEIVED"]);
+    lab.shut_write(a);
+    assert_eq!(lab.states(a).last(), Some(&"FIN-WAIT-1"));
+    lab.run_millis(100);
+    assert_eq!(lab.states(a)[2..], ["FIN-WAIT-1", "FIN-WAIT-2"]);
+    assert_eq!(lab.states(b).last(), Some(&"CLOSE-WAIT"));
+    assert_eq!(events(&lab, b), ["connected", "peer closed"]);
+    lab.finish();
+}
+
 /// The handshake's last ACK is lost: the SYN-ACK goes again, or the first data does its work.
 #[test]
 fn a_lost_last_ack_of_the_handshake_costs_nothing() {
