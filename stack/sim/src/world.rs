@@ -197,13 +197,19 @@ impl World {
         let opener = of_side(0).ok_or("it was never opened")?;
         let unlucky = self.shared.scenario.worst_loss() > 0.0 || self.had_outage();
         let crossed = matches!(plan.way, Way::Crossed(_));
+        // Of two that open to each other, one that is late to its turn opens after the other's SYN has come, and nobody was
+        // there. One that finds no neighbour or hears no answer gives up, and then the other is reset.
+        let did_not_meet = |app: &App| match app.order.closed() {
+            Some(CloseReason::Refused) => crossed,
+            Some(CloseReason::Unreachable | CloseReason::TimedOut) => crossed && unlucky,
+            _ => false,
+        };
+        if did_not_meet(opener) || of_side(1).is_some_and(did_not_meet) {
+            return Ok(());
+        }
         match opener.order.closed() {
             Some(CloseReason::Refused) if plan.refused => return Ok(()),
             Some(CloseReason::Aborted) if plan.sides[0].leave.is_abrupt() => return Ok(()),
-            // One found no neighbour, or came before the other had opened; the other then finds nobody.
-            Some(CloseReason::Unreachable | CloseReason::Refused | CloseReason::TimedOut) if unlucky && crossed => {
-                return Ok(());
-            }
             // Every ARP request or its answer was lost.
             Some(CloseReason::Unreachable) if unlucky && of_side(1).is_none() => return Ok(()),
             other if plan.refused => return Err(format!("it ended as {other:?} where nobody listens")),
