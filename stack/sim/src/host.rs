@@ -6,12 +6,12 @@ use crate::frames::Frames;
 use crate::network::Copy;
 use crate::scenario::{HostPlan, Rng, Scenario, Way};
 use crate::trace::{Fate, Trace};
-use corelane_proto::endpoint::{Cidr, ConnId, EndpointConfig, Event, Transmit};
+use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, SocketAddr};
 use rand::RngExt;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -135,6 +135,8 @@ pub(crate) struct Host {
     plan: HostPlan,
     rng: Rng,
     by_id: HashMap<ConnId, usize>,
+    /// Connections that old SYNs have begun.
+    past: HashSet<ConnId>,
     in_device: usize,
 }
 
@@ -175,7 +177,7 @@ impl Host {
         endpoint.set_neighbour(address(1 - index, true), Mac([2, 0, 0, 0, 0, 2 - index as u8]));
         let frames = Frames::new(plan.frames, plan.reserve);
         let (apps, by_id) = (Vec::new(), HashMap::new());
-        Self { index, endpoint, frames, apps, starved: 0, plan, rng, by_id, in_device: 0 }
+        Self { index, endpoint, frames, apps, starved: 0, plan, rng, by_id, past: HashSet::new(), in_device: 0 }
     }
 
     /// Something has come to the host; a turn has to follow.
@@ -275,6 +277,9 @@ impl Host {
             let Some(event) = self.endpoint.poll_event() else { return busy };
             busy = true;
             shared.trace.note(now, self.index, || format!("{event:?}"));
+            if self.is_of_the_past(shared, &event) {
+                continue;
+            }
             let Some(app) = self.app_of(now, shared, &event) else {
                 shared.fail(format!("host {}: {event:?} for a connection that nobody knows", self.index));
                 return busy;
@@ -286,6 +291,22 @@ impl Host {
         }
         shared.fail(format!("host {}: there is no end of events", self.index));
         busy
+    }
+
+    /// Whether the event is of a connection that an old SYN has begun. The side that closed last keeps nothing of a
+    /// connection; a copy of its SYN opens another, if the answer of the peer's TIME-WAIT happens to fit the new number.
+    /// The peer resets it as soon as its application says a word (RFC 9293 3.5); here the application does that.
+    fn is_of_the_past(&mut self, shared: &Shared, event: &Event) -> bool {
+        let id = event.conn();
+        if let Event::Accepted { flow, .. } = event {
+            let conn = shared.openers.get(&(1 - self.index, flow.remote, flow.local.port));
+            let before = self.apps.iter().find(|app| Some(&app.conn) == conn && app.side == 1);
+            if before.is_some_and(|app| app.order.closed() == Some(CloseReason::Finished)) {
+                self.past.insert(id);
+                self.endpoint.abort(id);
+            }
+        }
+        self.past.contains(&id)
     }
 
     fn app_of(&mut self, now: Instant, shared: &mut Shared, event: &Event) -> Option<usize> {
