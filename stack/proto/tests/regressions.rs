@@ -218,6 +218,7 @@ fn duplicate_acks_with_growing_windows_start_fast_retransmit_if_sack_shows_the_h
         let Some(Event::Accepted { conn, .. }) = bench.endpoint.poll_event() else { panic!("it is not accepted") };
         assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, &[0; 5000]), Ok(5000));
         assert_eq!(bench.sent().len(), 5);
+        bench.now = bench.now + Duration::from_millis(10);
         let mut again = 0;
         for arrived in 2..=4_u16 {
             let mut sack = SackBlocks::EMPTY;

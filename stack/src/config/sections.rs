@@ -4,6 +4,7 @@ use super::Cidr;
 use super::section::section;
 use super::setting::{FromText, Rule, Setting, in_a_string};
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
+use corelane_proto::tcp::congestion::Algorithm;
 use corelane_proto::{Addr, Mac};
 use std::fmt;
 use std::time::Duration;
@@ -46,6 +47,20 @@ macro_rules! words {
             format!("one of {}", words.join(", "))
         });
     };
+}
+
+words! {
+    /// The congestion controls; see `corelane_proto::tcp::congestion`.
+    CongestionControl {
+        /// RFC 5681 and RFC 6582.
+        NewReno = "newreno",
+        /// RFC 9438 with HyStart++ (RFC 9406).
+        Cubic = "cubic",
+        /// BBR version 3 (draft-ietf-ccwg-bbr).
+        Bbr = "bbr",
+        /// RFC 8257.
+        Dctcp = "dctcp",
+    }
 }
 
 words! {
@@ -215,6 +230,21 @@ section! {
         cork: bool, copy = false, Rule::Any;
         /// Initial window, segments (RFC 6928).
         initial_window_segments: u8, copy = 10, Rule::Range(1, 64);
+        /// The congestion control: "newreno", "cubic", "bbr" or "dctcp". BBR goes by measured bandwidth and delay and paces;
+        /// DCTCP is for data centres whose switches mark, and nowhere else.
+        congestion: CongestionControl, copy = CongestionControl::Cubic, Rule::Any;
+        /// Space segments over the round trip. It costs a timer for each burst; BBR does so anyway.
+        pacing: bool, copy = false, Rule::Any;
+        /// Segments that a paced connection may send at once, after idleness or a late timer.
+        pacing_burst_segments: u8, copy = 10, Rule::Range(1, 64);
+        /// Send the last segment again, or a new one, when no ACK comes for two round trips (RFC 8985 7). Without it a lost
+        /// tail waits for the retransmission time-out.
+        tail_loss_probe: bool, copy = true, Rule::Any;
+        /// How long the peer may hold back the ACK of a single segment, milliseconds: a tail-loss probe of one waits so
+        /// much longer. Less finds a lost tail sooner, and sends needless probes to peers that delay longer.
+        peer_ack_delay_ms: u32, copy = 40, Rule::Range(0, 500);
+        /// Least time to a tail-loss probe, microseconds.
+        probe_min_us: u32, copy = 2000, Rule::Range(10, 1_000_000);
         /// How long an ACK may wait for company, milliseconds; under 500 (RFC 9293 3.8.6.3). 0: the end of the turn.
         delayed_ack_ms: u32, copy = 40, Rule::Range(0, 499);
         /// Segments acknowledged at once at the start and after idleness, so that the peer gets up to speed.
@@ -261,7 +291,8 @@ section! {
         fin_wait_2_ms: u32, copy = 60_000, Rule::Range(1, 3_600_000);
         /// Least time between two challenge ACKs of a connection, milliseconds (RFC 5961 7).
         challenge_interval_ms: u32, copy = 500, Rule::Range(1, 60_000);
-        /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2).
+        /// Segments `SACKed`, or without SACK duplicate ACKs, that tell of a loss at once where no reordering was seen
+        /// (RFC 8985 6.2, RFC 5681 3.2).
         duplicate_ack_threshold: u8, copy = 3, Rule::Range(1, 100);
         /// Ask an idle peer whether it is still there (RFC 9293 3.8.4).
         keepalive: bool, copy = false, Rule::Any;
@@ -323,6 +354,17 @@ impl From<SynCookies> for corelane_proto::endpoint::SynCookies {
     }
 }
 
+impl From<CongestionControl> for Algorithm {
+    fn from(word: CongestionControl) -> Self {
+        match word {
+            CongestionControl::NewReno => Self::NewReno,
+            CongestionControl::Cubic => Self::Cubic,
+            CongestionControl::Bbr => Self::Bbr,
+            CongestionControl::Dctcp => Self::Dctcp,
+        }
+    }
+}
+
 impl Tcp {
     /// The settings as the protocol takes them.
     pub fn to_proto(&self) -> TcpConfig {
@@ -340,6 +382,12 @@ impl Tcp {
             nodelay: self.nodelay,
             cork: self.cork,
             initial_window_segments: self.initial_window_segments,
+            congestion: self.congestion.into(),
+            pacing: self.pacing,
+            pacing_burst_segments: self.pacing_burst_segments,
+            tail_loss_probe: self.tail_loss_probe,
+            peer_ack_delay: millis(self.peer_ack_delay_ms),
+            probe_min: Duration::from_micros(self.probe_min_us.into()),
             delayed_ack: millis(self.delayed_ack_ms),
             quick_acks: self.quick_acks,
             rto_initial: millis(self.rto_initial_ms),
@@ -384,6 +432,14 @@ mod tests {
         assert_eq!(proto.user_timeout, Some(Duration::from_millis(1500)));
         assert_eq!(proto.linger, Some(Duration::ZERO));
         assert_eq!(proto.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_congestion_control_has_the_name_that_the_protocol_gives_it() {
+        for (word, congestion) in CongestionControl::ALL {
+            assert_eq!(Algorithm::from(*congestion).name(), *word);
+        }
+        assert_eq!(CongestionControl::ALL.len(), Algorithm::ALL.len());
     }
 
     #[test]

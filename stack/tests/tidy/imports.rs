@@ -19,10 +19,10 @@ const PROTO: &[(&str, &[&str])] = &[
 ];
 
 /// The modules of tcp that hold values only: every machine may import them.
-const TCP_VALUES: &[&str] = &["config", "info", "segment", "seq", "state"];
+const TCP_VALUES: &[&str] = &["algorithm", "config", "info", "segment", "seq", "state", "transmission"];
 
 /// The spine of tcp: `tcp/mod.rs` and what is split off it, each an `impl Tcb`. It holds the machines and may see all.
-const TCP_SPINE: &[&str] = &["fast_open", "output", "spine", "time", "user"];
+const TCP_SPINE: &[&str] = &["acked", "fast_open", "output", "spine", "time", "user"];
 
 /// What a package's code may not name at all, by the folder of its sources.
 const NEVER: &[(&str, &[&str])] = &[

@@ -272,7 +272,7 @@ impl Endpoint {
                 continue;
             }
             let (deadline, armed) = (conn.tcb.deadline(), self.wheel.deadline(slot));
-            assert!(deadline.is_some() || conn.tcb.info().in_flight == 0, "{flow:?} waits for nothing");
+            assert!(deadline.is_some() || conn.tcb.info().unacked == 0, "{flow:?} waits for nothing");
             let Some(deadline) = deadline else { continue };
             // The wheel counts in ticks, and what is overdue is looked at a little later.
             let latest = deadline.max(self.now) + 2 * OVERDUE;

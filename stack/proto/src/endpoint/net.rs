@@ -187,8 +187,9 @@ impl Endpoint {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         // Without the MTU of the next hop the smallest that every host has to take is assumed (RFC 1191 5).
         let (headers, least) = if error.flow.local.addr.is_v4() { (40, 576) } else { (60, 1280) };
+        let now = self.now;
         let believed = match trouble_of(error.kind) {
-            None => conn.tcb.on_too_big(error.mtu.unwrap_or(least).saturating_sub(headers), error.seq),
+            None => conn.tcb.on_too_big(now, error.mtu.unwrap_or(least).saturating_sub(headers), error.seq),
             Some(trouble) => conn.tcb.on_icmp_error(error.seq, trouble, error.kind.is_hard()),
         };
         self.after(id);

@@ -103,7 +103,7 @@ impl Endpoint {
                     self.posted.push(id.slot() as u32);
                     return None;
                 }
-                Some(Step::Join) => self.join(memory, id)?,
+                Some(Step::Join { index }) => self.join(memory, id, index)?,
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { mut segment, payload: Some(buf), again }) => {
                     self.fast_open.put_cookie(flow.remote, &mut segment);
@@ -137,15 +137,15 @@ impl Endpoint {
     }
 
     /// Copies the second of two small chunks behind the first.
-    fn join<M: Memory>(&mut self, memory: &mut M, id: ConnId) -> Option<()> {
+    fn join<M: Memory>(&mut self, memory: &mut M, id: ConnId, index: usize) -> Option<()> {
         let room = self.header_room(id);
         let conn = self.conns.get_mut(id)?;
-        let (first, second) = conn.tcb.pair()?;
+        let (first, second) = conn.tcb.pair(index)?;
         place_payload(memory, first, usize::from(room));
         let at = usize::from(first.start) + usize::from(first.len);
         memory.copy(&second.token, usize::from(second.start), usize::from(second.len), &first.token, at);
         self.counters.payload_moves += 1;
-        memory.free(conn.tcb.join()?);
+        memory.free(conn.tcb.join(index)?);
         Some(())
     }
 

@@ -1,5 +1,6 @@
 //! The constants of TCP's behaviour as settings, each with its default, its unit and what it costs.
 
+use super::algorithm::Algorithm;
 use core::time::Duration;
 
 /// Settings of one connection, or of all that a listener accepts.
@@ -40,6 +41,25 @@ pub struct TcpConfig {
     pub cork: bool,
     /// Initial window, segments (RFC 6928). 1 to 64, default 10.
     pub initial_window_segments: u8,
+    /// The congestion control. Default `cubic`, as Linux and most others have.
+    pub congestion: Algorithm,
+    /// Space segments over the round trip, at twice the congestion window a round trip in slow start and 1.2 times it
+    /// later, as Linux with `fq` does. Default off; `bbr` paces always, at its own rate. It costs a timer for each burst.
+    pub pacing: bool,
+    /// Segments that a paced connection may send at once, after idleness or a late timer. 1 to 64, default 10. The timer
+    /// wheel itself is exact to the nanosecond; how late it is looked at depends on how the worker waits: within a turn
+    /// when it spins, some 50 to 100 us when it sleeps. The burst makes up for that.
+    pub pacing_burst_segments: u8,
+    /// Send the last segment again, or a new one, when no ACK comes for two round trips (tail-loss probe, RFC 8985 7).
+    /// Default on; it needs SACK. Without it a lost tail waits for the retransmission time-out.
+    pub tail_loss_probe: bool,
+    /// How long the peer may hold back the ACK of a single segment: a tail-loss probe of one waits so much longer.
+    /// 0 to 500 ms, default 40 ms as Linux delays ACKs. Less finds a lost tail sooner and sends needless probes to peers
+    /// that delay longer.
+    pub peer_ack_delay: Duration,
+    /// Least time to a tail-loss probe. 10 us to 1 s, default 2 ms: on a fast network two round trips are less than what
+    /// the peer's scheduler may take.
+    pub probe_min: Duration,
     /// How long an ACK may wait for company (RFC 9293 3.8.6.3, MUST-40: under 500 ms). Default 40 ms; 0 sends each
     /// ACK at the end of the turn.
     pub delayed_ack: Duration,
@@ -87,7 +107,8 @@ pub struct TcpConfig {
     /// 7). 1 ms to 60 s, default 500 ms as Linux has. Shorter lets a peer that lost its state come back sooner, and
     /// somebody who forges segments make us send more. The endpoint has a limit for all its connections besides.
     pub challenge_interval: Duration,
-    /// Duplicate ACKs that start fast retransmit (RFC 5681 3.2). Default 3.
+    /// Segments `SACKed`, or without SACK duplicate ACKs, that tell of a loss at once where no reordering was seen
+    /// (RFC 8985 6.2, RFC 5681 3.2). 1 to 127, default 3.
     pub duplicate_ack_threshold: u8,
     /// Keepalive (RFC 9293 3.8.4); `None`, the default, is off (MUST-25).
     //= spec/rfc9293.txt#section-3.8.4
@@ -144,6 +165,12 @@ impl Default for TcpConfig {
             nodelay: true,
             cork: false,
             initial_window_segments: 10,
+            congestion: Algorithm::default(),
+            pacing: false,
+            pacing_burst_segments: 10,
+            tail_loss_probe: true,
+            peer_ack_delay: Duration::from_millis(40),
+            probe_min: Duration::from_millis(2),
             delayed_ack: Duration::from_millis(40),
             quick_acks: 16,
             //= spec/rfc6298.txt#section-2
@@ -245,6 +272,9 @@ impl TcpConfig {
             mss: self.mss.map(|mss| l.u16("mss", mss, (48, u16::MAX - 40))),
             min_mss: l.u16("min_mss", self.min_mss, (48, 536)),
             initial_window_segments: l.u8("initial_window_segments", self.initial_window_segments, (1, 64)),
+            pacing_burst_segments: l.u8("pacing_burst_segments", self.pacing_burst_segments, (1, 64)),
+            peer_ack_delay: l.time("peer_ack_delay", self.peer_ack_delay, Duration::ZERO, 500 * MS),
+            probe_min: l.time("probe_min", self.probe_min, Duration::from_micros(10), 1000 * MS),
             delayed_ack: l.time("delayed_ack", self.delayed_ack, Duration::ZERO, 499 * MS),
             rto_initial: l.time("rto_initial", self.rto_initial, MS, rto_max),
             rto_min: l.time("rto_min", self.rto_min, MS, rto_max),

@@ -31,8 +31,10 @@ pub struct Effects {
     pub taken: u32,
     /// What the answer to our SYN says of Fast Open.
     pub learned: Option<Learned>,
-    /// Fast retransmit began.
+    /// Fast recovery began.
     pub fast_retransmit: bool,
+    /// A recovery proved needless.
+    pub undone: bool,
 }
 
 /// Why a segment, or what was in it, was dropped.

@@ -115,15 +115,16 @@ impl Tcb {
             return None;
         }
         let limit = self.size.effective();
-        let (chunk, _) = self.snd.next_chunk()?;
-        Some(if chunk.buf.len > limit { InSyn::Part(limit) } else { InSyn::Chunk })
+        let index = self.snd.next_new()?;
+        Some(if self.snd.chunk(index)?.len > limit { InSyn::Part(limit) } else { InSyn::Chunk })
     }
 
     pub(super) fn send_syn_with_data(&mut self, now: Instant) -> Option<Step<'_>> {
-        let index = self.snd.next_index();
-        let len = self.snd.next_chunk()?.0.buf.len;
+        let index = self.snd.next_new()?;
+        let len = self.snd.chunk(index)?.len;
         let (segment, again) = self.syn(now, false);
-        self.snd.on_sent_next(now, false);
+        let stamp = self.rate.on_sent(now, len.into(), self.snd.pipe());
+        self.snd.on_sent_new(stamp, false);
         Some(Step::Send { segment: Segment { len, ..segment }, payload: self.snd.chunk_mut(index), again })
     }
 
@@ -136,11 +137,11 @@ impl Tcb {
         let had_data = self.snd.outstanding() > 0;
         let taken = s.ack.after(self.snd.una());
         if taken {
-            self.on_progress(now, s.ack, fx);
+            self.on_ack(now, s, false, fx);
         }
         if self.snd.outstanding() > 0 {
             // What was not taken goes again, as if it had not been sent.
-            self.snd.rewind();
+            self.lose_everything(now);
         }
         let offer = core::mem::replace(&mut self.offer, Offer::Nothing);
         if offer == Offer::Nothing {
@@ -154,6 +155,6 @@ impl Tcb {
 
     /// Whether `ack` acknowledges our SYN, and perhaps what was in it.
     pub(super) fn acks_our_syn(&self, s: &Segment) -> bool {
-        s.flags.has(Flags::ACK) && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max())
+        s.flags.has(Flags::ACK) && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.nxt())
     }
 }

@@ -1,13 +1,14 @@
 //! What is sent: the SYNs, data old and new, the FIN, the ACK (RFC 9293 3.8, 3.10.7.4).
 
 use super::Tcb;
-use super::congestion::CongestionControl;
+use super::congestion::{CongestionControl, Sent};
 use super::fast_open::InSyn;
 use super::options;
 use super::segment::{Flags, Options, Segment};
 use super::send::decide::{Decision, Situation, decide};
 use super::state::State;
 use super::timers::Timer;
+use super::transmission::Stamp;
 use crate::memory::{Buf, Token};
 use crate::time::Instant;
 use core::time::Duration;
@@ -33,7 +34,10 @@ pub enum Step<'a> {
     Posted,
     /// The first two chunks that have to go again fit into one segment: copy the bytes of the second
     /// [`of the pair`](Tcb::pair) to the end of the first and call [`Tcb::join`].
-    Join,
+    Join {
+        /// The first chunk.
+        index: usize,
+    },
     /// Chunk `index` of the queue does not go whole: copy all but its first `at` bytes into a frame of their own and
     /// call [`Tcb::split`].
     Split {
@@ -42,6 +46,17 @@ pub enum Step<'a> {
         /// Where.
         at: u16,
     },
+}
+
+/// What of the queue is next.
+enum Next {
+    Resend(usize),
+    New(usize),
+    Posted,
+    Join(usize),
+    Split { index: usize, at: u16 },
+    FinAgain,
+    Nothing,
 }
 
 /// What may leave now that is not data.
@@ -66,7 +81,7 @@ impl Tcb {
         if frames_left && self.syn_due {
             match self.data_for_syn() {
                 Some(InSyn::Chunk) => return self.send_syn_with_data(now),
-                Some(InSyn::Part(at)) => return Some(Step::Split { index: self.snd.next_index(), at }),
+                Some(InSyn::Part(at)) => return Some(Step::Split { index: self.snd.next_new()?, at }),
                 None => {}
             }
             let control = if self.state == State::SynSent { Control::Syn } else { Control::SynAck };
@@ -82,38 +97,18 @@ impl Tcb {
             // SACK blocks go in a segment of their own: in front of data they would move the payload.
             return Some(self.send_control(now, &Control::Ack));
         }
-        if self.resend_front {
-            if let Some(chunk) = self.snd.front_sent() {
-                let (mss, len) = (self.size.effective(), chunk.buf.len);
-                if posted(&chunk.buf.token) {
-                    return Some(Step::Posted);
-                }
-                if len > mss {
-                    // The path, or the options of its packets, leave less room than when it was sent first.
-                    return frames_left.then_some(Step::Split { index: 0, at: mss });
-                }
-                return self.send_front_again(now);
-            }
-            if self.snd.queued() == 0 && self.snd.outstanding() > 0 && frames_left {
-                self.resend_front = false;
-                return Some(self.send_control(now, &Control::Fin { again: true }));
-            }
+        let next = self.next_probe(&posted, frames_left).unwrap_or_else(|| self.next_data(now, &posted, frames_left));
+        match next {
+            Next::Resend(index) => return self.send_again(now, index),
+            Next::New(index) => return self.send_new(now, index),
+            Next::Posted => return Some(Step::Posted),
+            Next::Join(index) => return Some(Step::Join { index }),
+            Next::Split { index, at } => return Some(Step::Split { index, at }),
+            Next::FinAgain => return Some(self.send_control(now, &Control::Fin { again: true })),
+            Next::Nothing => {}
         }
-        if self.snd.next_chunk().is_some_and(|(chunk, _)| chunk.was_sent() && posted(&chunk.buf.token)) {
-            return Some(Step::Posted);
-        }
-        if self.snd.can_join(self.joint_len(), &posted) {
-            return Some(Step::Join);
-        }
-        match self.decide_next() {
-            Some(Decision::Whole) => return self.send_next(now),
-            Some(Decision::Part(at)) if frames_left => return Some(Step::Split { index: self.snd.next_index(), at }),
-            Some(Decision::Closed) => self.watch_window(now),
-            Some(Decision::Corked) => self.timers.arm_if_idle(Timer::Cork, now + MOST_CORKED),
-            _ => {}
-        }
-        if frames_left && self.snd.fin_is_next() {
-            let again = self.snd.max().after(self.snd.nxt());
+        let again = self.snd.fin_is_lost() && self.snd.next_lost().is_none();
+        if frames_left && (again || self.snd.fin_is_next()) {
             return Some(self.send_control(now, &Control::Fin { again }));
         }
         if self.snd.outstanding() > 0 {
@@ -135,13 +130,13 @@ impl Tcb {
     }
 
     /// The two chunks of a [`Step::Join`].
-    pub fn pair(&mut self) -> Option<(&mut Buf, &Buf)> {
-        self.snd.pair()
+    pub fn pair(&mut self, index: usize) -> Option<(&mut Buf, &Buf)> {
+        self.snd.pair(index)
     }
 
     /// The bytes of the second chunk are at the end of the first. Gives the second one's frame, to be freed.
-    pub fn join(&mut self) -> Option<Token> {
-        self.snd.join()
+    pub fn join(&mut self, index: usize) -> Option<Token> {
+        self.snd.join(index)
     }
 
     /// The bytes of chunk `index`, to copy from.
@@ -149,45 +144,84 @@ impl Tcb {
         self.snd.chunk(index)
     }
 
-    /// How long chunks may become by joining: no longer than would go whole, or they would be split again.
-    fn joint_len(&self) -> u16 {
-        let room = self.snd_window.size().saturating_sub(self.snd.in_flight());
+    /// What of the queue goes next: what is lost, the lowest first, then what was never sent; the other way round where
+    /// F-RTO wants to know whether anything is lost.
+    //= spec/rfc6675.txt#section-4
+    //# If there exists a smallest unSACKed sequence number 'S2' that
+    //# meets the following three criteria for determining loss, the
+    //# sequence range of one segment of up to SMSS octets starting
+    //# with S2 MUST be returned.
+    fn next_data(&mut self, now: Instant, posted: &impl Fn(&Token) -> bool, frames_left: bool) -> Next {
+        let lost = self.snd.next_lost();
+        let new = self.snd.next_new();
+        let Some(index) = (if self.recovery.prefers_new_data() { new.or(lost) } else { lost.or(new) }) else {
+            if self.in_flight() < self.congestion.cwnd() {
+                self.rate.on_dry(self.in_flight());
+            }
+            return Next::Nothing;
+        };
+        let again = Some(index) == lost;
+        if again {
+            if self.snd.chunk(index).is_some_and(|buf| posted(&buf.token)) {
+                return Next::Posted;
+            }
+            if self.snd.can_join(index, self.joint_len(index), posted) {
+                return Next::Join(index);
+            }
+        }
+        match self.decide_on(index, again) {
+            Decision::Whole if self.is_paced(now) => Next::Nothing,
+            Decision::Whole if again => Next::Resend(index),
+            Decision::Whole => Next::New(index),
+            Decision::Part(at) if frames_left => Next::Split { index, at },
+            Decision::Closed => {
+                self.watch_window(now);
+                Next::Nothing
+            }
+            Decision::Corked => {
+                self.timers.arm_if_idle(Timer::Cork, now + MOST_CORKED);
+                Next::Nothing
+            }
+            _ => Next::Nothing,
+        }
+    }
+
+    /// How long chunk `index` may become by joining: no longer than would go whole, or it would be split again.
+    fn joint_len(&self, index: usize) -> u16 {
+        let offset = self.snd.place_of(index).map_or(0, |(offset, _, _)| offset);
+        let room = self.snd_window.size().saturating_sub(offset);
         self.size.effective().min(u16::try_from(room).unwrap_or(u16::MAX))
     }
 
-    /// What to do with the chunk at SND.NXT, if there is one.
-    fn decide_next(&mut self) -> Option<Decision> {
+    /// What to do with chunk `index`, which goes `again` or for the first time.
+    fn decide_on(&self, index: usize, again: bool) -> Decision {
         let mss = self.size.effective();
-        let finished = self.snd.is_finished();
-        let (in_flight, outstanding) = (self.snd.in_flight(), self.snd.outstanding());
-        let beyond = u32::from(self.recovery.beyond_cwnd()) * u32::from(mss);
-        let most = self.most_chunks();
-        let (chunk, last) = self.snd.next_chunk()?;
-        let (len, again) = (chunk.buf.len, chunk.was_sent());
+        let Some((offset, len, last)) = self.snd.place_of(index) else { return Decision::Wait };
         let situation = Situation {
             chunk: len,
             last,
             again,
-            finished,
-            in_flight,
+            finished: self.snd.is_finished(),
+            offset,
+            in_flight: self.in_flight(),
             window: self.snd_window.size(),
             max_window: self.snd_window.max(),
-            cwnd: self.congestion.cwnd().saturating_add(beyond),
+            cwnd: self.window_in_force(),
             mss,
             // Urgent bytes wait for nobody.
             nodelay: self.config.nodelay || self.urgent_out.is_pending(),
             cork: self.config.cork && !self.uncorked && !self.urgent_out.is_pending(),
             probe: self.probe_window,
         };
-        Some(match decide(&situation) {
+        match decide(&situation) {
             // A peer that opens its window by a byte at a time would cut the queue into as many frames. What it has been
             // sent before may go again whatever the window is (RFC 9293 MAY-7).
-            Decision::Part(_) if again && len <= mss && self.snd.frames() >= most => Decision::Whole,
+            Decision::Part(_) if again && len <= mss && self.snd.frames() >= self.most_chunks() => Decision::Whole,
             // The path has become narrower since the chunk was filled.
             Decision::Whole if len > mss => Decision::Part(mss),
-            Decision::Closed if outstanding > 0 && self.snd_window.size() > 0 => Decision::Wait,
+            Decision::Closed if self.snd.pipe() > 0 && self.snd_window.size() > 0 => Decision::Wait,
             decision => decision,
-        })
+        }
     }
 
     /// The window is closed and nothing is in flight that would bring an ACK: probe it in a while.
@@ -197,16 +231,94 @@ impl Tcb {
         self.arm_user(now);
     }
 
-    fn send_next(&mut self, now: Instant) -> Option<Step<'_>> {
+    /// The tail-loss probe that is due: the next segment that was never sent, or else the last that was.
+    //= spec/rfc8985.txt#section-7.3
+    //# If such an unsent segment is not available, then the sender SHOULD
+    //# retransmit the highest-sequence segment sent so far
+    fn next_probe(&mut self, posted: &impl Fn(&Token) -> bool, frames_left: bool) -> Option<Next> {
+        if !core::mem::take(&mut self.probe_tail) || self.recovery.is_recovering() {
+            return None;
+        }
+        let mss = self.size.effective();
+        let new = self.snd.next_new().filter(|_| self.has_sendable());
+        if let Some((index, (_, len, last))) = new.and_then(|index| Some((index, self.snd.place_of(index)?)))
+            && len <= mss
+        {
+            let fin = last && self.snd.is_finished();
+            self.tlp.on_probe(self.snd.nxt() + u32::from(len) + u32::from(fin), false);
+            self.counts.probes += 1;
+            return Some(Next::New(index));
+        }
+        // A frame that the device still has is not lost yet, and one that no longer fits goes by the time-out.
+        let last = self.snd.last_sent();
+        let is_free = |buf: &Buf| buf.len <= mss && !posted(&buf.token);
+        let next = match last {
+            Some(index) if self.snd.chunk(index).is_some_and(is_free) => Next::Resend(index),
+            None if frames_left && self.snd.fin_was_sent() => Next::FinAgain,
+            _ => return None,
+        };
+        self.tlp.on_probe(self.snd.nxt(), true);
+        self.counts.probes += 1;
+        Some(next)
+    }
+
+    /// Whether the next segment has to wait for its time; the timer watches over it.
+    fn is_paced(&mut self, now: Instant) -> bool {
+        if self.pacing_rate().is_none() {
+            return false;
+        }
+        let until = self.pacer.blocked_until(now);
+        if let Some(until) = until {
+            self.timers.arm(Timer::Pace, until);
+        }
+        until.is_some()
+    }
+
+    /// How fast segments may leave, bytes a second: as the congestion control says, or the window over the round trip with
+    /// room to grow.
+    pub(super) fn pacing_rate(&self) -> Option<u64> {
+        if let Some(rate) = self.congestion.pacing_rate() {
+            return Some(rate);
+        }
+        let srtt = self.rtt.smoothed().filter(|_| self.config.pacing)?;
+        let cwnd = u64::from(self.congestion.cwnd());
+        let percent = if self.congestion.cwnd() < self.congestion.ssthresh() { 200 } else { 120 };
+        let nanos = u64::try_from(srtt.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Some((cwnd * percent / 100).saturating_mul(1_000_000_000) / nanos)
+    }
+
+    /// A segment of `len` sequence numbers leaves, new or again.
+    fn on_data_leaves(&mut self, now: Instant, len: u32) -> Stamp {
+        let in_flight = self.in_flight();
+        let stamp = self.rate.on_sent(now, len, in_flight);
+        self.congestion.on_sent(&Sent {
+            now,
+            prior_in_flight: in_flight,
+            delivered_total: self.rate.delivered(),
+            app_limited: self.rate.is_app_limited(),
+        });
+        if self.recovery.is_fast() {
+            self.prr.on_sent(len);
+        }
+        if let Some(rate) = self.pacing_rate() {
+            let burst = u32::from(self.config.pacing_burst_segments) * u32::from(self.size.effective());
+            self.pacer.on_sent(now, len, rate, burst);
+        }
+        stamp
+    }
+
+    fn send_new(&mut self, now: Instant, index: usize) -> Option<Step<'_>> {
         let seq = self.snd.nxt();
-        let index = self.snd.next_index();
-        let (chunk, last) = self.snd.next_chunk()?;
-        let (len, again) = (chunk.buf.len, chunk.was_sent());
-        if self.snd.outstanding() == 0 && now.saturating_since(self.sent_at) > self.rto.base() {
-            self.congestion.on_idle();
+        let (_, len, last) = self.snd.place_of(index)?;
+        if self.snd.outstanding() == 0 {
+            let idle = now.saturating_since(self.sent_at);
+            if idle > self.rto.base() {
+                self.congestion.on_idle(now, idle, self.rto.base());
+            }
         }
         let fin = last && self.snd.is_finished();
-        self.snd.on_sent_next(now, fin);
+        let stamp = self.on_data_leaves(now, u32::from(len) + u32::from(fin));
+        self.snd.on_sent_new(stamp, fin);
         self.probe_window = false;
         self.uncorked = false;
         self.timers.cancel(Timer::Cork);
@@ -220,28 +332,42 @@ impl Tcb {
         if fin {
             flags = flags | Flags::FIN;
         }
-        let segment = self.data_segment(now, seq, flags, len, again);
-        Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again })
+        let segment = self.data_segment(now, seq, flags, len);
+        self.watch_tail(now);
+        Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again: false })
     }
 
-    fn send_front_again(&mut self, now: Instant) -> Option<Step<'_>> {
-        self.resend_front = false;
-        let seq = self.snd.una();
-        let len = self.snd.chunk(0)?.len;
-        self.snd.on_resent_front(now);
-        //= spec/rfc6298.txt#section-5
-        //# An implementation MUST manage the retransmission timer(s) in such a way that a segment is never retransmitted
-        //# too early, i.e., less than one RTO after the previous transmission of that segment.
-        // The timer may be about to fire, and this is the segment that it would send again.
-        self.timers.cancel(Timer::Retransmit);
-        let segment = self.data_segment(now, seq, Flags::ACK, len, true);
-        Some(Step::Send { segment, payload: self.snd.chunk_mut(0), again: true })
-    }
-
-    fn data_segment(&mut self, now: Instant, seq: super::seq::Seq, flags: Flags, len: u16, again: bool) -> Segment {
-        if again {
-            self.retransmits += 1;
+    fn send_again(&mut self, now: Instant, index: usize) -> Option<Step<'_>> {
+        let seq = self.snd.seq_of(index)?;
+        let (_, len, last) = self.snd.place_of(index)?;
+        let fin = last && self.snd.is_finished();
+        let stamp = self.on_data_leaves(now, len.into());
+        self.snd.on_sent_again(index, stamp, fin);
+        self.on_goes_again(now, len);
+        self.probe_window = false;
+        if seq == self.snd.una() {
+            //= spec/rfc6298.txt#section-5
+            //# An implementation MUST manage the retransmission timer(s) in such a way that a segment is never
+            //# retransmitted too early, i.e., less than one RTO after the previous transmission of that segment.
+            // The timer may be about to fire, and this is the segment that it would send again.
+            self.timers.cancel(Timer::Retransmit);
         }
+        let mut flags = if last { Flags::ACK | Flags::PSH } else { Flags::ACK };
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        let segment = self.data_segment(now, seq, flags, len);
+        Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again: true })
+    }
+
+    /// `len` bytes leave that were sent before.
+    fn on_goes_again(&mut self, now: Instant, len: u16) {
+        self.counts.retransmits += 1;
+        self.counts.resent_bytes += u64::from(len);
+        self.undo.on_resent(now.as_millis());
+    }
+
+    fn data_segment(&mut self, now: Instant, seq: super::seq::Seq, flags: Flags, len: u16) -> Segment {
         self.arm_retransmit(now);
         let options = self.data_options(now);
         let window = self.on_ack_goes(now);
@@ -260,7 +386,7 @@ impl Tcb {
     fn send_control(&mut self, now: Instant, control: &Control) -> Step<'_> {
         let (segment, again) = match control {
             Control::Syn | Control::SynAck => self.syn(now, matches!(control, Control::SynAck)),
-            Control::Fin { again } => (self.fin(now), *again),
+            Control::Fin { again } => (self.fin(now, *again), *again),
             Control::Probe => {
                 self.probe_peer = false;
                 //= spec/rfc9293.txt#section-3.8.4
@@ -275,8 +401,8 @@ impl Tcb {
             }
             Control::Ack => (self.pure_ack(now), false),
         };
-        if again {
-            self.retransmits += 1;
+        if again && !segment.flags.has(Flags::FIN) {
+            self.counts.retransmits += 1;
         }
         Step::Send { segment, payload: None, again }
     }
@@ -305,15 +431,21 @@ impl Tcb {
         (segment, self.rto.expiries() > 0)
     }
 
-    fn fin(&mut self, now: Instant) -> Segment {
-        let seq = if self.snd.fin_is_next() {
-            let seq = self.snd.nxt();
-            self.snd.on_sent_fin();
-            seq
-        } else {
-            self.snd.max() - 1
-        };
+    /// The FIN without data, for the first time or `again`.
+    fn fin(&mut self, now: Instant, again: bool) -> Segment {
+        let seq = self.snd.end();
+        let stamp = self.on_data_leaves(now, 1);
+        self.snd.on_sent_fin(stamp);
+        if again {
+            self.on_goes_again(now, 0);
+            if seq == self.snd.una() {
+                self.timers.cancel(Timer::Retransmit);
+            }
+        }
         self.arm_retransmit(now);
+        if !again {
+            self.watch_tail(now);
+        }
         // Its number is not that of the ACK, so its urgent pointer is another.
         let segment = Segment { seq, flags: Flags::FIN | Flags::ACK, urgent: 0, ..self.pure_ack(now) };
         self.with_urgent(segment)
@@ -345,12 +477,11 @@ impl Tcb {
         self.with_urgent(Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() })
     }
 
-    /// The number of a segment without data. SND.NXT goes back to SND.UNA when all is sent again, and the peer may have
-    /// received what lies between: an ACK from there would be outside of its window, answered and not looked at, and
-    /// when both sides do so they answer each other for ever. What lies beyond its window is outside too.
+    /// The number of a segment without data: SND.NXT, but for a window that has shrunk. What lies beyond the peer's window
+    /// would be answered and not looked at, and when both sides do so they answer each other for ever.
     pub(super) fn empty_seq(&self) -> super::seq::Seq {
         let edge = self.snd.una() + self.snd_window.size();
-        self.snd.max().min(edge)
+        self.snd.nxt().min(edge)
     }
 
     //= spec/rfc9293.txt#section-3.2

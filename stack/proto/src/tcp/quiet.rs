@@ -101,8 +101,8 @@ impl World {
                     None => break,
                     Some(Step::Send { segment, .. }) => self.wire.push((1 - side, segment)),
                     Some(Step::Posted) => unreachable!("no frame is posted here"),
-                    Some(Step::Join) => {
-                        let _ = tcb.join();
+                    Some(Step::Join { index }) => {
+                        let _ = tcb.join(index);
                     }
                     Some(Step::Split { index, at }) => {
                         let len = tcb.chunk(index).map_or(0, |chunk| chunk.len);

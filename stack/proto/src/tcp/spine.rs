@@ -1,12 +1,9 @@
 //! What a segment does: RFC 9293 3.10.7 in its order.
 
 use super::close::{CloseReason, OnTimeWait, on_time_wait};
-use super::congestion::newreno::NewReno;
-use super::congestion::{Congestion, CongestionControl};
 use super::effects::{Dropped, Effects};
 use super::fast::{self, Fast};
 use super::fast_open::Offer;
-use super::loss::recovery::{OnDuplicate, OnProgress};
 use super::recv::reassembly::Inserted;
 use super::segment::{Flags, Segment};
 use super::send::window::SendWindow;
@@ -73,7 +70,7 @@ impl Tcb {
             _ => return None,
         }
         let expected =
-            fast::Expected { next: self.rcv.next(), window: self.rcv.size(), una: self.snd.una(), max: self.snd.max() };
+            fast::Expected { next: self.rcv.next(), window: self.rcv.size(), una: self.snd.una(), max: self.snd.nxt() };
         fast::predict(segment, &expected, self.snd_window.is_current(segment.window, segment.seq))
     }
 
@@ -88,7 +85,7 @@ impl Tcb {
     ) -> Option<Buf> {
         self.on_heard(now, s);
         if s.ack != self.snd.una() {
-            self.on_progress(now, s.ack, fx);
+            self.on_ack(now, s, false, fx);
         }
         self.snd_window.on_segment(s.window, s.seq, s.ack);
         match fast {
@@ -141,7 +138,7 @@ impl Tcb {
             // Simultaneous open: our SYN goes again, with the ACK of theirs.
             self.transition(Event::Syn);
             self.syn_due = true;
-            self.snd.rewind();
+            self.lose_everything(now);
             self.timers.cancel(Timer::Retransmit);
             return data;
         }
@@ -197,17 +194,15 @@ impl Tcb {
             //# if the SYN or SYN/ACK is lost, the initial window used by a sender after a correctly transmitted SYN
             //# MUST be one segment consisting of at most SMSS bytes.
             self.rto.after_lost_syn();
-            self.congestion = Congestion::NewReno(NewReno::new(self.size.effective(), 1));
+            self.begin_congestion_control(1);
         } else if self.sent_at < now && !self.is_early() {
-            self.rtt.on_sample(now.saturating_since(self.sent_at), 1);
-            self.rto.on_estimate(self.rtt.time_out());
+            self.on_round_trip(now, now.saturating_since(self.sent_at), 1);
         } else if let Some(round_trip) =
             self.echoed(now, s).filter(|&time| self.rto.base().max(time) <= self.config.rto_initial)
         {
             // A listener's SYN-ACK was sent before there was a connection to remember when, and once (or the RTO would
             // be longer); its timestamp comes back. One that is older than the time-out was never sent.
-            self.rtt.on_sample(round_trip, 1);
-            self.rto.on_estimate(self.rtt.time_out());
+            self.on_round_trip(now, round_trip, 1);
         }
         self.soft_error = false;
         self.rto.on_progress();
@@ -229,7 +224,7 @@ impl Tcb {
     /// How long ago the timestamp that `s` echoes was sent, in whole milliseconds.
     //= spec/rfc7323.txt#section-3.2
     //# When the ACK bit is not set, the receiver MUST ignore the value of the TSecr field.
-    fn echoed(&self, now: Instant, s: &Segment) -> Option<Duration> {
+    pub(super) fn echoed(&self, now: Instant, s: &Segment) -> Option<Duration> {
         let counts = self.agreed.timestamps && s.flags.has(Flags::ACK);
         let echo = s.options.timestamps.filter(|_| counts)?.echo;
         let millis = self.clock.stamp(now).value.wrapping_sub(echo);
@@ -362,7 +357,7 @@ impl Tcb {
 
     /// A probe of the peer, or a segment that came twice: it shows at least that the peer is there.
     fn on_heard_unacceptable(&mut self, now: Instant, s: &Segment) {
-        if s.flags.has(Flags::ACK) && s.ack.at_or_after(self.snd.una()) && s.ack.at_or_before(self.snd.max()) {
+        if s.flags.has(Flags::ACK) && s.ack.at_or_after(self.snd.una()) && s.ack.at_or_before(self.snd.nxt()) {
             self.heard_at = now;
             self.keepalive.on_heard();
             self.persist.on_heard();
@@ -439,7 +434,7 @@ impl Tcb {
             self.transition(Event::AckOfSyn);
             self.offer = Offer::Unacked;
         }
-        if self.syn_unacked() && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.max()) {
+        if self.syn_unacked() && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.nxt()) {
             if !self.is_early() {
                 self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
             }
@@ -455,7 +450,7 @@ impl Tcb {
         //= spec/rfc5961.txt#section-5.2
         //# All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent
         //# back.
-        if !acceptable::is_ack_plausible(s.ack, self.snd.una(), self.snd.max(), self.snd_window.max()) {
+        if !acceptable::is_ack_plausible(s.ack, self.snd.una(), self.snd.nxt(), self.snd_window.max()) {
             self.challenge(now, fx);
             fx.dropped = Some(Dropped::BadAck);
             return false;
@@ -465,82 +460,36 @@ impl Tcb {
         let was_closed = self.snd_window.size() == 0;
         let changed = s.ack.at_or_after(una) && self.snd_window.on_segment(s.window, s.seq, s.ack);
         if was_closed && self.snd_window.size() > 0 {
-            self.on_window_opened();
+            self.on_window_opened(now);
         }
         if s.ack.after(una) {
-            self.on_progress(now, s.ack, fx);
-        } else if s.ack == una && s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed {
+            self.on_ack(now, s, false, fx);
+        } else if s.ack == una {
             //= spec/rfc5681.txt#section-2
             //# (d) the acknowledgment number is equal to the greatest acknowledgment received on the given connection
             //# (TCP.UNA from [RFC793]) and (e) the advertised window in the incoming acknowledgment equals the
             //# advertised window in the last incoming acknowledgment.
             // The answers to probes of a closed window fit this too, but tell of no loss.
-            //= spec/rfc6675.txt#section-2
-            //# Note that an ACK which carries new SACK data is counted as a duplicate acknowledgment under this
-            //# definition even if it carries new data, changes the advertised window
-            let twice = self.agreed.sack && !s.options.sack.is_empty();
-            if self.tells_of_a_hole(s) || !changed && !twice {
-                self.on_duplicate_ack(s, fx);
+            let duplicate = s.seq_len() == 0 && self.snd.outstanding() > 0 && !was_closed && !changed;
+            if duplicate || self.agreed.sack && !s.options.sack.is_empty() {
+                self.on_ack(now, s, duplicate, fx);
             }
         }
         self.state != State::Closed
     }
 
-    /// Whether a SACK block shows that the peer has bytes behind those at SND.UNA. A receiver that enlarges its buffer
-    /// as data comes in has another window in each of its duplicate ACKs.
-    fn tells_of_a_hole(&self, s: &Segment) -> bool {
-        let (una, max) = (self.snd.una(), self.snd.max());
-        let is_behind = |&(start, end): &(Seq, Seq)| start.after(una) && end.after(start) && end.at_or_before(max);
-        self.agreed.sack && s.options.sack.as_slice().iter().any(is_behind)
-    }
-
     /// The peer takes data again: what was probed with may have been dropped there, so it goes again.
-    fn on_window_opened(&mut self) {
+    fn on_window_opened(&mut self, now: Instant) {
         self.timers.cancel(Timer::Persist);
         self.persist.on_open();
         self.probe_window = false;
-        if !self.recovery.is_recovering() {
-            self.snd.rewind();
+        if !self.recovery.is_fast() {
+            self.lose_everything(now);
         }
     }
 
-    /// `ack` acknowledges something for the first time.
-    pub(super) fn on_progress(&mut self, now: Instant, ack: Seq, fx: &mut Effects) {
-        let outstanding = self.snd.outstanding();
-        let acked = self.snd.on_ack(ack, &mut |token| fx.freed.push(token));
-        if let Some(sent_at) = acked.sent_at {
-            //= spec/rfc6298.txt#section-3
-            //# A TCP implementation MUST take at least one RTT measurement per RTT (unless that is not possible per
-            //# Karn's algorithm).
-            //= spec/rfc6298.txt#section-2
-            //# After the computation, a host MUST update RTO <- SRTT + max (G, K*RTTVAR)
-            let expected = outstanding.div_ceil(2 * u32::from(self.size.effective()).max(1));
-            self.rtt.on_sample(now.saturating_since(sent_at), expected);
-            self.rto.on_estimate(self.rtt.time_out());
-        }
-        self.rto.on_progress();
-        self.soft_error = false;
-        self.resend_front = false;
-        match self.recovery.on_progress(ack) {
-            OnProgress::Normal => {
-                // RFC 7661 4.3: the window has been used if at least half of it was in flight.
-                self.congestion.on_ack(acked.bytes, outstanding >= self.congestion.cwnd() / 2);
-            }
-            OnProgress::Repaired => {
-                //= spec/rfc3465.txt#section-2.3
-                //# In this situation, a TCP MUST use L=1*SMSS as specified in RFC 2581 since ACKs for large amounts of
-                //# previously unacknowledged data are common during this phase of a transfer.
-                let bytes = acked.bytes.min(self.size.effective().into());
-                self.congestion.on_ack(bytes, outstanding >= self.congestion.cwnd() / 2);
-            }
-            OnProgress::Partial => {
-                self.congestion.on_partial_ack(acked.bytes);
-                // An ACK of a part of the segment that has just gone again says nothing of the next one: a peer that
-                // divides its ACKs gets no segment for each.
-                self.resend_front = !acked.cuts;
-            }
-            OnProgress::Leave => self.congestion.on_recovered(self.snd.outstanding()),
-        }
+    /// Everything before `ack` is acknowledged, our FIN too if `fin`.
+    pub(super) fn on_progress(&mut self, now: Instant, ack: Seq, fin: bool) {
         //= spec/rfc6298.txt#section-5
         //# (5.2) When all outstanding data has been acknowledged, turn off the retransmission timer.
         //= spec/rfc6298.txt#section-5
@@ -556,29 +505,8 @@ impl Tcb {
             self.wants_room = false;
             self.news.writable = true;
         }
-        if acked.fin {
+        if fin {
             self.on_ack_of_fin(now);
-        }
-    }
-
-    //= spec/rfc2018.txt#section-5.1
-    //# However, the congestion control algorithms present in the de facto standard TCP implementations MUST be preserved
-    //# [Stevens94].
-    fn on_duplicate_ack(&mut self, s: &Segment, fx: &mut Effects) {
-        let outstanding = self.snd.outstanding();
-        let limited = u32::from(self.recovery.beyond_cwnd()) * u32::from(self.size.effective());
-        let is_proven = !self.agreed.sack || self.tells_of_a_hole(s);
-        match self.recovery.on_duplicate(self.snd.una(), self.snd.max(), is_proven) {
-            OnDuplicate::Enter => {
-                //= spec/rfc5681.txt#section-3.2
-                //# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this
-                //# calculation.
-                self.congestion.on_loss(outstanding - outstanding.saturating_sub(self.congestion.cwnd()).min(limited));
-                self.resend_front = true;
-                fx.fast_retransmit = true;
-            }
-            OnDuplicate::Inflate => self.congestion.on_duplicate(),
-            OnDuplicate::LimitedTransmit | OnDuplicate::Ignore => {}
         }
     }
 

@@ -31,6 +31,11 @@ impl Tcb {
             self.end(CloseReason::TimedOut);
             return false;
         }
+        if self.timers.take_expired(Timer::Loss, now) {
+            // It goes before the time-out, which may be due with it: a probe puts that off.
+            self.on_loss_timer(now, fx);
+        }
+        self.timers.take_expired(Timer::Pace, now);
         let mut retransmits = false;
         if self.timers.take_expired(Timer::Retransmit, now) {
             self.on_retransmission_time_out(now);
@@ -72,7 +77,7 @@ impl Tcb {
             self.rto.on_expiry(now);
             self.tell_of_r1();
             self.syn_due = true;
-            self.snd.rewind();
+            self.lose_everything(now);
             return;
         }
         let first = self.rto.expiries() == 0;
@@ -88,16 +93,34 @@ impl Tcb {
         }
         self.tell_of_r1();
         self.syn_due |= self.syn_unacked();
-        self.congestion.on_time_out(self.snd.outstanding(), first);
-        self.recovery.on_time_out(self.snd.max());
-        self.resend_front = false;
+        self.congestion.on_time_out(now, self.snd.outstanding().min(self.congestion.cwnd()), first);
+        self.recovery.on_time_out(self.snd.nxt(), self.agreed.sack);
+        if first {
+            self.undo.begin(self.snd.una());
+        }
+        self.tlp.reset();
+        self.timers.cancel(Timer::Loss);
+        (self.probe_tail, self.reordering) = (false, false);
+        self.counts.time_outs += 1;
         //= spec/rfc2018.txt#section-5
         //# The data sender MUST retransmit the segment at the left edge of the window after a retransmit timeout, whether
         //# or not the SACKed bit is on for that segment.
-        //= spec/rfc2018.txt#section-5.1
-        //# Because the data receiver is allowed to discard SACKed data, when a retransmit timeout occurs the data sender
-        //# MUST ignore prior SACK information in determining which data to retransmit.
-        self.snd.rewind();
+        // What the peer has SACKed is believed for one time-out more, unless the segment at the left edge is among it:
+        // mostly it still holds it, and RFC 6675 5.1 goes on with what is known.
+        if self.snd.is_reneged() || !first {
+            self.snd.forget_sacks();
+        }
+        if self.agreed.sack {
+            let before = now - self.rack.patience();
+            self.losing(now, |snd, lost| snd.lose_all(before, lost));
+        } else {
+            self.lose_everything(now);
+        }
+    }
+
+    /// Whatever is out has to go again.
+    pub(super) fn lose_everything(&mut self, now: Instant) {
+        self.losing(now, |snd, lost| snd.lose_all(now, lost));
     }
 
     /// Why the peer has not answered: nobody knows, or somebody on the way has said so since it last did.
@@ -145,7 +168,7 @@ impl Tcb {
             return;
         }
         self.persist.on_probe(now);
-        self.snd.rewind();
+        self.lose_everything(now);
         self.probe_window = true;
     }
 

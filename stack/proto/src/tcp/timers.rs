@@ -19,9 +19,13 @@ pub enum Timer {
     User = 4,
     /// What is corked goes out.
     Cork = 5,
+    /// What RACK has not decided, or else the probe of the tail (RFC 8985 8).
+    Loss = 6,
+    /// The next segment of a paced connection.
+    Pace = 7,
 }
 
-const TIMERS: usize = 6;
+const TIMERS: usize = 8;
 
 /// At most one deadline of each kind.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,11 @@ impl Timers {
     /// Whether `timer` has a deadline.
     pub fn is_armed(&self, timer: Timer) -> bool {
         self.at[timer as usize] != NONE
+    }
+
+    /// The deadline of `timer`, if it has one.
+    pub fn deadline(&self, timer: Timer) -> Option<Instant> {
+        Some(self.at[timer as usize]).filter(|at| *at != NONE)
     }
 
     /// Takes the deadline of `timer` away if it has come.

@@ -69,7 +69,7 @@ impl Tcb {
         segment.seq == self.rcv.next()
             && segment.flags.has(Flags::ACK)
             && segment.ack.at_or_after(self.snd.una())
-            && segment.ack.at_or_before(self.snd.max())
+            && segment.ack.at_or_before(self.snd.nxt())
     }
 
     /// Whether `seq` is the next number expected and nothing waits ahead of a gap: what begins there was not there before.
@@ -224,8 +224,8 @@ impl Tcb {
     }
 
     /// Other settings. Those that the handshake agrees on, or that only count at its end, stay as they were: `mss`,
-    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `rto_initial`, and until the
-    /// connection is open the receive buffer.
+    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `rto_initial`, and until
+    /// the connection is open the receive buffer.
     pub fn configure(&mut self, now: Instant, wanted: &TcpConfig) {
         let old = *self.config;
         let mut config = TcpConfig {
@@ -235,6 +235,7 @@ impl Tcb {
             timestamps: old.timestamps,
             sack: old.sack,
             initial_window_segments: old.initial_window_segments,
+            congestion: old.congestion,
             rto_initial: old.rto_initial,
             ..wanted.clamped()
         };
@@ -252,6 +253,9 @@ impl Tcb {
             self.timers.cancel(Timer::User);
         }
         self.config = Arc::new(config);
+        if !self.config.pacing {
+            self.pacer.reset();
+        }
         self.offer_room();
         self.arm_timers(now);
     }
@@ -384,7 +388,7 @@ impl Tcb {
 
     /// The path carries segments of at most `mss` bytes (RFC 1191). `quoted` is the sequence number in the ICMP
     /// message; it has to be in flight (RFC 5927 4.1).
-    pub fn on_too_big(&mut self, mss: u16, quoted: Seq) -> bool {
+    pub fn on_too_big(&mut self, now: Instant, mss: u16, quoted: Seq) -> bool {
         if !self.is_in_flight(quoted) {
             return false;
         }
@@ -395,7 +399,7 @@ impl Tcb {
             return true;
         }
         self.congestion.set_mss(self.size.effective());
-        self.snd.rewind();
+        self.lose_everything(now);
         true
     }
 
@@ -436,15 +440,21 @@ impl Tcb {
             state: self.state,
             srtt: self.rtt.smoothed(),
             rto: self.rto.base(),
+            min_rtt: self.min_rtt.get(),
+            algorithm: self.config.congestion,
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
+            delivery_rate: self.rate.latest(),
+            pacing_rate: self.pacing_rate(),
             mss: self.size.effective(),
             send_window: self.snd_window.size(),
             recv_window: self.rcv.size(),
-            in_flight: self.snd.outstanding(),
+            unacked: self.snd.outstanding(),
+            in_flight: self.in_flight(),
+            delivered: self.rate.delivered(),
             unsent: self.snd.unsent(),
             unread: self.rcv.held(),
-            retransmits: self.retransmits,
+            counts: self.counts,
         }
     }
 }

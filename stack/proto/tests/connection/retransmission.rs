@@ -3,6 +3,7 @@
 use crate::bench::{Bench, IRS, segment};
 use corelane_proto::Instant;
 use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::congestion::Algorithm;
 use corelane_proto::tcp::segment::{Flags, Segment};
 use corelane_proto::tcp::seq::Seq;
 use std::time::Duration;
@@ -212,14 +213,14 @@ fn after_a_lost_syn_one_segment_goes() {
 //# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
 #[test]
 fn what_limited_transmit_adds_is_not_half_of_the_flight() {
-    let mut bench = Bench::new(TcpConfig::default());
+    let mut bench = Bench::new(TcpConfig { congestion: Algorithm::NewReno, ..TcpConfig::default() });
     let (conn, ours) = bench.open();
     let sent = bench.send(conn, &[b'y'; 20 * 536]);
     assert_eq!(sent.len(), 10, "the initial window");
     for _ in 0..2 {
         assert_eq!(ack(&mut bench, ours).len(), 1, "each of the first two duplicates lets a new one go");
     }
-    assert_eq!(bench.endpoint.info(conn).expect("open").in_flight, 12 * 536);
+    assert_eq!(bench.endpoint.info(conn).expect("open").unacked, 12 * 536);
     ack(&mut bench, ours);
     assert_eq!(bench.endpoint.info(conn).expect("open").ssthresh, 5 * 536);
 }

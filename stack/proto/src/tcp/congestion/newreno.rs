@@ -1,161 +1,77 @@
 //! NewReno: slow start, congestion avoidance, fast recovery (RFC 5681, RFC 6582), byte counting (RFC 3465).
+//!
+//! In fast recovery the window stands at ssthresh: what leaves meanwhile is PRR's to say, so duplicate ACKs do not
+//! inflate it and partial ACKs do not deflate it.
 
-use super::CongestionControl;
-
-/// Most that one ACK adds in slow start, in segments: L of RFC 9406 4.2 for senders that do not pace. RFC 3465 had 2,
-/// when every second segment was acknowledged; receivers that merge segments acknowledge many at once.
-const SLOW_START_LIMIT: u32 = 8;
+use super::{Ack, Cause, CongestionControl, Window};
+use crate::time::Instant;
+use core::time::Duration;
 
 /// cwnd and ssthresh.
 #[derive(Clone, Copy, Debug)]
 pub struct NewReno {
-    cwnd: u32,
-    ssthresh: u32,
-    /// In congestion avoidance: bytes acknowledged that have not yet added a segment. In fast recovery: bytes that
-    /// duplicate ACKs may still add.
-    credit: u32,
-    initial: u32,
-    mss: u32,
+    window: Window,
 }
 
 impl NewReno {
     /// Begins with a window of `initial_segments` (RFC 6928: 10, and no less than one).
     pub fn new(mss: u16, initial_segments: u8) -> Self {
-        let mss = u32::from(mss.max(1));
-        let initial = mss * u32::from(initial_segments.max(1));
-        //= spec/rfc5681.txt#section-3.1
-        //# The initial value of ssthresh SHOULD be set arbitrarily high
-        Self { cwnd: initial, ssthresh: u32::MAX, credit: 0, initial, mss }
-    }
-
-    /// max(FlightSize / 2, 2 SMSS).
-    //= spec/rfc5681.txt#section-3.1
-    //# the value of ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize
-    //# / 2, 2*SMSS)
-    fn half(&self, in_flight: u32) -> u32 {
-        (in_flight / 2).max(2 * self.mss)
+        Self { window: Window::new(mss, initial_segments) }
     }
 }
 
 impl CongestionControl for NewReno {
     fn cwnd(&self) -> u32 {
-        self.cwnd
+        self.window.cwnd
     }
 
     fn ssthresh(&self) -> u32 {
-        self.ssthresh
+        self.window.ssthresh
     }
 
-    fn on_ack(&mut self, bytes: u32, limited: bool) {
-        if !limited {
-            // RFC 7661 4: a window that is not used is not proven, so it does not grow.
-            return;
-        }
-        //= spec/rfc9293.txt#section-3.8.2
-        //# A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance,
-        //# and exponential backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
-        if self.cwnd < self.ssthresh {
-            self.cwnd = self.cwnd.saturating_add(bytes.min(SLOW_START_LIMIT * self.mss));
-            return;
-        }
-        //= spec/rfc3465.txt#section-2.1
-        //# When bytes_acked becomes greater than or equal to the value of the congestion window, bytes_acked is
-        //# reduced by the value of cwnd. Next, cwnd is incremented by a full-sized segment (SMSS).
-        self.credit = self.credit.saturating_add(bytes);
-        if self.credit >= self.cwnd {
-            self.credit -= self.cwnd;
-            self.cwnd = self.cwnd.saturating_add(self.mss);
-        }
+    fn on_ack(&mut self, ack: &Ack) {
+        self.window.grow(ack);
     }
 
-    fn on_loss(&mut self, in_flight: u32) {
-        self.ssthresh = self.half(in_flight);
-        //= spec/rfc5681.txt#section-3.2
-        //# The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to ssthresh plus 3*SMSS.
-        self.cwnd = self.ssthresh + 3 * self.mss;
-        //= spec/rfc5681.txt#section-3.2
-        //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the
-        //# number of outstanding segments (or, an approximation thereof).
-        self.credit = in_flight.saturating_sub(3 * self.mss);
+    fn on_congestion(&mut self, _now: Instant, cause: Cause, flight: u32) {
+        self.window.reduce(cause, self.window.half(flight));
     }
 
-    fn on_duplicate(&mut self) {
-        //= spec/rfc5681.txt#section-3.2
-        //# For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
-        let more = self.mss.min(self.credit);
-        self.cwnd = self.cwnd.saturating_add(more);
-        self.credit -= more;
+    fn on_recovered(&mut self, _now: Instant, _in_flight: u32) {
+        self.window.recovered();
     }
 
-    fn on_partial_ack(&mut self, bytes: u32) {
-        //= spec/rfc6582.txt#section-3.2
-        //# Deflate the congestion window by the amount of new data acknowledged by the Cumulative Acknowledgment
-        //# field. If the partial ACK acknowledges at least one SMSS of new data, then add back SMSS bytes to the
-        //# congestion window.
-        self.cwnd = self.cwnd.saturating_sub(bytes).max(self.mss);
-        self.credit = self.credit.saturating_add(bytes);
-        if bytes >= self.mss {
-            self.cwnd += self.mss;
-        }
+    fn on_time_out(&mut self, _now: Instant, flight: u32, first: bool) {
+        self.window.time_out(self.window.half(flight), first);
     }
 
-    fn on_recovered(&mut self, in_flight: u32) {
-        //= spec/rfc6582.txt#section-3.2
-        //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS)
-        self.cwnd = self.ssthresh.min(in_flight.max(self.mss) + self.mss);
-        self.credit = 0;
+    fn on_undo(&mut self, _now: Instant) {
+        self.window.undo();
     }
 
-    fn on_time_out(&mut self, in_flight: u32, first: bool) {
-        //= spec/rfc5681.txt#section-3.1
-        //# when a TCP sender detects segment loss using the retransmission timer and the given segment has already
-        //# been retransmitted by way of the retransmission timer at least once, the value of ssthresh is held
-        //# constant.
-        if first {
-            self.ssthresh = self.half(in_flight);
-        }
-        self.cwnd = self.mss;
-        self.credit = 0;
+    fn on_idle(&mut self, _now: Instant, idle: Duration, rto: Duration) {
+        self.window.restart(idle, rto);
     }
 
-    fn on_idle(&mut self) {
-        //= spec/rfc5681.txt#section-4.1
-        //# a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an
-        //# interval exceeding the retransmission timeout.
-        self.cwnd = self.cwnd.min(self.initial);
+    fn on_unvalidated(&mut self) {
+        self.window.decay();
     }
 
     fn set_mss(&mut self, mss: u16) {
-        let (old, new) = (self.mss, u32::from(mss.max(1)));
-        if new < old {
-            //= spec/rfc5681.txt#section-3.1
-            //# When initial congestion windows of more than one segment are implemented along with Path MTU Discovery
-            //# [RFC1191], and the MSS being used is found to be too large, the congestion window cwnd SHOULD be reduced to
-            //# prevent large bursts of smaller segments.
-            //= spec/rfc5681.txt#section-3.1
-            //# Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the new segment size.
-            let scaled = u64::from(self.cwnd) * u64::from(new) / u64::from(old);
-            self.cwnd = u32::try_from(scaled).unwrap_or(u32::MAX);
-        }
-        self.mss = new;
-        self.cwnd = self.cwnd.max(self.mss);
+        self.window.set_mss(mss);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::{Path, ack};
     use super::*;
 
-    //= spec/rfc5681.txt#section-3.2
-    //= type=test
-    //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the number
-    //# of outstanding segments (or, an approximation thereof).
-    #[test]
-    fn duplicates_inflate_no_more_than_what_was_out() {
-        let mut reno = NewReno::new(1000, 10);
-        reno.on_loss(10_000);
-        (0..1000).for_each(|_| reno.on_duplicate());
-        assert_eq!((reno.ssthresh(), reno.cwnd()), (5_000, 15_000));
+    const NOW: Instant = Instant::ZERO;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn acks(reno: &mut NewReno, count: usize, bytes: u32) {
+        (0..count).for_each(|_| reno.on_ack(&ack(bytes)));
     }
 
     //= spec/rfc9293.txt#section-3.8.2
@@ -169,13 +85,15 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_avoidance_adds_a_segment_a_round() {
         let mut reno = NewReno::new(1000, 10);
-        (0..10).for_each(|_| reno.on_ack(1000, true));
+        acks(&mut reno, 10, 1000);
         assert_eq!(reno.cwnd(), 20_000);
-        reno.on_loss(20_000);
-        assert_eq!((reno.ssthresh(), reno.cwnd()), (10_000, 13_000));
-        reno.on_recovered(9_000);
+        reno.on_congestion(NOW, Cause::Loss, 20_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (10_000, 10_000));
+        reno.on_recovered(NOW, 9_000);
         assert_eq!(reno.cwnd(), 10_000);
-        (0..10).for_each(|_| reno.on_ack(1000, true));
+        acks(&mut reno, 9, 1000);
+        assert_eq!(reno.cwnd(), 10_000);
+        acks(&mut reno, 1, 1000);
         assert_eq!(reno.cwnd(), 11_000);
     }
 
@@ -194,6 +112,8 @@ mod tests {
         assert_eq!(reno.cwnd(), 5_000);
         reno.set_mss(1400);
         assert_eq!(reno.cwnd(), 5_000, "larger ones give no credit");
+        reno.set_mss(6_000);
+        assert_eq!(reno.cwnd(), 6_000, "no less than one");
     }
 
     //= spec/rfc5681.txt#section-3.1
@@ -203,49 +123,82 @@ mod tests {
     //= type=test
     //# the value of ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize / 2,
     //# 2*SMSS)
-    //= spec/rfc5681.txt#section-3.2
-    //= type=test
-    //# The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to ssthresh plus 3*SMSS.
-    //= spec/rfc5681.txt#section-3.2
-    //= type=test
-    //# For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
     //= spec/rfc6582.txt#section-3.2
     //= type=test
-    //# Deflate the congestion window by the amount of new data acknowledged by the Cumulative Acknowledgment field. If the
-    //# partial ACK acknowledges at least one SMSS of new data, then add back SMSS bytes to the congestion window.
-    //= spec/rfc6582.txt#section-3.2
-    //= type=test
-    //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS)
+    //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS) or (2) ssthresh, where ssthresh is the value
+    //# set when fast retransmit was entered
+    #[test]
+    fn a_recovery_step_by_step() {
+        let mut reno = NewReno::new(1000, 10);
+        assert_eq!(reno.ssthresh(), u32::MAX);
+        reno.on_congestion(NOW, Cause::Loss, 3_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (2_000, 2_000), "no less than two segments");
+        let mut reno = NewReno::new(1000, 20);
+        reno.on_congestion(NOW, Cause::Loss, 18_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (9_000, 9_000));
+        (0..100).for_each(|_| reno.on_ack(&Ack { recovering: true, ..ack(1000) }));
+        assert_eq!(reno.cwnd(), 9_000, "the window stands still");
+        reno.on_recovered(NOW, 1_500);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (9_000, 9_000));
+    }
+
+    #[test]
+    fn a_mark_halves_without_a_recovery() {
+        let mut reno = NewReno::new(1000, 10);
+        reno.on_congestion(NOW, Cause::Ecn, 10_000);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (5_000, 5_000));
+        acks(&mut reno, 5, 1000);
+        assert_eq!(reno.cwnd(), 6_000, "congestion avoidance goes on");
+        reno.on_undo(NOW);
+        assert_eq!((reno.ssthresh(), reno.cwnd()), (5_000, 6_000), "a mark was no mistake");
+    }
+
+    #[test]
+    fn a_reduction_never_raises_the_window() {
+        let mut reno = NewReno::new(1000, 10);
+        reno.on_time_out(NOW, 10_000, true);
+        reno.on_congestion(NOW, Cause::Ecn, 10_000);
+        assert_eq!(reno.cwnd(), 1_000);
+    }
+
     //= spec/rfc5681.txt#section-4.1
     //= type=test
     //# a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
     //# exceeding the retransmission timeout.
     #[test]
-    fn a_recovery_step_by_step() {
+    fn after_idleness_it_begins_again_and_finds_its_way_back() {
         let mut reno = NewReno::new(1000, 10);
-        assert_eq!(reno.ssthresh(), u32::MAX);
-        reno.on_loss(3_000);
-        assert_eq!((reno.ssthresh(), reno.cwnd()), (2_000, 5_000), "no less than two segments");
-        reno.on_loss(20_000);
-        assert_eq!((reno.ssthresh(), reno.cwnd()), (10_000, 13_000));
-        reno.on_duplicate();
-        assert_eq!(reno.cwnd(), 14_000);
-        reno.on_partial_ack(5_000);
-        assert_eq!(reno.cwnd(), 10_000);
-        reno.on_partial_ack(500);
-        assert_eq!(reno.cwnd(), 9_500);
-        reno.on_recovered(1_500);
-        assert_eq!(reno.cwnd(), 2_500);
+        acks(&mut reno, 10, 1000);
+        reno.on_congestion(NOW, Cause::Loss, 20_000);
+        reno.on_recovered(NOW, 10_000);
+        (0..10).for_each(|_| acks(&mut reno, 20, 1000));
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (22_000, 10_000));
+        reno.on_idle(NOW, SECOND, SECOND);
+        assert_eq!(reno.cwnd(), 22_000, "no longer than the time-out");
+        reno.on_idle(NOW, 2 * SECOND, SECOND);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 16_500));
+        reno.on_idle(NOW, 2 * SECOND, SECOND);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 16_500), "nothing to give up");
+    }
+
+    #[test]
+    fn a_window_out_of_use_decays_by_half() {
         let mut reno = NewReno::new(1000, 10);
-        reno.on_ack(5_000, true);
-        reno.on_idle();
-        assert_eq!(reno.cwnd(), 10_000);
+        acks(&mut reno, 30, 1000);
+        reno.on_congestion(NOW, Cause::Loss, 80_000);
+        reno.on_recovered(NOW, 40_000);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (40_000, 40_000));
+        reno.on_unvalidated();
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, 40_000));
+        reno.on_unvalidated();
+        reno.on_unvalidated();
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (10_000, 40_000), "no less than a new connection has");
     }
 
     #[test]
     fn an_unused_window_does_not_grow() {
         let mut reno = NewReno::new(1000, 10);
-        reno.on_ack(1000, false);
+        reno.on_ack(&Ack { cwnd_limited: false, ..ack(1000) });
         assert_eq!(reno.cwnd(), 10_000);
     }
 
@@ -253,19 +206,75 @@ mod tests {
     //= type=test
     //# when a TCP sender detects segment loss using the retransmission timer and the given segment has already been
     //# retransmitted by way of the retransmission timer at least once, the value of ssthresh is held constant.
+    //= spec/rfc3465.txt#section-2.3
+    //= type=test
+    //# The exception to the above suggestion is during a slow start phase that follows a retransmission timeout (RTO).
+    //# In this situation, a TCP MUST use L=1*SMSS
     #[test]
     fn a_time_out_leaves_one_segment_and_halves_once() {
         let mut reno = NewReno::new(1000, 10);
-        reno.on_time_out(10_000, true);
+        reno.on_time_out(NOW, 10_000, true);
         assert_eq!((reno.cwnd(), reno.ssthresh()), (1000, 5000));
-        reno.on_time_out(1000, false);
+        reno.on_time_out(NOW, 1000, false);
         assert_eq!((reno.cwnd(), reno.ssthresh()), (1000, 5000));
+        let repair = Ack { recovering: true, ..ack(3_000) };
+        reno.on_ack(&repair);
+        reno.on_ack(&repair);
+        assert_eq!(reno.cwnd(), 3_000, "slow start goes on, a segment an ACK");
+        (0..10).for_each(|_| reno.on_ack(&repair));
+        assert_eq!(reno.cwnd(), 5_000, "until ssthresh");
+    }
+
+    #[test]
+    fn a_repair_that_ends_early_leaves_the_rest_to_slow_start() {
+        let mut reno = NewReno::new(1000, 20);
+        reno.on_time_out(NOW, 20_000, true);
+        reno.on_recovered(NOW, 0);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (1_000, 10_000), "no burst of what recovery has not yet earned");
+        reno.on_ack(&ack(3_000));
+        assert_eq!(reno.cwnd(), 4_000);
+    }
+
+    #[test]
+    fn what_was_no_loss_is_taken_back_once() {
+        let mut reno = NewReno::new(1000, 20);
+        reno.on_congestion(NOW, Cause::Loss, 20_000);
+        reno.on_undo(NOW);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, u32::MAX));
+        reno.on_recovered(NOW, 10_000);
+        assert_eq!(reno.cwnd(), 20_000, "there is no recovery any more that could end");
+        reno.on_time_out(NOW, 20_000, true);
+        reno.on_time_out(NOW, 1_000, false);
+        reno.on_undo(NOW);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (20_000, u32::MAX));
+        reno.on_congestion(NOW, Cause::Ecn, 10_000);
+        reno.on_undo(NOW);
+        assert_eq!((reno.cwnd(), reno.ssthresh()), (5_000, 5_000), "nothing left to take back");
     }
 
     #[test]
     fn one_ack_cannot_open_the_window_by_more_than_its_limit() {
         let mut reno = NewReno::new(1000, 1);
-        reno.on_ack(1_000_000, true);
+        reno.on_ack(&ack(1_000_000));
         assert_eq!(reno.cwnd(), 9_000);
+    }
+
+    /// 10 Mbit/s, 40 ms, a buffer of one bandwidth-delay product (50 000 bytes): the window swings between the whole,
+    /// 100 000, and half of it, and the link never runs dry.
+    #[test]
+    fn on_a_path_it_saws_between_half_and_all() {
+        let mut path = Path::new(1_250_000, Duration::from_millis(40), 50_000);
+        let mut reno = NewReno::new(1000, 10);
+        path.run(&mut reno, Duration::from_secs(20), |_, _| {});
+        let (mut low, mut high) = (u32::MAX, 0);
+        let before = path.delivered();
+        path.run(&mut reno, Duration::from_secs(40), |reno, _| {
+            low = low.min(reno.cwnd());
+            high = high.max(reno.cwnd());
+        });
+        assert!((48_000..=54_000).contains(&low), "low {low}");
+        assert!((98_000..=106_000).contains(&high), "high {high}");
+        let used = (path.delivered() - before) * 100 / (40 * 1_250_000);
+        assert!(used >= 97, "{used} %");
     }
 }

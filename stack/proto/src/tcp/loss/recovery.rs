@@ -1,6 +1,8 @@
-//! Fast retransmit and fast recovery: NewReno (RFC 5681 3.2, RFC 6582), limited transmit (RFC 3042).
+//! Fast recovery and recovery after a time-out: when they begin, when they end (RFC 6675 5, RFC 6582, RFC 8985), F-RTO
+//! (RFC 5682), and for peers without SACK the counting of duplicate ACKs (RFC 5681 3.2).
 //!
-//! This machine says *which* bytes go again; how many may be in flight is the congestion control's business.
+//! What is lost is found by RACK, or without SACK by the third duplicate; how many bytes may be in flight is the
+//! congestion control's business.
 
 use crate::tcp::seq::Seq;
 
@@ -10,22 +12,31 @@ enum Phase {
     /// Nothing is known to be lost.
     Open,
     /// Fast recovery, until everything before this is acknowledged.
-    Recovery(Seq),
-    /// After a time-out: no fast retransmit until everything before this is acknowledged (RFC 6582 3.2, step 1).
+    Fast(Seq),
+    /// After a time-out, until everything before this is acknowledged.
     TimedOut(Seq),
 }
 
-/// What an ACK that acknowledges nothing new means.
+/// Where F-RTO stands after a time-out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Frto {
+    /// It is not used, or the time-out was right.
+    Off,
+    /// Step 2: the first segment has gone again, and its ACK is waited for.
+    Probing,
+    /// Step 3: new data has gone.
+    Sent,
+}
+
+/// What an ACK that acknowledges nothing new means for a peer without SACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnDuplicate {
-    /// Nothing yet; a new segment may go beyond cwnd for each of the first two (RFC 3042).
-    LimitedTransmit,
-    /// Enter fast recovery: the segment at SND.UNA goes again.
-    Enter,
-    /// In fast recovery: another segment has left the network.
-    Inflate,
+    /// A segment has left the network, and one may go for it.
+    Counted,
+    /// The segment at SND.UNA is lost.
+    Lost,
     /// Nothing.
-    Ignore,
+    Ignored,
 }
 
 /// What an ACK that acknowledges something new means.
@@ -33,28 +44,29 @@ pub enum OnDuplicate {
 pub enum OnProgress {
     /// Ordinary.
     Normal,
-    /// Something that was out when the timer fired has been repaired, and not all of it.
-    Repaired,
-    /// A partial ACK: the segment at SND.UNA was lost too.
+    /// Recovery goes on.
     Partial,
     /// Fast recovery is over.
-    Leave,
+    Recovered,
+    /// What was out when the timer fired has been repaired.
+    Repaired,
 }
 
-/// Counts duplicate ACKs and remembers the recovery point.
+/// The recovery point, and the duplicates.
 #[derive(Clone, Copy, Debug)]
 pub struct Recovery {
     phase: Phase,
-    duplicates: u8,
-    /// Segments that may go beyond cwnd for them.
-    beyond: u8,
+    frto: Frto,
+    duplicates: u16,
+    /// Segments that were out when fast recovery began.
+    most: u16,
     threshold: u8,
 }
 
 impl Recovery {
-    /// `threshold` duplicate ACKs start fast retransmit; 3 by RFC 5681.
+    /// `threshold` duplicate ACKs, or segments `SACKed`, tell of a loss; 3 by RFC 5681.
     pub fn new(threshold: u8) -> Self {
-        Self { phase: Phase::Open, duplicates: 0, beyond: 0, threshold: threshold.max(1) }
+        Self { phase: Phase::Open, frto: Frto::Off, duplicates: 0, most: u16::MAX, threshold: threshold.max(1) }
     }
 
     /// Another threshold.
@@ -62,67 +74,146 @@ impl Recovery {
         self.threshold = threshold.max(1);
     }
 
-    /// A duplicate ACK by RFC 5681 2 came for `una`, when everything before `max` has been sent. `is_proven` says whether
-    /// it shows that a segment has left the network: where SACK is agreed on, by a SACK block.
-    pub fn on_duplicate(&mut self, una: Seq, max: Seq, is_proven: bool) -> OnDuplicate {
-        self.duplicates = self.duplicates.saturating_add(1);
-        match self.phase {
-            Phase::Recovery(_) => OnDuplicate::Inflate,
+    /// The threshold.
+    pub fn threshold(&self) -> u8 {
+        self.threshold
+    }
+
+    /// A duplicate ACK by RFC 5681 2 from a peer without SACK came for `una`, with `segments` sent and not acknowledged.
+    //= spec/rfc5681.txt#section-3.2
+    //# The fast retransmit algorithm uses the arrival of 3 duplicate ACKs (as defined in section 2, without any
+    //# intervening ACKs which move SND.UNA) as an indication that a segment has been lost.
+    pub fn on_duplicate(&mut self, una: Seq, segments: usize) -> OnDuplicate {
+        if matches!(self.phase, Phase::TimedOut(recover) if una.before(recover)) {
             //= spec/rfc6582.txt#section-3.2
             //# If not, the TCP does not enter fast retransmit and does not reset ssthresh.
-            Phase::TimedOut(recover) if una.before(recover) => OnDuplicate::Ignore,
-            Phase::Open | Phase::TimedOut(_) if self.duplicates >= self.threshold => {
-                self.phase = Phase::Recovery(max);
-                OnDuplicate::Enter
-            }
-            Phase::Open | Phase::TimedOut(_) if self.duplicates <= 2 => {
-                //= spec/rfc3042.txt#section-2
-                //# the data sender MUST NOT send new segments in response to duplicate ACKs that contain no new SACK
-                //# information, as a misbehaving receiver can generate such ACKs to trigger inappropriate transmission
-                //# of data segments.
-                self.beyond += u8::from(is_proven);
-                OnDuplicate::LimitedTransmit
-            }
-            Phase::Open | Phase::TimedOut(_) => OnDuplicate::Ignore,
+            return OnDuplicate::Ignored;
         }
+        // More duplicates than segments that could have left a hole behind are forged, or answers to something else.
+        //= spec/rfc5681.txt#section-3.2
+        //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the
+        //# number of outstanding segments (or, an approximation thereof).
+        let most = if self.is_fast() { self.most } else { u16::try_from(segments).unwrap_or(u16::MAX) };
+        if self.duplicates + 1 >= most.max(2) {
+            return OnDuplicate::Ignored;
+        }
+        self.duplicates += 1;
+        let is_lost = !self.is_fast() && self.duplicates >= u16::from(self.threshold);
+        if is_lost {
+            self.most = most;
+            return OnDuplicate::Lost;
+        }
+        OnDuplicate::Counted
     }
 
-    /// Everything before `una` has been acknowledged.
-    pub fn on_progress(&mut self, una: Seq) -> OnProgress {
-        (self.duplicates, self.beyond) = (0, 0);
+    /// Segments that duplicate ACKs show to have left the network.
+    pub fn duplicates(&self) -> u16 {
+        self.duplicates
+    }
+
+    /// Segments were found lost when everything before `nxt` had been sent. Whether that begins fast recovery.
+    pub fn on_loss(&mut self, nxt: Seq) -> bool {
+        let begins = self.phase == Phase::Open;
+        if begins {
+            self.phase = Phase::Fast(nxt);
+        }
+        begins
+    }
+
+    /// Everything before `una` has been acknowledged, `segments` more than before.
+    //= spec/rfc6582.txt#section-3.2
+    //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial ACK. In
+    //# this case, retransmit the first unacknowledged segment.
+    //= spec/rfc6675.txt#section-5
+    //# An incoming cumulative ACK for a sequence number greater than
+    //# RecoveryPoint signals the end of loss recovery, and the loss
+    //# recovery phase MUST be terminated.
+    pub fn on_progress(&mut self, una: Seq, segments: u16) -> OnProgress {
         match self.phase {
-            //= spec/rfc6582.txt#section-3.2
-            //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial
-            //# ACK. In this case, retransmit the first unacknowledged segment.
-            Phase::Recovery(recover) if una.before(recover) => OnProgress::Partial,
-            Phase::Recovery(_) => {
-                self.phase = Phase::Open;
-                OnProgress::Leave
+            Phase::Fast(recover) | Phase::TimedOut(recover) if una.before(recover) => {
+                // The first of them filled the hole; the others had been counted.
+                self.duplicates = self.duplicates.saturating_sub(segments.saturating_sub(1));
+                OnProgress::Partial
             }
-            Phase::TimedOut(recover) if una.before(recover) => OnProgress::Repaired,
-            Phase::TimedOut(_) | Phase::Open => {
-                self.phase = Phase::Open;
-                OnProgress::Normal
+            phase => {
+                self.end();
+                match phase {
+                    Phase::Open => OnProgress::Normal,
+                    Phase::Fast(_) => OnProgress::Recovered,
+                    Phase::TimedOut(_) => OnProgress::Repaired,
+                }
             }
         }
     }
 
-    /// The retransmission timer fired when everything before `max` had been sent.
-    pub fn on_time_out(&mut self, max: Seq) {
-        self.phase = Phase::TimedOut(max);
-        (self.duplicates, self.beyond) = (0, 0);
+    /// The retransmission timer fired when everything before `nxt` had been sent; F-RTO is used if `may_be_spurious`.
+    //= spec/rfc5682.txt#section-3.1
+    //# This algorithm
+    //# SHOULD NOT be applied if the TCP sender is already in loss recovery
+    //# when a retransmission timeout occurs.
+    pub fn on_time_out(&mut self, nxt: Seq, may_be_spurious: bool) {
+        let again = matches!(self.phase, Phase::TimedOut(_)) && self.frto != Frto::Off;
+        let applies = may_be_spurious && (self.phase == Phase::Open || again);
+        self.frto = if applies { Frto::Probing } else { Frto::Off };
+        self.phase = Phase::TimedOut(nxt);
+        self.duplicates = 0;
+    }
+
+    /// An ACK came after a time-out: whether it shows that the time-out was spurious. `advances` when it moves SND.UNA;
+    /// `original` is the highest end of a segment that it delivers and that went once, `may_send` whether there is new
+    /// data that the window takes.
+    pub fn on_ack_after_time_out(&mut self, advances: bool, original: Option<Seq>, may_send: bool) -> bool {
+        let Phase::TimedOut(recover) = self.phase else { return false };
+        match self.frto {
+            Frto::Off => false,
+            //= spec/rfc5682.txt#section-3.1
+            //# If duplicate ACKs arrive before
+            //# the cumulative acknowledgment for retransmitted data, adjust the
+            //# scoreboard according to the incoming SACK information.
+            Frto::Probing if !advances => false,
+            Frto::Probing => {
+                self.frto = if may_send { Frto::Sent } else { Frto::Off };
+                false
+            }
+            Frto::Sent => {
+                self.frto = Frto::Off;
+                //= spec/rfc5682.txt#section-3.1
+                //# it acknowledges data that was not acknowledged earlier (either
+                //# with cumulative acknowledgment or using SACK information),
+                //# declare the timeout spurious
+                original.is_some_and(|end| end.at_or_before(recover))
+            }
+        }
+    }
+
+    /// Whether new data goes in front of what is lost: F-RTO asks with it whether anything is.
+    pub fn prefers_new_data(&self) -> bool {
+        self.frto == Frto::Sent
+    }
+
+    /// Recovery is over, or was needless.
+    pub fn end(&mut self) {
+        (self.phase, self.frto, self.duplicates) = (Phase::Open, Frto::Off, 0);
     }
 
     /// Whether fast recovery is going on.
-    pub fn is_recovering(&self) -> bool {
-        matches!(self.phase, Phase::Recovery(_))
+    pub fn is_fast(&self) -> bool {
+        matches!(self.phase, Phase::Fast(_))
     }
 
-    /// Segments that may go beyond cwnd because duplicate ACKs showed that others have left the network.
-    //= spec/rfc3042.txt#section-2
-    //# the sender can only send two segments beyond the congestion window (cwnd).
-    pub fn beyond_cwnd(&self) -> u8 {
-        if self.phase == Phase::Open { self.beyond } else { 0 }
+    /// Whether either recovery is going on.
+    pub fn is_recovering(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// What must hold after every event: the recovery point has been sent.
+    pub fn check_consistency(&self, nxt: Seq) {
+        if cfg!(debug_assertions) {
+            match self.phase {
+                Phase::Open => assert_eq!(self.frto, Frto::Off),
+                Phase::Fast(recover) | Phase::TimedOut(recover) => assert!(recover.at_or_before(nxt)),
+            }
+        }
     }
 }
 
@@ -138,43 +229,39 @@ mod tests {
     //= type=test
     //# If this ACK does *not* acknowledge all of the data up to and including recover, then this is a partial ACK. In
     //# this case, retransmit the first unacknowledged segment.
-    //= spec/rfc3042.txt#section-2
+    //= spec/rfc6675.txt#section-5
     //= type=test
-    //# the sender can only send two segments beyond the congestion window (cwnd).
+    //# An incoming cumulative ACK for a sequence number greater than
+    //# RecoveryPoint signals the end of loss recovery, and the loss
+    //# recovery phase MUST be terminated.
     #[test]
-    fn the_third_duplicate_enters_and_the_recovery_point_leaves() {
+    fn the_third_duplicate_tells_of_a_loss_and_the_recovery_point_ends_it() {
         let mut recovery = Recovery::new(3);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), true), OnDuplicate::LimitedTransmit);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(110), true), OnDuplicate::LimitedTransmit);
-        assert_eq!(recovery.beyond_cwnd(), 2);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120), true), OnDuplicate::Enter);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(120), true), OnDuplicate::Inflate);
-        assert_eq!(recovery.on_progress(Seq(50)), OnProgress::Partial);
-        assert_eq!(recovery.on_progress(Seq(120)), OnProgress::Leave);
-        assert_eq!(recovery.on_progress(Seq(130)), OnProgress::Normal);
+        assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Counted);
+        assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Counted);
+        assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Lost);
+        assert!(recovery.on_loss(Seq(120)));
+        assert!(!recovery.on_loss(Seq(130)), "it has begun");
+        assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Counted);
+        assert_eq!(recovery.duplicates(), 4);
+        assert_eq!(recovery.on_progress(Seq(50), 3), OnProgress::Partial);
+        assert_eq!(recovery.duplicates(), 2, "two of the three had been counted");
+        assert_eq!(recovery.on_progress(Seq(120), 5), OnProgress::Recovered);
+        assert_eq!((recovery.on_progress(Seq(130), 1), recovery.duplicates()), (OnProgress::Normal, 0));
     }
 
-    //= spec/rfc3042.txt#section-2
+    //= spec/rfc5681.txt#section-3.2
     //= type=test
-    //# the data sender MUST NOT send new segments in response to duplicate ACKs that contain no new SACK information, as a
-    //# misbehaving receiver can generate such ACKs to trigger inappropriate transmission of data segments.
+    //# A TCP MAY therefore limit the number of times cwnd is artificially inflated during loss recovery to the number
+    //# of outstanding segments (or, an approximation thereof).
     #[test]
-    fn a_duplicate_that_proves_nothing_sends_nothing_new() {
+    fn no_more_duplicates_count_than_segments_are_out() {
         let mut recovery = Recovery::new(3);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), false), OnDuplicate::LimitedTransmit);
-        assert_eq!(recovery.beyond_cwnd(), 0);
-        assert_eq!(recovery.on_duplicate(Seq(0), Seq(100), true), OnDuplicate::LimitedTransmit);
-        assert_eq!(recovery.beyond_cwnd(), 1);
-    }
-
-    #[test]
-    fn progress_forgets_duplicates() {
-        let mut recovery = Recovery::new(3);
-        recovery.on_duplicate(Seq(0), Seq(100), true);
-        recovery.on_duplicate(Seq(0), Seq(100), true);
-        recovery.on_progress(Seq(10));
-        assert_eq!(recovery.beyond_cwnd(), 0);
-        assert_eq!(recovery.on_duplicate(Seq(10), Seq(100), true), OnDuplicate::LimitedTransmit);
+        assert_eq!(recovery.on_duplicate(Seq(0), 1), OnDuplicate::Counted);
+        for _ in 0..100 {
+            assert_eq!(recovery.on_duplicate(Seq(0), 1), OnDuplicate::Ignored);
+        }
+        assert_eq!(recovery.duplicates(), 1);
     }
 
     //= spec/rfc6582.txt#section-3.2
@@ -183,12 +270,58 @@ mod tests {
     #[test]
     fn after_a_time_out_duplicates_of_what_was_sent_before_mean_nothing() {
         let mut recovery = Recovery::new(3);
-        recovery.on_time_out(Seq(100));
+        recovery.on_time_out(Seq(100), false);
         for _ in 0..5 {
-            assert_eq!(recovery.on_duplicate(Seq(20), Seq(100), true), OnDuplicate::Ignore);
+            assert_eq!(recovery.on_duplicate(Seq(20), 10), OnDuplicate::Ignored);
         }
-        assert_eq!(recovery.on_progress(Seq(99)), OnProgress::Repaired);
-        assert_eq!(recovery.on_progress(Seq(100)), OnProgress::Normal);
-        assert_eq!(recovery.on_duplicate(Seq(100), Seq(200), true), OnDuplicate::LimitedTransmit);
+        assert!(!recovery.on_loss(Seq(100)), "no second reduction");
+        assert_eq!(recovery.on_progress(Seq(99), 1), OnProgress::Partial);
+        assert_eq!(recovery.on_progress(Seq(100), 1), OnProgress::Repaired);
+        assert_eq!(recovery.on_duplicate(Seq(100), 10), OnDuplicate::Counted);
+    }
+
+    //= spec/rfc5682.txt#section-3.1
+    //= type=test
+    //# it acknowledges data that was not acknowledged earlier (either
+    //# with cumulative acknowledgment or using SACK information),
+    //# declare the timeout spurious
+    //= spec/rfc5682.txt#section-3.1
+    //= type=test
+    //# If duplicate ACKs arrive before
+    //# the cumulative acknowledgment for retransmitted data, adjust the
+    //# scoreboard according to the incoming SACK information.
+    #[test]
+    fn an_original_that_arrives_after_new_data_was_sent_shows_a_needless_time_out() {
+        let mut recovery = Recovery::new(3);
+        recovery.on_time_out(Seq(100), true);
+        assert!(!recovery.on_ack_after_time_out(false, Some(Seq(50)), true), "step 2 waits");
+        assert!(!recovery.on_ack_after_time_out(true, None, true));
+        assert!(recovery.prefers_new_data());
+        assert!(recovery.on_ack_after_time_out(true, Some(Seq(60)), true));
+        recovery.end();
+        assert!(!recovery.is_recovering());
+    }
+
+    //= spec/rfc5682.txt#section-3.1
+    //= type=test
+    //# This algorithm
+    //# SHOULD NOT be applied if the TCP sender is already in loss recovery
+    //# when a retransmission timeout occurs.
+    #[test]
+    fn a_time_out_in_recovery_or_without_new_data_is_taken_as_right() {
+        let mut recovery = Recovery::new(3);
+        recovery.on_loss(Seq(100));
+        recovery.on_time_out(Seq(100), true);
+        assert!(!recovery.on_ack_after_time_out(true, Some(Seq(50)), true));
+        assert!(!recovery.prefers_new_data());
+        let mut dry = Recovery::new(3);
+        dry.on_time_out(Seq(100), true);
+        assert!(!dry.on_ack_after_time_out(true, None, false));
+        assert!(!dry.on_ack_after_time_out(true, Some(Seq(60)), false));
+        let mut real = Recovery::new(3);
+        real.on_time_out(Seq(100), true);
+        real.on_ack_after_time_out(true, None, true);
+        assert!(!real.on_ack_after_time_out(false, None, true), "a duplicate that delivers nothing old");
+        assert!(!real.prefers_new_data());
     }
 }

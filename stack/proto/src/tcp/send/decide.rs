@@ -3,7 +3,7 @@
 /// What the decision depends on. All in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation {
-    /// Payload of the chunk at SND.NXT.
+    /// Payload of the chunk.
     pub chunk: u16,
     /// Nothing is queued behind it.
     pub last: bool,
@@ -11,7 +11,9 @@ pub struct Situation {
     pub again: bool,
     /// A FIN follows the last chunk.
     pub finished: bool,
-    /// SND.NXT - SND.UNA.
+    /// Bytes between SND.UNA and the chunk.
+    pub offset: u32,
+    /// Bytes in the network: none of those that are `SACKed` or lost.
     pub in_flight: u32,
     /// SND.WND.
     pub window: u32,
@@ -36,7 +38,9 @@ pub enum Decision {
     Whole,
     /// Send this many bytes, fewer than the chunk has.
     Part(u16),
-    /// The congestion window is full, or Nagle waits for an ACK.
+    /// The congestion window is full.
+    Full,
+    /// Nagle waits for an ACK.
     Wait,
     /// The application holds it back: it goes when the segment is full, or after a while.
     Corked,
@@ -44,7 +48,7 @@ pub enum Decision {
     Closed,
 }
 
-/// Decides on the chunk at SND.NXT.
+/// Decides on a chunk: that at SND.NXT, or one that goes again.
 pub fn decide(s: &Situation) -> Decision {
     //= spec/rfc9293.txt#section-3.8.6
     //# a sending TCP peer MUST be robust against window shrinking, which may cause the "usable window" (see Section
@@ -55,7 +59,7 @@ pub fn decide(s: &Situation) -> Decision {
     //# Implementations MUST ensure that they handle a shrinking window, as specified in Section 4.2.2.16 of [RFC1122].
     //= spec/rfc7323.txt#section-2.4
     //# 3) The initial transmission MUST be within the window announced by the most recent <ACK>.
-    let room = s.window.saturating_sub(s.in_flight);
+    let room = s.window.saturating_sub(s.offset);
     let chunk = u32::from(s.chunk);
     if s.probe {
         //= spec/rfc9293.txt#section-3.8.6.1
@@ -63,7 +67,7 @@ pub fn decide(s: &Situation) -> Decision {
         return if room >= chunk { Decision::Whole } else { part(room.max(1), s.chunk) };
     }
     if s.in_flight > 0 && s.in_flight + chunk > s.cwnd {
-        return Decision::Wait;
+        return Decision::Full;
     }
     if room < chunk {
         //= spec/rfc9293.txt#section-3.8.6.2.1
@@ -83,7 +87,7 @@ pub fn decide(s: &Situation) -> Decision {
     if small && s.cork && !s.again {
         return Decision::Corked;
     }
-    if small && s.in_flight > 0 && !s.nodelay { Decision::Wait } else { Decision::Whole }
+    if small && s.offset > 0 && !s.nodelay && !s.again { Decision::Wait } else { Decision::Whole }
 }
 
 fn part(bytes: u32, chunk: u16) -> Decision {
@@ -103,6 +107,7 @@ mod tests {
             last: false,
             again: false,
             finished: false,
+            offset: 0,
             in_flight: 0,
             window: 65_535,
             max_window: 65_535,
@@ -118,7 +123,7 @@ mod tests {
     fn an_open_window_takes_whole_chunks_up_to_the_congestion_window() {
         assert_eq!(decide(&open()), Decision::Whole);
         assert_eq!(decide(&Situation { in_flight: 13_140, ..open() }), Decision::Whole);
-        assert_eq!(decide(&Situation { in_flight: 13_141, ..open() }), Decision::Wait);
+        assert_eq!(decide(&Situation { in_flight: 13_141, ..open() }), Decision::Full);
         assert_eq!(decide(&Situation { cwnd: 100, ..open() }), Decision::Whole, "one segment may always go");
     }
 
@@ -179,8 +184,10 @@ mod tests {
     fn nagle_holds_a_small_last_segment_only_while_data_is_in_flight() {
         let small = Situation { chunk: 10, last: true, ..open() };
         assert_eq!(decide(&small), Decision::Whole);
-        assert_eq!(decide(&Situation { in_flight: 1, ..small }), Decision::Wait);
-        assert_eq!(decide(&Situation { in_flight: 1, nodelay: true, ..small }), Decision::Whole);
-        assert_eq!(decide(&Situation { in_flight: 1, finished: true, ..small }), Decision::Whole);
+        let behind = Situation { offset: 1, in_flight: 1, ..small };
+        assert_eq!(decide(&behind), Decision::Wait);
+        assert_eq!(decide(&Situation { nodelay: true, ..behind }), Decision::Whole);
+        assert_eq!(decide(&Situation { finished: true, ..behind }), Decision::Whole);
+        assert_eq!(decide(&Situation { again: true, ..behind }), Decision::Whole, "it was held back long enough");
     }
 }

@@ -1,7 +1,9 @@
-//! The sending machines: window, queue, and how much may go.
+//! The sending half.
 
 pub mod decide;
+pub mod pacer;
 pub mod persist;
 pub mod queue;
+pub mod rate;
 pub mod urgent;
 pub mod window;
