@@ -145,10 +145,10 @@ fn a_peer_that_has_thrown_away_what_it_sacked_gets_it_again() {
     let mut again = bench.wait(Duration::from_millis(2200));
     assert_eq!(again.first().map(|s| s.seq), Some(ours + 536));
     for _ in 0..3 {
-        let end = again.last().map(|s| s.end()).expect("one each");
+        let end = again.last().map(Segment::end).expect("one each");
         again.extend(bench.receive(segment(IRS + 1, end, Flags::ACK, 0)));
     }
-    assert_eq!(again.last().map(|s| s.end()), Some(ours + 2144));
+    assert_eq!(again.last().map(Segment::end), Some(ours + 2144));
     assert_eq!(bench.endpoint.info(conn).expect("open").unacked, 0);
 }
 
