@@ -17,6 +17,7 @@ mod host;
 pub mod lab;
 mod network;
 pub mod oracle;
+pub mod path;
 pub mod report;
 pub mod runner;
 pub mod scenario;
