@@ -1,7 +1,7 @@
 //! The subcommands of the bottleneck laboratory.
 
 use clap::Args;
-use corelane_sim::matrix::{self, Algorithm, Cell, Impairment, Picture, TABLES, golden};
+use corelane_sim::matrix::{self, Algorithm, Cell, Impairment, LostPart, Picture, ShortFlow, golden};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(crate) struct MatrixArgs {
-    /// Which tables: loss, impaired, short_flows, fairness; all if none is named.
+    /// Which tables: `loss`, `impaired`, `short_flows`, `fairness`; all if none is named.
     names: Vec<String>,
     /// Compare with the snapshots and fail with the lines that have changed.
     #[arg(long, conflicts_with = "update")]
@@ -43,6 +43,12 @@ pub(crate) struct PlotArgs {
     /// An impaired path of the table `impaired` instead: bursts, policer, reorder, ...
     #[arg(long, conflicts_with_all = ["loss", "rtt", "buffer"])]
     path: Option<String>,
+    /// A short transfer of so many bytes over 100 Mbit/s instead.
+    #[arg(long, conflicts_with_all = ["loss", "buffer", "path"])]
+    bytes: Option<u64>,
+    /// Lose so many segments at the end of the short transfer, once.
+    #[arg(long, requires = "bytes", default_value_t = 1)]
+    lost_last: u64,
     /// The sender's congestion control.
     #[arg(long, default_value = "newreno")]
     algorithm: String,
@@ -72,7 +78,7 @@ pub(crate) fn table(name: &str, args: &TableArgs) -> ExitCode {
 }
 
 pub(crate) fn matrix(args: &MatrixArgs) -> ExitCode {
-    let known: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+    let known: Vec<&str> = matrix::names().collect();
     if let Some(unknown) = args.names.iter().find(|name| !known.contains(&name.as_str())) {
         return usage(&format!("there is no table {unknown}; there are {}", known.join(", ")));
     }
@@ -158,20 +164,26 @@ fn picture(args: &PlotArgs, algorithm: Algorithm) -> Result<(String, Picture), S
         let fits = (least..=most).contains(&value);
         if fits { Ok(value) } else { Err(format!("{what} is {value}; it has to be from {least} to {most}")) }
     };
+    let rtt_ms = in_range(args.rtt, 0.01, 10_000.0, "--rtt")?;
+    let rtt = Duration::from_nanos((rtt_ms * 1e6).round() as u64);
+    if let Some(bytes) = args.bytes {
+        let lost = args.lost_last;
+        if !(1..=10_000_000).contains(&bytes) {
+            return Err(format!("--bytes is {bytes}; it has to be from 1 to 10000000"));
+        }
+        let flow = ShortFlow { algorithm, bytes, lost: LostPart::Last(lost), rtt };
+        let title = format!("{}: {bytes} bytes, RTT {rtt_ms} ms, the last {lost} lost, 100 Mbit/s", algorithm.name());
+        let name = format!("{}-bytes-{bytes}-rtt-{rtt_ms}-lost-last-{lost}", algorithm.name());
+        return Ok((name, Picture { title, plan: flow.plan() }));
+    }
     let loss = in_range(args.loss, 0.0, 50.0, "--loss")?;
-    let rtt = in_range(args.rtt, 0.01, 10_000.0, "--rtt")?;
     let buffer = in_range(args.buffer, 0.0, 1000.0, "--buffer")?;
-    let cell = Cell {
-        algorithm,
-        loss: loss / 100.0,
-        rtt: Duration::from_nanos((rtt * 1e6).round() as u64),
-        buffer_tenths: (buffer * 10.0).round() as u64,
-    };
+    let cell = Cell { algorithm, loss: loss / 100.0, rtt, buffer_tenths: (buffer * 10.0).round() as u64 };
     let title = format!(
-        "{}: {} Mbit/s, RTT {rtt} ms, loss {loss} %, buffer {buffer} BDP",
+        "{}: {} Mbit/s, RTT {rtt_ms} ms, loss {loss} %, buffer {buffer} BDP",
         algorithm.name(),
         cell.rate().bits_per_second() / 1_000_000
     );
-    let name = format!("{}-loss-{loss}-rtt-{rtt}-buffer-{buffer}-seed-{}", algorithm.name(), args.seed);
+    let name = format!("{}-loss-{loss}-rtt-{rtt_ms}-buffer-{buffer}-seed-{}", algorithm.name(), args.seed);
     Ok((name, Picture { title, plan: cell.plan(args.seed) }))
 }

@@ -76,7 +76,7 @@ enum Command {
     Fairness(laboratory::TableArgs),
     /// Draw one transfer over time as an SVG: windows, round-trip time, delivery rate, queue, losses and time-outs.
     #[command(
-        after_help = "Examples:\n  corelane-sim plot --loss 1 --rtt 20 --buffer 1 --out plots\n  corelane-sim plot --path rate-drop --out plots"
+        after_help = "Examples:\n  corelane-sim plot --loss 1 --rtt 20 --buffer 1 --out plots\n  corelane-sim plot --path rate-drop --out plots\n  corelane-sim plot --bytes 10000 --lost-last 1 --rtt 20 --out plots"
     )]
     Plot(laboratory::PlotArgs),
     /// Show which requirement of RFC 9293 is kept where, and check every citation.

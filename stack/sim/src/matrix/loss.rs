@@ -25,6 +25,7 @@ goodput   payload bits a second of the whole transfer, in per cent of the bottle
 time      from the first byte written to the last byte read, seconds, the connection being open before
 loss      of data packets, behind the queue; ACKs are not lost
 buffer    drop-tail, in bandwidth-delay products (BDP), beside the frame on the wire; one frame at least
+The sender's own link is as fast as it likes: what it may send at once comes to the bottleneck as one burst.
 A cell is the median of 1 transfer (no loss), 3 (below 0.5 %) or 5, each with a seed of its own.";
 
 /// A row: a loss and a round-trip time for an algorithm.

@@ -27,13 +27,21 @@ pub use short::{LostPart, ShortFlow};
 pub use text::Table;
 pub use trial::{FlowOutcome, FlowPlan, Mark, Outcome, Sample, TrialPlan, run};
 
+/// Makes a table on so many threads.
+type Make = fn(usize) -> Table;
+
 /// The tables, by the names of their snapshots.
-pub const TABLES: &[(&str, fn(usize) -> Table)] = &[
+const TABLES: &[(&str, Make)] = &[
     ("loss", loss::table),
     ("impaired", impaired::table),
     ("short_flows", short::table),
     ("fairness", fairness::table),
 ];
+
+/// The names of all tables, in their order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|(name, _)| *name)
+}
 
 /// The table of that name, made on `jobs` threads.
 pub fn table(name: &str, jobs: usize) -> Option<Table> {

@@ -100,6 +100,7 @@ impl Node {
     /// Opens a connection to host `to` on which `total` bytes go.
     pub(super) fn open(&mut self, now: Instant, own: usize, to: usize, total: u64, config: TcpConfig) {
         let (local, remote) = (SocketAddr::new(address(own), 0), SocketAddr::new(address(to), PORT));
+        self.wake_at = Some(now);
         match self.endpoint.connect(now, local, remote, config) {
             Ok(id) => self.writer = Some(Writer { id, total, written: 0, open_since: None }),
             Err(error) => self.fail(error.to_string()),
@@ -118,6 +119,7 @@ impl Node {
 
     /// A frame arrives.
     pub(super) fn receive(&mut self, now: Instant, frame: &[u8]) {
+        self.wake_at = Some(now);
         match self.frames.receive(frame) {
             Some(buf) => self.endpoint.receive(now, &mut self.frames, buf),
             None => self.fail("it has no frame left to receive into".to_owned()),

@@ -184,16 +184,15 @@ impl<'a> Trial<'a> {
         if self.now > Instant::ZERO + LONGEST {
             return false;
         }
-        let mut touched = [false; 256];
-        self.open_due(&mut touched);
+        self.open_due();
         while let Some(packet) = self.forward.poll_packet(self.now) {
-            self.arrive(&packet, &mut touched);
+            self.arrive(&packet);
         }
         while let Some(packet) = self.back.poll_packet(self.now) {
-            self.arrive(&packet, &mut touched);
+            self.arrive(&packet);
         }
         for index in 0..self.nodes.len() {
-            if touched[index] || self.nodes[index].wake_at.is_some_and(|at| at <= self.now) {
+            if self.nodes[index].wake_at.is_some_and(|at| at <= self.now) {
                 self.turns(index);
             }
         }
@@ -202,7 +201,7 @@ impl<'a> Trial<'a> {
     }
 
     /// The flows have to be in the order of their starts.
-    fn open_due(&mut self, touched: &mut [bool; 256]) {
+    fn open_due(&mut self) {
         let receiver = self.plan.flows.len();
         while let Some(flow) = self.plan.flows.get(self.started) {
             if Instant::ZERO + flow.start > self.now {
@@ -211,16 +210,14 @@ impl<'a> Trial<'a> {
             let total = flow.bytes.unwrap_or(u64::MAX);
             let config = config(self.plan, Some(flow.algorithm));
             self.nodes[self.started].open(self.now, self.started, receiver, total, config);
-            touched[self.started] = true;
             self.started += 1;
         }
     }
 
-    fn arrive(&mut self, packet: &Packet, touched: &mut [bool; 256]) {
+    fn arrive(&mut self, packet: &Packet) {
         let to = node::destination(packet.bytes());
         if let Some(node) = self.nodes.get_mut(to) {
             node.receive(self.now, packet.bytes());
-            touched[to] = true;
         }
     }
 
