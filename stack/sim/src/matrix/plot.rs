@@ -119,7 +119,7 @@ fn draw_panels(
 fn summary(outcome: &Outcome) -> String {
     let time = outcome.flows.first().and_then(|flow| flow.completion);
     format!(
-        "{} \u{b7} {} segments resent \u{b7} {} time-outs \u{b7} dropped: {} lost, {} queue full, {} policed \u{b7} {} marked",
+        "{} \u{b7} resent: {} \u{b7} time-outs: {} \u{b7} lost: {} \u{b7} queue full: {} \u{b7} policed: {} \u{b7} marked: {}",
         time.map_or("not complete".to_owned(), |time| format!("{:.3} s", time.as_secs_f64())),
         outcome.retransmits(),
         outcome.time_outs(),
@@ -250,8 +250,7 @@ fn draw_panel(
     marks: &[(Duration, Mark)],
     last: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let values = panel.curves.iter().flat_map(|curve| curve.pieces.iter().flatten().map(|(_, y)| *y));
-    let top = values.chain(panel.levels.iter().map(|(_, y)| *y)).fold(0.0, f64::max).max(1e-9) * 1.12;
+    let top = top_of(panel);
     let (legend, area) = area.split_vertically(LEGEND);
     let mut chart = ChartBuilder::on(&area)
         .margin_right(RIGHT)
@@ -280,9 +279,17 @@ fn draw_panel(
         .x_desc(if last { "time since the first byte, s" } else { "" })
         .draw()?;
     draw_curves(&mut chart, panel)?;
-    draw_levels(&mut chart, &area, panel, end)?;
+    draw_levels(&mut chart, &area, panel, (end, top))?;
     draw_marks(&mut chart, top, marks, panel.shows_drops)?;
     draw_legend(&legend, panel, marks)
+}
+
+/// How high a panel has to be for its curves, and for its levels unless they would press the curves to the ground.
+fn top_of(panel: &Panel) -> f64 {
+    let values = panel.curves.iter().flat_map(|curve| curve.pieces.iter().flatten().map(|(_, y)| *y));
+    let highest = values.fold(1e-9, f64::max);
+    let levels = panel.levels.iter().map(|(_, y)| *y).filter(|y| *y <= 3.0 * highest);
+    levels.fold(highest, f64::max) * 1.12
 }
 
 /// The panel's name, and after it what its curves and marks are.
@@ -336,10 +343,10 @@ fn draw_levels(
     chart: &mut Chart<'_, '_>,
     area: &Area<'_>,
     panel: &Panel,
-    end: f64,
+    (end, top): (f64, f64),
 ) -> Result<(), Box<dyn std::error::Error>> {
     let style = ShapeStyle { color: BLACK.mix(0.55), filled: false, stroke_width: 1 };
-    for (name, y) in &panel.levels {
+    for (name, y) in panel.levels.iter().filter(|(_, y)| *y < top) {
         chart.draw_series(DashedLineSeries::new([(0.0, *y), (end, *y)], 6, 5, style))?;
         let ((x, y), (left, above)) = (chart.backend_coord(&(end, *y)), area.get_base_pixel());
         let text = (FONT, 13).into_font().color(&BLACK.mix(0.7));
