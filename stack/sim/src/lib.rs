@@ -5,6 +5,8 @@
 //! byte and every event. Nothing reads a clock and nothing depends on addresses in memory or on the order of a hash
 //! table, so a seed always gives the same trace, and a failing seed can be replayed.
 //!
+//! In the [matrix], transfers go over [paths](path) with a bottleneck, and the tables of what came of them are kept.
+//!
 //! Beside it, [spec] reads the sources and says which requirement of which RFC is kept where.
 
 mod app;
@@ -15,8 +17,10 @@ mod forged;
 pub mod frames;
 mod host;
 pub mod lab;
+pub mod matrix;
 mod network;
 pub mod oracle;
+pub mod path;
 pub mod report;
 pub mod runner;
 pub mod scenario;

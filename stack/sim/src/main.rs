@@ -1,4 +1,6 @@
-//! `corelane-sim`: runs seeds, replays one, and checks the citations of the RFCs.
+//! `corelane-sim`: runs seeds, replays one, measures transfers over bottlenecks, and checks the citations of the RFCs.
+
+mod laboratory;
 
 use clap::{Parser, Subcommand};
 use corelane_sim::attack;
@@ -63,6 +65,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure transfers over bottlenecks: print the tables, or compare them with their snapshots in `stack/sim/golden`.
+    #[command(
+        after_help = "Examples:\n  corelane-sim matrix\n  corelane-sim matrix loss impaired\n  corelane-sim matrix --check\n  corelane-sim matrix --update"
+    )]
+    Matrix(laboratory::MatrixArgs),
+    /// Print how long short transfers take whose first or last segments are lost.
+    ShortFlows(laboratory::TableArgs),
+    /// Print how two and eight transfers share a bottleneck.
+    Fairness(laboratory::TableArgs),
+    /// Draw one transfer over time as an SVG: windows, round-trip time, delivery rate, queue, losses and time-outs.
+    #[command(
+        after_help = "Examples:\n  corelane-sim plot --loss 1 --rtt 20 --buffer 1 --out plots\n  corelane-sim plot --path rate-drop --out plots\n  corelane-sim plot --bytes 10000 --lost-last 1 --rtt 20 --out plots"
+    )]
+    Plot(laboratory::PlotArgs),
     /// Show which requirement of RFC 9293 is kept where, and check every citation.
     Spec {
         /// Print one JSON document.
@@ -84,6 +100,10 @@ fn main() -> ExitCode {
             run(seeds, first_seed, verbose, json, jobs)
         }
         Command::Attack { names, packets, full, json } => attack(&names, packets, full, json),
+        Command::Matrix(args) => laboratory::matrix(&args),
+        Command::ShortFlows(args) => laboratory::table("short_flows", &args),
+        Command::Fairness(args) => laboratory::table("fairness", &args),
+        Command::Plot(args) => laboratory::plot(&args),
         Command::Replay { seed, trace } => replay(seed, trace),
         Command::Spec { json, missing, rfc } => specification(json, missing, rfc.as_deref()),
     }
