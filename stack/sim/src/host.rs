@@ -6,6 +6,7 @@ use crate::frames::Frames;
 use crate::network::Copy;
 use crate::scenario::{HostPlan, Rng, Scenario, Way};
 use crate::trace::{Fate, Trace};
+use crate::wire::Wire;
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, SocketAddr};
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) openers: HashMap<(usize, SocketAddr, u16), usize>,
     /// Frames on their way from a host to its link.
     pub(crate) outgoing: Vec<Vec<u8>>,
+    pub(crate) wire: Wire,
     pub(crate) trace: Trace,
     pub(crate) sabotage: Sabotage,
     /// The first thing that was wrong.
@@ -295,13 +297,14 @@ impl Host {
 
     /// Whether the event is of a connection that an old SYN has begun. The side that closed last keeps nothing of a
     /// connection; a copy of its SYN opens another, if the answer of the peer's TIME-WAIT happens to fit the new number.
-    /// The peer resets it as soon as its application says a word (RFC 9293 3.5); here the application does that.
+    /// Only the wire knows that there was such a copy; without one it is a second connection from nowhere. The peer resets it as soon as its application says a word (RFC 9293 3.5); here the application does that.
     fn is_of_the_past(&mut self, shared: &Shared, event: &Event) -> bool {
         let id = event.conn();
         if let Event::Accepted { flow, .. } = event {
             let conn = shared.openers.get(&(1 - self.index, flow.remote, flow.local.port));
             let before = self.apps.iter().find(|app| Some(&app.conn) == conn && app.side == 1);
-            if before.is_some_and(|app| app.order.closed() == Some(CloseReason::Finished)) {
+            let finished = before.is_some_and(|app| app.order.closed() == Some(CloseReason::Finished));
+            if finished && shared.wire.has_answered_old_syn(flow.local, flow.remote) {
                 self.past.insert(id);
                 self.endpoint.abort(id);
             }

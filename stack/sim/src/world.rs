@@ -64,7 +64,6 @@ struct World {
     now: Instant,
     hosts: [Host; 2],
     links: [Link; 2],
-    wire: Wire,
     shared: Shared,
     idle_wakes: [u32; 2],
 }
@@ -87,11 +86,12 @@ impl World {
             schedule,
             openers: HashMap::new(),
             outgoing: Vec::new(),
+            wire: Wire::default(),
             trace,
             sabotage,
             failure: None,
         };
-        Self { now: Instant::ZERO, hosts, links, wire: Wire::default(), shared, idle_wakes: [0; 2] }
+        Self { now: Instant::ZERO, hosts, links, shared, idle_wakes: [0; 2] }
     }
 
     fn run(&mut self) {
@@ -127,7 +127,7 @@ impl World {
             if let Wake::Arrive { frame, copy } = &wake
                 && self.hosts[host].frames.free_count() > 0
             {
-                self.wire.on_copy_arrived(frame, *copy);
+                self.shared.wire.on_copy_arrived(frame, *copy);
             }
             self.hosts[host].on_wake(self.now, &mut self.shared, wake);
         }
@@ -154,9 +154,9 @@ impl World {
 
     fn send(&mut self, host: usize, frame: Vec<u8>) {
         let Self { now, links, shared, .. } = self;
-        let Shared { trace, schedule, .. } = shared;
+        let Shared { trace, schedule, wire, .. } = shared;
         trace.frame(*now, host, Fate::Sent, &frame);
-        let checked = self.wire.on_sent(&frame);
+        let checked = wire.on_sent(&frame);
         links[host].send(*now, host, frame, trace, |at, frame, copy| {
             let to = if copy == Copy::ForgedBack { host } else { 1 - host };
             schedule.push(at, to, Wake::Arrive { frame, copy });
@@ -197,14 +197,9 @@ impl World {
         let opener = of_side(0).ok_or("it was never opened")?;
         let unlucky = self.shared.scenario.worst_loss() > 0.0 || self.had_outage();
         let crossed = matches!(plan.way, Way::Crossed(_));
-        // Of two that open to each other, one that is late to its turn opens after the other's SYN has come, and nobody was
-        // there. One that finds no neighbour or hears no answer gives up, and then the other is reset.
-        let did_not_meet = |app: &App| match app.order.closed() {
-            Some(CloseReason::Refused) => crossed,
-            Some(CloseReason::Unreachable | CloseReason::TimedOut) => crossed && unlucky,
-            _ => false,
-        };
-        if did_not_meet(opener) || of_side(1).is_some_and(did_not_meet) {
+        if let Some(other) = of_side(1).filter(|_| crossed && unlucky)
+            && (did_not_meet(opener, other) || did_not_meet(other, opener))
+        {
             return Ok(());
         }
         match opener.order.closed() {
@@ -278,6 +273,17 @@ impl World {
             failure: self.shared.failure,
             lines: self.shared.trace.into_lines(),
         }
+    }
+}
+
+/// Whether one of two that open to each other found no neighbour or heard no answer and gave up, so that the other, which
+/// still asks, is refused, or gives up too. Each has opened before the other's SYN can come: the second is ahead of the
+/// shortest way that a frame can take.
+fn did_not_meet(app: &App, other: &App) -> bool {
+    let gave_up = |app: &App| matches!(app.order.closed(), Some(CloseReason::Unreachable | CloseReason::TimedOut));
+    match app.order.closed() {
+        Some(CloseReason::Refused) => gave_up(other) && other.closed_at < app.closed_at,
+        _ => gave_up(app),
     }
 }
 
