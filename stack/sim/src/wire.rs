@@ -121,6 +121,9 @@ impl Wire {
         let theirs = self.half(tcp.dst, tcp.src);
         let mut ours = self.half(tcp.src, tcp.dst);
         if syn {
+            if ours.isn != Some(s.seq) {
+                ours.past = Past::default();
+            }
             ours.isn = Some(s.seq);
             ours.scale = s.options.window_scale;
         }

@@ -130,8 +130,15 @@ pub struct EndpointConfig {
     pub verify_ip_checksum: bool,
     /// Verify TCP and ICMP checksums of what comes in (RFC 9293 MUST-3). Off only when the device has done it.
     pub verify_tcp_checksum: bool,
-    /// Fewest free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
+    /// Fewest free frames below which out-of-order data is dropped, so that one sender of holes cannot take all, and peers
+    /// that hoard are given up: see [`hoarding_after`](Self::hoarding_after).
     pub low_water_frames: usize,
+    /// Once frames are scarce, a peer that has taken less than a segment of what is queued for it for so long, although it
+    /// can be heard, is given up with an RST: the one that holds most frames first, one a second. It may keep its window
+    /// closed, or open it by a byte now and then ("Sockstress"). A connection with frames to spare around it may wait for
+    /// ever (RFC 9293 MUST-37); RFC 6429 4 lets a host end those that starve others. Default 60 s. Less ends the honest
+    /// peer that pauses for longer, more lets the others starve for as long.
+    pub hoarding_after: Duration,
 }
 
 impl Default for EndpointConfig {
@@ -159,6 +166,7 @@ impl Default for EndpointConfig {
             verify_ip_checksum: true,
             verify_tcp_checksum: true,
             low_water_frames: 256,
+            hoarding_after: Duration::from_secs(60),
         }
     }
 }

@@ -70,9 +70,6 @@ use wheel::Wheel;
 /// When to look again at what is overdue and has to wait for something that no timer announces.
 const OVERDUE: Duration = Duration::from_millis(1);
 
-/// How long a peer may keep its window closed before queued data once frames are scarce.
-const HOARDING: Duration = Duration::from_secs(60);
-
 /// Most packets that wait to be sent without belonging to a connection's send queue.
 const OUTBOX: usize = 4096;
 
@@ -333,6 +330,8 @@ impl Endpoint {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let due = conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now);
             let fired = due && conn.tcb.on_time(self.now, &mut self.fx);
+            // Whoever waits for its peer has a timer, so this looks often enough.
+            conn.tcb.watch_progress(self.now);
             let doubted = (fired && conn.tcb.has_reached_r1()).then_some(conn.next_hop);
             self.counters.rto_fired += u64::from(fired);
             if let Some(next_hop) = doubted {

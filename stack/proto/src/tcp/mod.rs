@@ -55,6 +55,7 @@ use recv::urgent::Urgent;
 use recv::window::RecvWindow;
 use segment::Options;
 use send::persist::Persist;
+use send::progress::Progress;
 use send::queue::SendQueue;
 use send::urgent::Urgent as SendUrgent;
 use send::window::SendWindow;
@@ -122,6 +123,7 @@ pub struct Tcb {
     rto: Rto,
     timers: Timers,
     persist: Persist,
+    progress: Progress,
     keepalive: Keepalive,
     size: SegmentSize,
     agreed: Negotiated,
@@ -212,6 +214,7 @@ impl Tcb {
             rto: Rto::new(config.rto_initial, config.rto_min, config.rto_max),
             timers: Timers::default(),
             persist: Persist::default(),
+            progress: Progress::default(),
             keepalive: Keepalive::default(),
             size,
             agreed: Negotiated::default(),

@@ -2,6 +2,7 @@
 
 pub mod decide;
 pub mod persist;
+pub mod progress;
 pub mod queue;
 pub mod urgent;
 pub mod window;
