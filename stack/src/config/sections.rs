@@ -161,7 +161,8 @@ section! {
     Limits {
         /// Connections, those of TIME-WAIT not counted.
         connections: u32, copy = 16_384, Rule::Range(1, 4_000_000);
-        /// Half-open connections: SYNs answered and not yet acknowledged.
+        /// Half-open connections: SYNs answered and not yet acknowledged. Of several listeners each has its part of one half
+        /// kept for it; the other half is for whoever is asked first.
         syn_queue: u32, copy = 4096, Rule::Range(1, 1_000_000);
         /// Connections of a listener that are open and that the application has not been told of: the backlog of a
         /// listener that names none. The ACK that finds it full is dropped; the handshake goes on when there is room.

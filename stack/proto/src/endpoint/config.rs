@@ -58,7 +58,7 @@ pub struct ListenConfig {
     /// The backlog: most connections that are open and that the application has not been told of, as with `listen(2)`.
     /// When there are as many, SYNs are dropped, and so is the ACK that would open another: its peer, which holds the
     /// connection for open, gets the SYN-ACK again until there is room or the retries are over. Half-open connections
-    /// do not count; theirs is the SYN queue, which all listeners share. `None`, the default:
+    /// do not count; theirs is the SYN queue, of which each listener has its part. `None`, the default:
     /// [`EndpointConfig::accept_queue`].
     pub backlog: Option<usize>,
     /// When SYNs are answered by cookies. `None`, the default: [`EndpointConfig::syn_cookies`].
@@ -84,7 +84,9 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
-    /// Most half-open connections of all listeners. 72 bytes each.
+    /// Most half-open connections of all listeners. 76 bytes each. One listener alone may have all; of several, each has
+    /// its part of one half kept for it, and the other half is for whoever is asked first. So a flood at one of two takes
+    /// three quarters, and the other goes on with what is left.
     pub syn_queue: usize,
     /// How often a SYN-ACK is sent again before a half-open connection is forgotten. 0 to 7, default 7: the last goes
     /// after 127 s and has 128 s to be answered, where RFC 9293 3.8.3 wants three minutes at least (MUST-23). A flood of

@@ -26,6 +26,7 @@ pub(crate) mod ports;
 pub(crate) mod ready;
 mod receive;
 mod routes;
+mod shares;
 pub(crate) mod syn_queue;
 pub(crate) mod table;
 mod ticks;
@@ -298,6 +299,7 @@ impl Endpoint {
         //# functionally allow an application to LISTEN on a port while a connection block with the same local port is
         //# in SYN-SENT or SYN-RECEIVED state (MUST-42).
         let listener = self.listeners.add(local, &config.into(), &self.config)?;
+        self.half_open.add_listener(listener);
         coverage::event(State::Closed, tcp::state::Event::PassiveOpen);
         Ok(listener)
     }
@@ -309,6 +311,7 @@ impl Endpoint {
         coverage::event(State::Listen, tcp::state::Event::Close);
         let listeners = &self.listeners;
         self.half_open.retain(|flow| listeners.find(flow.local).is_some());
+        self.half_open.remove_listener(id);
     }
 
     /// When [`on_time`](Self::on_time) wants to be called at the latest.
