@@ -38,6 +38,8 @@ struct Half {
 struct Past {
     /// A SYN has come, or an old copy of one.
     asked: bool,
+    /// One with a Fast Open cookie, which opens a connection at once.
+    cookie: bool,
     /// An RST has gone or come.
     reset: bool,
     /// The number after its FIN, once that has gone.
@@ -56,7 +58,9 @@ impl Past {
 
     fn on_arrived(&mut self, segment: &Segment) {
         let has = |flag| segment.flags.has(flag);
-        self.asked |= has(Flags::SYN) && !has(Flags::ACK);
+        let asks = has(Flags::SYN) && !has(Flags::ACK);
+        self.asked |= asks;
+        self.cookie |= asks && segment.options.fast_open.is_some_and(|cookie| !cookie.is_request());
         self.reset |= has(Flags::RST);
         self.fin_came |= has(Flags::FIN);
         self.fin_acked |= has(Flags::ACK) && self.fin == Some(segment.ack);
@@ -178,9 +182,20 @@ impl Wire {
         Ok(())
     }
 
+    /// `sender` has ended its connection otherwise than by FINs, whether it could say so or not.
+    pub fn on_reset(&mut self, sender: SocketAddr, receiver: SocketAddr) {
+        self.halves.entry((sender, receiver)).or_default().past.reset = true;
+    }
+
     /// Whether `listener` has answered an old copy of the SYN with which `opener` began what is over for the listener.
     pub fn has_answered_old_syn(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
         self.confused.contains(&(listener, opener))
+    }
+
+    /// Whether a copy of such a SYN with a Fast Open cookie has come to `listener`, which may answer it at any time.
+    pub fn has_got_old_cookie(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
+        let past = self.half(listener, opener).past;
+        past.cookie && past.may_be_forgotten()
     }
 
     /// `frame` has reached its host, whole.

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub rto_fired: u64,
     /// Fast retransmits.
     pub fast_retransmits: u64,
+    /// Connections that a SYN with a Fast Open cookie opened.
+    pub early: u64,
     /// Bytes that applications read.
     pub bytes: u64,
     /// The trace, if it was asked for.
@@ -202,6 +204,9 @@ impl World {
         {
             return Ok(());
         }
+        if [Some(opener), of_side(1)].into_iter().flatten().any(|app| self.is_hurried_end(app, plan)) {
+            return Ok(());
+        }
         match opener.order.closed() {
             Some(CloseReason::Refused) if plan.refused => return Ok(()),
             Some(CloseReason::Aborted) if plan.sides[0].leave.is_abrupt() => return Ok(()),
@@ -226,6 +231,22 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether one side gave up as it was told: what it had closed did not get through while it lingered, or nothing that
+    /// was handed over was acknowledged for the user time-out.
+    fn is_hurried_end(&self, app: &App, plan: &ConnPlan) -> bool {
+        let config = self.shared.scenario.config_of(plan, app.side);
+        let is_over = |from: Option<Instant>, limit: Option<Duration>| {
+            from.zip(limit).is_some_and(|(from, limit)| app.closed_at.is_some_and(|at| at >= from + limit))
+        };
+        match app.order.closed() {
+            Some(CloseReason::TimedOut) => {
+                is_over(app.left_at, config.linger) || is_over(Some(app.opened_at), config.user_timeout)
+            }
+            Some(CloseReason::Aborted) => config.linger == Some(Duration::ZERO),
+            _ => false,
+        }
     }
 
     fn outlived(&self, app: &App, other: &App) -> bool {
@@ -269,6 +290,7 @@ impl World {
             retransmits: sum.0,
             rto_fired: sum.1,
             fast_retransmits: sum.2,
+            early: self.hosts.iter().map(|host| host.endpoint.counters().fast_open_accepted).sum(),
             bytes: self.apps().map(|app| app.read).sum(),
             failure: self.shared.failure,
             lines: self.shared.trace.into_lines(),
