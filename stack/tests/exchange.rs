@@ -264,7 +264,8 @@ impl App for Keeper {
 fn detached_bytes_stay_and_shrink_the_window_until_they_are_dropped() {
     let mut pair = Pair::new(Sender::new(1, 1 << 20), Keeper { keeps: true, ..Keeper::default() });
     pair.run_for(Duration::from_millis(500));
-    // The window does not grow while nothing is given back.
+    // `recv_buffer_initial` says that the window grows as the application reads, and what it keeps it has not read for
+    // good. So the peer never gets beyond the first window's edge, however large `recv_buffer` is.
     let buffer = u64::from(corelane::TcpConfig::default().recv_buffer_initial);
     let keeper = pair.server.app();
     assert!(keeper.read > buffer / 2 && keeper.read <= buffer, "{} of {buffer}", keeper.read);

@@ -5,7 +5,7 @@ use crate::frames::Frames;
 use crate::host::{Shared, Wake};
 use crate::scenario::{Leave, Rng, Scenario, SidePlan};
 use corelane_proto::endpoint::{CloseReason, ConnId, Event, SendError, Shutdown};
-use corelane_proto::{Buf, Endpoint, Instant, Memory};
+use corelane_proto::{Buf, Endpoint, Flow, Instant, Memory};
 use rand::RngExt;
 use std::time::Duration;
 
@@ -38,7 +38,13 @@ pub(crate) struct App {
     /// 0 for the opener, 1 for the accepter.
     pub(crate) side: usize,
     pub(crate) id: ConnId,
+    /// Both ends of it, if it was still there when its application heard of it.
+    pub(crate) flow: Option<Flow>,
     pub(crate) order: EventOrder,
+    /// When it was opened or accepted.
+    pub(crate) opened_at: Instant,
+    /// When the application left it.
+    pub(crate) left_at: Option<Instant>,
     /// When it ended.
     pub(crate) closed_at: Option<Instant>,
     /// Bytes that were taken to be sent.
@@ -60,19 +66,30 @@ pub(crate) struct App {
     peer_closed: bool,
     read_shut: bool,
     write_shut: bool,
-    left: bool,
+    /// Its data may go with the SYN: it is handed over before anything is sent.
+    early: bool,
+    /// Closing is aborting.
+    close_resets: bool,
 }
 
 impl App {
-    pub(crate) fn new(scenario: &Scenario, index: usize, conn: usize, side: usize, id: ConnId) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        scenario: &Scenario,
+        (index, conn, side): (usize, usize, usize),
+        id: ConnId,
+    ) -> Self {
         let stream = |side: usize| Stream::new(scenario.seed ^ ((conn as u64 * 2 + side as u64 + 1) << 40));
-        let sides = &scenario.conns[conn].sides;
+        let (sides, config) = (&scenario.conns[conn].sides, scenario.config_of(&scenario.conns[conn], side));
         Self {
             index,
             conn,
             side,
             id,
+            flow: None,
             order: EventOrder::default(),
+            opened_at: now,
+            left_at: None,
             closed_at: None,
             sent: 0,
             read: 0,
@@ -89,7 +106,8 @@ impl App {
             peer_closed: false,
             read_shut: false,
             write_shut: false,
-            left: false,
+            early: side == 0 && config.fast_open,
+            close_resets: config.linger == Some(Duration::ZERO),
         }
     }
 
@@ -103,6 +121,16 @@ impl App {
         if let Leave::Abort(after) | Leave::CloseEarly(after) | Leave::ShutThenAbort(after) = self.plan.leave {
             act.shared.schedule.push(act.now + after, act.host, Wake::Leave { app: self.index });
         }
+        if self.early {
+            self.may_write = true;
+            self.write(act);
+        }
+    }
+
+    /// A copy of the SYN has opened another connection, and `bytes` came with it: the same as with the first.
+    pub(crate) fn check_again(&self, bytes: &[u8]) -> Result<(), String> {
+        let same = self.incoming.verify(0, bytes).is_ok();
+        if same { Ok(()) } else { Err(format!("{}: a copy of the SYN brings other bytes", self.name())) }
     }
 
     pub(crate) fn on_event(&mut self, act: &mut Act<'_>, event: &Event) {
@@ -110,7 +138,7 @@ impl App {
             act.shared.fail(format!("{}: {what}", self.name()));
             return;
         }
-        if self.left && !matches!(event, Event::Closed { .. }) {
+        if self.left_at.is_some() && !matches!(event, Event::Closed { .. }) {
             act.shared.fail(format!("{}: {event:?} although it has closed", self.name()));
         }
         match event {
@@ -137,7 +165,7 @@ impl App {
 
     fn on_closed(&mut self, act: &mut Act<'_>, reason: CloseReason) {
         self.closed_at = Some(act.now);
-        let aborted = self.left && self.plan.leave.is_abrupt();
+        let aborted = self.left_at.is_some() && (self.plan.leave.is_abrupt() || self.close_resets);
         if reason == CloseReason::Aborted && !aborted {
             act.shared.fail(format!("{}: aborted, but not by its application", self.name()));
         }
@@ -167,7 +195,7 @@ impl App {
         if self.is_over() {
             return;
         }
-        self.left = true;
+        self.left_at = Some(act.now);
         self.order.leave();
         match self.plan.leave {
             Leave::Abort(_) | Leave::ShutThenAbort(_) => act.endpoint.abort(self.id),
@@ -176,7 +204,7 @@ impl App {
     }
 
     fn is_over(&self) -> bool {
-        self.left || self.order.closed().is_some()
+        self.left_at.is_some() || self.order.closed().is_some()
     }
 
     fn write(&mut self, act: &mut Act<'_>) {
@@ -299,7 +327,7 @@ impl App {
     }
 
     fn leave_if_done(&mut self, act: &mut Act<'_>) {
-        if self.is_over() || self.sent < self.plan.total {
+        if self.is_over() || self.sent < self.plan.total || !self.order.is_open() {
             return;
         }
         let close = match self.plan.leave {
@@ -321,7 +349,7 @@ impl App {
             Leave::Abort(_) | Leave::CloseEarly(_) => false,
         };
         if close {
-            self.left = true;
+            self.left_at = Some(act.now);
             self.order.leave();
             act.endpoint.close(self.id);
         }

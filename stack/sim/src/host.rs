@@ -6,9 +6,10 @@ use crate::frames::Frames;
 use crate::network::Copy;
 use crate::scenario::{HostPlan, Rng, Scenario, Way};
 use crate::trace::{Fate, Trace};
+use crate::wire::Wire;
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, SocketAddr};
+use corelane_proto::{Addr, Buf, Endpoint, Instant, Mac, Memory, SocketAddr};
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) openers: HashMap<(usize, SocketAddr, u16), usize>,
     /// Frames on their way from a host to its link.
     pub(crate) outgoing: Vec<Vec<u8>>,
+    pub(crate) wire: Wire,
     pub(crate) trace: Trace,
     pub(crate) sabotage: Sabotage,
     /// The first thing that was wrong.
@@ -182,6 +184,10 @@ impl Host {
 
     /// Something has come to the host; a turn has to follow.
     pub(crate) fn on_wake(&mut self, now: Instant, shared: &mut Shared, wake: Wake) {
+        if !matches!(wake, Wake::Arrive { .. } | Wake::Completed { .. }) {
+            // As with a worker, whose turn begins with the time: `close` counts from there.
+            self.endpoint.on_time(now, &mut self.frames);
+        }
         match wake {
             Wake::Arrive { frame, .. } => self.arrive(now, shared, &frame),
             Wake::Completed { index } => {
@@ -248,7 +254,8 @@ impl Host {
 
     fn add_app(&mut self, now: Instant, shared: &mut Shared, conn: usize, side: usize, id: ConnId) -> usize {
         let index = self.apps.len();
-        self.apps.push(App::new(&shared.scenario, index, conn, side, id));
+        self.apps.push(App::new(now, &shared.scenario, (index, conn, side), id));
+        self.apps[index].flow = self.endpoint.flow(id);
         if self.by_id.insert(id, index).is_some() {
             shared.fail(format!("connection {conn} got an id that another has had: {id:?}"));
         }
@@ -285,6 +292,13 @@ impl Host {
                 return busy;
             };
             self.act(now, shared, app, |app, act| app.on_event(act, &event));
+            if let Event::Closed { reason, .. } = event
+                && reason != CloseReason::Finished
+                && let Some(flow) = self.apps[app].flow
+            {
+                // The RST that tells the other end may have found no frame.
+                shared.wire.on_reset(flow.local, flow.remote);
+            }
             if matches!(event, Event::Closed { .. }) && std::mem::take(&mut shared.sabotage.double_event) {
                 self.act(now, shared, app, |app, act| app.on_event(act, &event));
             }
@@ -295,13 +309,27 @@ impl Host {
 
     /// Whether the event is of a connection that an old SYN has begun. The side that closed last keeps nothing of a
     /// connection; a copy of its SYN opens another, if the answer of the peer's TIME-WAIT happens to fit the new number.
-    /// The peer resets it as soon as its application says a word (RFC 9293 3.5); here the application does that.
-    fn is_of_the_past(&mut self, shared: &Shared, event: &Event) -> bool {
+    /// With Fast Open the copy alone opens it, and brings its data a second time (RFC 7413 2.1). Only the wire knows that
+    /// there was such a copy; without one it is a second connection from nowhere. The peer resets it as soon as its
+    /// application says a word (RFC 9293 3.5); here the application does that.
+    fn is_of_the_past(&mut self, shared: &mut Shared, event: &Event) -> bool {
         let id = event.conn();
         if let Event::Accepted { flow, .. } = event {
             let conn = shared.openers.get(&(1 - self.index, flow.remote, flow.local.port));
-            let before = self.apps.iter().find(|app| Some(&app.conn) == conn && app.side == 1);
-            if before.is_some_and(|app| app.order.closed() == Some(CloseReason::Finished)) {
+            let Some(before) = self.apps.iter().find(|app| Some(&app.conn) == conn && app.side == 1) else {
+                return false;
+            };
+            let answered = before.order.closed() == Some(CloseReason::Finished)
+                && shared.wire.has_answered_old_syn(flow.local, flow.remote);
+            let early = before.order.closed().is_some() && shared.wire.has_got_old_cookie(flow.local, flow.remote);
+            if answered || early {
+                while let Some(buf) = self.endpoint.recv(id) {
+                    if let Err(what) = before.check_again(buf.bytes(&self.frames)) {
+                        shared.fail(what);
+                    }
+                    self.endpoint.consumed(id, buf.len.into());
+                    self.frames.free(buf.token);
+                }
                 self.past.insert(id);
                 self.endpoint.abort(id);
             }

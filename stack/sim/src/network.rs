@@ -109,7 +109,8 @@ impl Link {
         let late = if self.plan.late > 0.0 && forged::is_syn(&frame) { 0.5 } else { self.plan.late };
         if self.chance(late) {
             self.counters.late += 1;
-            let later = self.later();
+            // It has gone the same way: no copy overtakes what the link itself takes.
+            let later = self.delay() + self.later();
             deliver(left + later, frame.clone(), Copy::Late);
         }
         deliver(left + self.delay(), frame, Copy::Real);
@@ -173,5 +174,27 @@ impl Link {
     /// A probability of 0 takes no random number.
     fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.rng.random::<f64>() < probability
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+    use rand::SeedableRng;
+
+    #[test]
+    fn no_copy_of_a_frame_is_faster_than_the_link() {
+        let mut plan = Scenario::draw(28_733).links[0].clone();
+        (plan.delay_us, plan.late, plan.duplicate, plan.loss) = (449, 1.0, 1.0, 0.0);
+        let mut link = Link::new(plan, Xoshiro256PlusPlus::seed_from_u64(1));
+        let (sent, mut copies) = (Instant::from_micros(1000), 0);
+        for _ in 0..1000 {
+            link.send(sent, 0, vec![0; 60], &mut Trace::new(false), |at, _, copy| {
+                copies += 1;
+                assert!(at >= sent + Duration::from_micros(449), "{copy:?} after {:?}", at.saturating_since(sent));
+            });
+        }
+        assert_eq!(copies, 3000);
     }
 }

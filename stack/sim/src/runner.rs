@@ -49,6 +49,7 @@ fn panicked(seed: u64, failure: String) -> Outcome {
         retransmits: 0,
         rto_fired: 0,
         fast_retransmits: 0,
+        early: 0,
         bytes: 0,
         lines: Vec::new(),
     }

@@ -176,7 +176,37 @@ impl Scenario {
         let hosts = [draw.host(), draw.host()];
         let longest_lead = links.iter().map(|link| link.delay_us).min().unwrap_or(0);
         let conns = (0..conns).map(|_| draw.conn(longest_lead)).collect();
-        Self { seed, links, hosts, conns }
+        let mut scenario = Self { seed, links, hosts, conns };
+        // From random numbers of their own, so that a seed means what it meant before these were drawn.
+        let mut draw = Draw(scenario.rng(20));
+        for host in &mut scenario.hosts {
+            draw.rarer_settings(&mut host.accepts, 0.04);
+        }
+        for conn in &mut scenario.conns {
+            draw.rarer_settings(&mut conn.config, 0.08);
+        }
+        scenario.watch_the_hurried();
+        scenario
+    }
+
+    /// The settings of one side of a connection, but for keepalive: the opener's, or what the other host's listeners give.
+    pub fn config_of<'a>(&'a self, conn: &'a ConnPlan, side: usize) -> &'a TcpConfig {
+        let accepted = side == 1 && !matches!(conn.way, Way::Crossed(_));
+        if accepted { &self.hosts[1 - conn.opener].accepts } else { &conn.config }
+    }
+
+    /// Where one side may end by itself, the RST that tells the other can be lost: then only keepalive tells.
+    fn watch_the_hurried(&mut self) {
+        let keepalive = self.hosts[0].accepts.keepalive;
+        let hurried = |conn: &ConnPlan| {
+            let configs = [0, 1].map(|side| self.config_of(conn, side));
+            configs.iter().any(|config| config.linger.is_some() || config.user_timeout.is_some())
+        };
+        let watched: Vec<bool> = self.conns.iter().map(hurried).collect();
+        for (conn, _) in self.conns.iter_mut().zip(watched).filter(|(_, watched)| *watched) {
+            conn.keepalive = true;
+            conn.config.keepalive = conn.config.keepalive.or(keepalive);
+        }
     }
 
     /// The worse loss of the two directions, damage included.
@@ -305,6 +335,19 @@ impl Draw {
                 garbage: false,
             }),
             ..defaults
+        }
+    }
+
+    /// What few applications ask for. With probability `hurry` each for itself, it ends connections by itself.
+    fn rarer_settings(&mut self, config: &mut TcpConfig, hurry: f64) {
+        config.fast_open = self.chance(0.4);
+        config.cork = self.chance(0.1);
+        if self.chance(hurry) {
+            let at_once = self.chance(0.2);
+            config.linger = Some(if at_once { Duration::ZERO } else { self.millis(1.0, 30_000.0) });
+        }
+        if self.chance(hurry) {
+            config.user_timeout = Some(self.millis(500.0, 120_000.0));
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::network::Copy;
 use crate::oracle;
 use corelane_proto::SocketAddr;
-use corelane_proto::tcp::segment::Flags;
+use corelane_proto::tcp::segment::{Flags, Segment};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{Body, Checksums, TcpPacket, parse};
 use std::collections::{HashMap, HashSet};
@@ -25,9 +25,51 @@ struct Half {
     empty: Option<(Seq, Seq, u16)>,
     /// How often it has sent that although nothing had come that has to be answered.
     repeats: u32,
+    /// What it would have to have lived through to begin again.
+    past: Past,
     /// Segments that came and take sequence numbers: each may be answered, also with what was said before. A turn takes
     /// many in before it answers, so they are counted, up to [`MOST_CREDIT`].
     credit: u32,
+}
+
+/// What a sender has lived through since it chose its initial sequence number. Without memory of a connection a listener
+/// answers a copy of its SYN with another number; with memory it must not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// A SYN has come, or an old copy of one.
+    asked: bool,
+    /// One with a Fast Open cookie, which opens a connection at once.
+    cookie: bool,
+    /// An RST has gone or come.
+    reset: bool,
+    /// The number after its FIN, once that has gone.
+    fin: Option<Seq>,
+    fin_acked: bool,
+    fin_came: bool,
+}
+
+impl Past {
+    fn on_sent(&mut self, segment: &Segment) {
+        self.reset |= segment.flags.has(Flags::RST);
+        if segment.flags.has(Flags::FIN) {
+            self.fin = Some(segment.end());
+        }
+    }
+
+    fn on_arrived(&mut self, segment: &Segment) {
+        let has = |flag| segment.flags.has(flag);
+        let asks = has(Flags::SYN) && !has(Flags::ACK);
+        self.asked |= asks;
+        self.cookie |= asks && segment.options.fast_open.is_some_and(|cookie| !cookie.is_request());
+        self.reset |= has(Flags::RST);
+        self.fin_came |= has(Flags::FIN);
+        self.fin_acked |= has(Flags::ACK) && self.fin == Some(segment.ack);
+    }
+
+    /// Whether the connection may be over for this end, and forgotten: it was reset, or both FINs are done with.
+    fn may_be_forgotten(&self) -> bool {
+        self.reset || (self.fin_acked && self.fin_came)
+    }
 }
 
 /// Most empty segments that say the same again although nothing came that takes sequence numbers: keepalive probes, and
@@ -40,7 +82,8 @@ const MOST_CREDIT: u32 = 1000;
 #[derive(Debug, Default)]
 pub struct Wire {
     halves: HashMap<(SocketAddr, SocketAddr), Half>,
-    /// Where an old request came again.
+    /// Where an old request came again and was answered. The two ends are no longer of one mind, and what they say to each
+    /// other then is not judged.
     confused: HashSet<(SocketAddr, SocketAddr)>,
 }
 
@@ -53,6 +96,7 @@ impl Wire {
         let packet = parse(frame, Checksums::VERIFY).map_err(|error| format!("it sent what is no frame: {error:?}"))?;
         oracle::check(frame).map_err(|what| format!("{what}: {:?}", packet.body))?;
         let Body::Tcp(tcp) = packet.body else { return Ok(()) };
+        self.halves.entry((tcp.src, tcp.dst)).or_default().past.on_sent(&tcp.segment);
         if tcp.segment.flags.has(Flags::RST) || self.confused.contains(&(tcp.src, tcp.dst)) {
             return Ok(());
         }
@@ -63,12 +107,14 @@ impl Wire {
         let s = &tcp.segment;
         let syn = s.flags.has(Flags::SYN);
         if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
-            if s.flags.has(Flags::ACK) && self.half(tcp.dst, tcp.src).offered.is_some() {
-                // The other end has acknowledged a SYN before: what is answered here is an old copy of its request, by a
-                // listener that has forgotten the connection, and it goes on with that.
-                self.confused.insert((tcp.src, tcp.dst));
-                self.confused.insert((tcp.dst, tcp.src));
-                return Ok(());
+            if s.flags.has(Flags::ACK) {
+                self.check_second_answer(tcp)?;
+                // The other end has acknowledged a SYN before: it stays with that, or with nothing.
+                if self.half(tcp.dst, tcp.src).offered.is_some() {
+                    self.confused.insert((tcp.src, tcp.dst));
+                    self.confused.insert((tcp.dst, tcp.src));
+                    return Ok(());
+                }
             }
             // The two ends are used again, or a listener answers a SYN that was late: then the other end has been heard.
             self.halves.insert((tcp.src, tcp.dst), Half::default());
@@ -79,6 +125,9 @@ impl Wire {
         let theirs = self.half(tcp.dst, tcp.src);
         let mut ours = self.half(tcp.src, tcp.dst);
         if syn {
+            if ours.isn != Some(s.seq) {
+                ours.past = Past::default();
+            }
             ours.isn = Some(s.seq);
             ours.scale = s.options.window_scale;
         }
@@ -120,6 +169,35 @@ impl Wire {
         Ok(())
     }
 
+    /// A SYN-ACK begins with another number than the one before. That is right only for a listener that has forgotten the
+    /// connection and gets a copy of its SYN.
+    fn check_second_answer(&self, tcp: &TcpPacket) -> Result<(), String> {
+        let past = self.half(tcp.src, tcp.dst).past;
+        if !past.asked {
+            return Err("it answers with another number, and no SYN has come since the last".to_owned());
+        }
+        if !past.may_be_forgotten() {
+            return Err("it answers a SYN with another number, and the connection is not over".to_owned());
+        }
+        Ok(())
+    }
+
+    /// `sender` has ended its connection otherwise than by FINs, whether it could say so or not.
+    pub fn on_reset(&mut self, sender: SocketAddr, receiver: SocketAddr) {
+        self.halves.entry((sender, receiver)).or_default().past.reset = true;
+    }
+
+    /// Whether `listener` has answered an old copy of the SYN with which `opener` began what is over for the listener.
+    pub fn has_answered_old_syn(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
+        self.confused.contains(&(listener, opener))
+    }
+
+    /// Whether a copy of such a SYN with a Fast Open cookie has come to `listener`, which may answer it at any time.
+    pub fn has_got_old_cookie(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
+        let past = self.half(listener, opener).past;
+        past.cookie && past.may_be_forgotten()
+    }
+
     /// `frame` has reached its host, whole.
     pub fn on_arrived(&mut self, frame: &[u8]) {
         self.on_copy_arrived(frame, Copy::Real);
@@ -130,17 +208,13 @@ impl Wire {
         let Ok(packet) = parse(frame, Checksums::VERIFY) else { return };
         let Body::Tcp(tcp) = packet.body else { return };
         let s = &tcp.segment;
-        if copy == Copy::Late && s.flags.has(Flags::SYN) {
-            // The listener answers a request that is long over: its SYN-ACK begins what no other end knows.
-            self.confused.insert((tcp.src, tcp.dst));
-            self.confused.insert((tcp.dst, tcp.src));
-        }
         if matches!(copy, Copy::Forged | Copy::ForgedBack) {
             // It may be answered, but nothing in it is true.
             let half = self.half(tcp.dst, tcp.src);
             self.halves.insert((tcp.dst, tcp.src), Half { credit: MOST_CREDIT.min(half.credit + 1), ..half });
             return;
         }
+        self.halves.entry((tcp.dst, tcp.src)).or_default().past.on_arrived(s);
         if s.seq_len() > 0 {
             let half = self.half(tcp.dst, tcp.src);
             self.halves.insert((tcp.dst, tcp.src), Half { credit: MOST_CREDIT.min(half.credit + 1), ..half });
@@ -168,7 +242,7 @@ fn window(field: u16, syn: bool, sender: &Half, other: &Half) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corelane_proto::tcp::segment::{Options, Segment};
+    use corelane_proto::tcp::segment::Options;
     use corelane_proto::wire::{EthernetHeader, IpHeader, emit_tcp};
     use corelane_proto::{Addr, Mac};
 
@@ -244,13 +318,43 @@ mod tests {
         assert!(error.contains("acknowledges beyond"), "{error}");
     }
 
-    #[test]
-    fn an_old_request_that_is_answered_anew_leaves_the_other_end_its_numbers() {
+    /// B has sent 300 bytes and is reset, or it is not; a copy of A's SYN comes, or it does not; then B answers anew.
+    fn second_answer(forgets: bool, asked: bool) -> (Wire, Result<(), String>) {
         let mut wire = open();
         wire.on_sent(&frame(B, A, data(900, 300, 100, 1000))).expect("legal");
-        // B has forgotten the connection, and a copy of A's SYN comes.
-        assert_eq!(wire.on_sent(&frame(B, A, syn(1000, Some(100)))), Ok(()));
+        if forgets {
+            wire.on_arrived(&frame(A, B, Segment { flags: Flags::RST, ..data(100, 0, 0, 0) }));
+        }
+        if asked {
+            wire.on_arrived(&frame(A, B, syn(99, None)));
+        }
+        let sent = wire.on_sent(&frame(B, A, syn(1000, Some(100))));
+        (wire, sent)
+    }
+
+    #[test]
+    fn an_old_request_that_is_answered_anew_leaves_the_other_end_its_numbers() {
+        let (mut wire, sent) = second_answer(true, true);
+        assert_eq!(sent, Ok(()));
         assert_eq!(wire.on_sent(&frame(A, B, data(100, 0, 1200, 500))), Ok(()));
+        let ends = |from, to| frame_ends(&frame(from, to, syn(0, None)));
+        assert!(wire.has_answered_old_syn(ends(B, A).0, ends(B, A).1));
+        assert!(!open().has_answered_old_syn(ends(B, A).0, ends(B, A).1));
+    }
+
+    fn frame_ends(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+        match parse(frame, Checksums::VERIFY).expect("a frame").body {
+            Body::Tcp(tcp) => (tcp.src, tcp.dst),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn another_number_without_an_old_request_or_with_memory_is_seen() {
+        let error = second_answer(true, false).1.unwrap_err();
+        assert!(error.contains("no SYN has come"), "{error}");
+        let error = second_answer(false, true).1.unwrap_err();
+        assert!(error.contains("is not over"), "{error}");
     }
 
     #[test]

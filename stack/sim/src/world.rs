@@ -44,6 +44,8 @@ pub struct Outcome {
     pub rto_fired: u64,
     /// Fast retransmits.
     pub fast_retransmits: u64,
+    /// Connections that a SYN with a Fast Open cookie opened.
+    pub early: u64,
     /// Bytes that applications read.
     pub bytes: u64,
     /// The trace, if it was asked for.
@@ -64,7 +66,6 @@ struct World {
     now: Instant,
     hosts: [Host; 2],
     links: [Link; 2],
-    wire: Wire,
     shared: Shared,
     idle_wakes: [u32; 2],
 }
@@ -87,11 +88,12 @@ impl World {
             schedule,
             openers: HashMap::new(),
             outgoing: Vec::new(),
+            wire: Wire::default(),
             trace,
             sabotage,
             failure: None,
         };
-        Self { now: Instant::ZERO, hosts, links, wire: Wire::default(), shared, idle_wakes: [0; 2] }
+        Self { now: Instant::ZERO, hosts, links, shared, idle_wakes: [0; 2] }
     }
 
     fn run(&mut self) {
@@ -127,7 +129,7 @@ impl World {
             if let Wake::Arrive { frame, copy } = &wake
                 && self.hosts[host].frames.free_count() > 0
             {
-                self.wire.on_copy_arrived(frame, *copy);
+                self.shared.wire.on_copy_arrived(frame, *copy);
             }
             self.hosts[host].on_wake(self.now, &mut self.shared, wake);
         }
@@ -154,9 +156,9 @@ impl World {
 
     fn send(&mut self, host: usize, frame: Vec<u8>) {
         let Self { now, links, shared, .. } = self;
-        let Shared { trace, schedule, .. } = shared;
+        let Shared { trace, schedule, wire, .. } = shared;
         trace.frame(*now, host, Fate::Sent, &frame);
-        let checked = self.wire.on_sent(&frame);
+        let checked = wire.on_sent(&frame);
         links[host].send(*now, host, frame, trace, |at, frame, copy| {
             let to = if copy == Copy::ForgedBack { host } else { 1 - host };
             schedule.push(at, to, Wake::Arrive { frame, copy });
@@ -197,14 +199,12 @@ impl World {
         let opener = of_side(0).ok_or("it was never opened")?;
         let unlucky = self.shared.scenario.worst_loss() > 0.0 || self.had_outage();
         let crossed = matches!(plan.way, Way::Crossed(_));
-        // Of two that open to each other, one that is late to its turn opens after the other's SYN has come, and nobody was
-        // there. One that finds no neighbour or hears no answer gives up, and then the other is reset.
-        let did_not_meet = |app: &App| match app.order.closed() {
-            Some(CloseReason::Refused) => crossed,
-            Some(CloseReason::Unreachable | CloseReason::TimedOut) => crossed && unlucky,
-            _ => false,
-        };
-        if did_not_meet(opener) || of_side(1).is_some_and(did_not_meet) {
+        if let Some(other) = of_side(1).filter(|_| crossed && unlucky)
+            && (did_not_meet(opener, other) || did_not_meet(other, opener))
+        {
+            return Ok(());
+        }
+        if [Some(opener), of_side(1)].into_iter().flatten().any(|app| self.is_hurried_end(app, plan)) {
             return Ok(());
         }
         match opener.order.closed() {
@@ -231,6 +231,22 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether one side gave up as it was told: what it had closed did not get through while it lingered, or nothing that
+    /// was handed over was acknowledged for the user time-out.
+    fn is_hurried_end(&self, app: &App, plan: &ConnPlan) -> bool {
+        let config = self.shared.scenario.config_of(plan, app.side);
+        let is_over = |from: Option<Instant>, limit: Option<Duration>| {
+            from.zip(limit).is_some_and(|(from, limit)| app.closed_at.is_some_and(|at| at >= from + limit))
+        };
+        match app.order.closed() {
+            Some(CloseReason::TimedOut) => {
+                is_over(app.left_at, config.linger) || is_over(Some(app.opened_at), config.user_timeout)
+            }
+            Some(CloseReason::Aborted) => config.linger == Some(Duration::ZERO),
+            _ => false,
+        }
     }
 
     fn outlived(&self, app: &App, other: &App) -> bool {
@@ -274,10 +290,22 @@ impl World {
             retransmits: sum.0,
             rto_fired: sum.1,
             fast_retransmits: sum.2,
+            early: self.hosts.iter().map(|host| host.endpoint.counters().fast_open_accepted).sum(),
             bytes: self.apps().map(|app| app.read).sum(),
             failure: self.shared.failure,
             lines: self.shared.trace.into_lines(),
         }
+    }
+}
+
+/// Whether one of two that open to each other found no neighbour or heard no answer and gave up, so that the other, which
+/// still asks, is refused, or gives up too. Each has opened before the other's SYN can come: the second is ahead of the
+/// shortest way that a frame can take.
+fn did_not_meet(app: &App, other: &App) -> bool {
+    let gave_up = |app: &App| matches!(app.order.closed(), Some(CloseReason::Unreachable | CloseReason::TimedOut));
+    match app.order.closed() {
+        Some(CloseReason::Refused) => gave_up(other) && other.closed_at < app.closed_at,
+        _ => gave_up(app),
     }
 }
 

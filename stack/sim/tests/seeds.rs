@@ -22,6 +22,8 @@ fn fifty_seeds_pass() {
     let lost: u64 = all.iter().map(|timed| timed.outcome.link.lost).sum();
     let resent: u64 = all.iter().map(|timed| timed.outcome.retransmits).sum();
     assert!(lost > 0 && resent > 0, "a network without loss proves little");
+    let early: u64 = all.iter().map(|timed| timed.outcome.early).sum();
+    assert!(early > 0, "no SYN brought a cookie and its data");
 }
 
 #[test]

@@ -176,7 +176,8 @@ section! {
     Limits {
         /// Connections, those of TIME-WAIT not counted.
         connections: u32, copy = 16_384, Rule::Range(1, 4_000_000);
-        /// Half-open connections: SYNs answered and not yet acknowledged.
+        /// Half-open connections: SYNs answered and not yet acknowledged. Of several listeners each has its part of one half
+        /// kept for it; the other half is for whoever is asked first.
         syn_queue: u32, copy = 4096, Rule::Range(1, 1_000_000);
         /// Connections of a listener that are open and that the application has not been told of: the backlog of a
         /// listener that names none. The ACK that finds it full is dropped; the handshake goes on when there is room.
@@ -198,6 +199,10 @@ section! {
         /// Challenge ACKs (RFC 5961) a second for all connections, on average: each second has another limit, so that
         /// nobody can count on it.
         challenge_acks_per_second: u32, copy = 1000, Rule::Range(0, 10_000_000);
+        /// When frames are scarce (`memory.low_water_frames`), a peer that has taken less than a segment of what is queued
+        /// for it for so long is given up, the one that holds most frames first, seconds. Less ends honest peers that pause
+        /// for longer, more lets the others starve for as long.
+        hoarding_after_s: u32, copy = 60, Rule::Range(1, 86_400);
         /// Events given to the application in one turn; the rest waits for the next turn.
         events_per_turn: u32, copy = 1024, Rule::Range(1, 1_000_000);
     }

@@ -77,6 +77,7 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         verify_ip_checksum: config.interface().verify_ip_checksum(),
         verify_tcp_checksum: config.interface().verify_tcp_checksum(),
         low_water_frames: config.memory().low_water_frames() as usize,
+        hoarding_after: Duration::from_secs(limits.hoarding_after_s().into()),
     }
 }
 

@@ -371,6 +371,7 @@ pub(super) fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         ttl: if bit(18) { 1 } else { 64 },
         r1_retransmits: if bit(19) { 1 } else { 3 },
         report_soft_errors: bit(20),
+        fast_open: bit(21),
         ..TcpConfig::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What the peers know: of each flow, what the endpoint has said and what they have said themselves.
 
 use corelane_proto::Flow;
-use corelane_proto::tcp::segment::{Flags, Segment};
+use corelane_proto::tcp::segment::{FastOpen, Flags, Segment};
 use corelane_proto::tcp::seq::Seq;
 
 /// Initial sequence numbers of a flow that are remembered.
@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) stamp: Option<u32>,
     /// Our own timestamp.
     pub(super) clock: u32,
+    /// The Fast Open cookie that the endpoint gave us.
+    pub(super) cookie: Option<FastOpen>,
     /// Initial sequence numbers that we have sent, the last one last.
     pub(super) isns: Vec<Seq>,
     /// Bytes were sent that are not those of the stream.
@@ -55,6 +57,7 @@ impl Peer {
             edge: None,
             stamp: None,
             clock: 1,
+            cookie: None,
             isns: Vec::new(),
             lied: false,
             frame: Vec::new(),
@@ -76,6 +79,7 @@ impl Peer {
             self.active = false;
         }
         if segment.flags.has(Flags::SYN) {
+            self.cookie = segment.options.fast_open.filter(|cookie| !cookie.is_request()).or(self.cookie);
             self.on_syn(segment);
         }
         self.sent = self.sent.max(segment.end());

@@ -55,7 +55,7 @@ pub(super) fn honest(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
         // The endpoint has sent a SYN: here is its answer.
         flags = flags | Flags::SYN;
         seq = Seq(input.any::<u32>());
-        options = syn_options(input);
+        options = syn_options(peer, input);
     } else if what & 0xe == 0xe {
         flags = flags | Flags::FIN;
     }
@@ -63,10 +63,16 @@ pub(super) fn honest(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
     emit(peer, &Segment { seq, ack: peer.sent, flags, window, len, options, urgent: 0 }, false)
 }
 
+/// A cookie as a server gives it, or the one that the endpoint gave.
+fn cookie(peer: &Peer) -> FastOpen {
+    peer.cookie.or_else(|| FastOpen::new(&[7; 8])).unwrap_or(FastOpen::REQUEST)
+}
+
 /// The options of a SYN.
-fn syn_options(input: &mut Input<'_>) -> Options {
+fn syn_options(peer: &Peer, input: &mut Input<'_>) -> Options {
     let what = input.any::<u8>();
     Options {
+        fast_open: (what & 16 != 0).then(|| if what & 32 == 0 { cookie(peer) } else { FastOpen::REQUEST }),
         mss: if what & 1 == 0 { Some(1460) } else { Some(input.any::<u16>()).filter(|mss| *mss != 0) },
         window_scale: (what & 2 == 0).then_some(what >> 5),
         sack_permitted: what & 4 == 0,
@@ -78,9 +84,11 @@ fn syn_options(input: &mut Input<'_>) -> Options {
 /// A SYN of a flow.
 pub(super) fn syn(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
     let seq = Seq(input.any::<u32>());
-    let options = syn_options(input);
+    let options = syn_options(peer, input);
     let window = if input.rarely(4) { input.any::<u16>() } else { 20_000 };
-    emit(peer, &Segment { seq, flags: Flags::SYN, window, options, ..Segment::default() }, false)
+    // What Fast Open is for.
+    let len = if options.fast_open.is_some() { input.below(1461) as u16 } else { 0 };
+    emit(peer, &Segment { seq, flags: Flags::SYN, window, options, len, ..Segment::default() }, false)
 }
 
 /// Any flags, any options, any length, numbers close to the edges.
@@ -154,7 +162,7 @@ fn any_options(peer: &mut Peer, input: &mut Input<'_>) -> Options {
         window_scale: (what & 4 != 0).then(|| input.any::<u8>()),
         sack_permitted: what & 8 != 0,
         timestamps: stamped,
-        fast_open: (what & 16 != 0).then_some(FastOpen::REQUEST),
+        fast_open: (what & 16 != 0).then(|| if what & 32 == 0 { FastOpen::REQUEST } else { cookie(peer) }),
         sack,
     }
 }

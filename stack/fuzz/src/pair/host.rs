@@ -46,8 +46,10 @@ pub(super) struct Host {
     pub(super) endpoint: Endpoint,
     pub(super) frames: Frames,
     pub(super) conn: Option<Conn>,
+    /// Connections that copies of a SYN with a cookie have opened after the one that counts was over (RFC 7413 2.1).
+    past: Vec<ConnId>,
     pub(super) in_device: Vec<u32>,
-    tcp: TcpConfig,
+    pub(super) tcp: TcpConfig,
     device_slots: usize,
 }
 
@@ -78,6 +80,7 @@ impl Host {
             // A device that has no frame of its own to receive into would hear no ACK.
             frames: Frames::new(if what & 2 == 0 { 512 } else { 64 }, if what & 4 == 0 { 2 } else { 8 }),
             conn: None,
+            past: Vec::new(),
             in_device: Vec::new(),
             tcp,
             device_slots: if what & 8 == 0 { 64 } else { 4 },
@@ -207,7 +210,15 @@ impl Host {
 
     fn on_event(&mut self, event: &Event) {
         if let Event::Accepted { conn, .. } = event {
-            self.add(*conn);
+            if self.tcp.fast_open && self.ended().is_some() {
+                self.past.push(*conn);
+                self.endpoint.abort(*conn);
+            } else {
+                self.add(*conn);
+            }
+        }
+        if self.past.contains(&event.conn()) {
+            return;
         }
         let Some(conn) = self.conn.as_mut() else { panic!("{event:?} without a connection") };
         if let Err(what) = conn.order.on_event(event) {
@@ -273,6 +284,7 @@ fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         delayed_ack: Duration::from_millis(if bit(7) { 0 } else { 40 }),
         mss: if bit(8) { Some(300) } else { None },
         cork: bit(11),
+        fast_open: bit(13),
         quick_acks: if bit(12) { 0 } else { 16 },
         // So that who waits for the other's answer tries again while the other still remembers.
         rto_max: Duration::from_secs(10),

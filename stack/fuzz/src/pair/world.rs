@@ -34,15 +34,47 @@ impl World {
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let what = input.any::<u8>();
         let (v4, crossed) = (what & 1 == 0, what & 6 == 6);
-        let mut hosts = [0, 1].map(|index| Host::new(index, v4, input));
+        let hosts = [0, 1].map(|index| Host::new(index, v4, input));
         let now = Instant::from_millis(1);
-        hosts[0].connect(now, crossed);
-        if crossed {
-            hosts[1].connect(now, crossed);
-        }
         let mut world = Self { now, hosts, wires: Default::default(), judge: Wire::default() };
+        let early = !crossed && world.hosts.iter().all(|host| host.tcp.fast_open);
+        if early {
+            world.meet();
+        }
+        world.hosts[0].connect(world.now, crossed);
+        if crossed {
+            world.hosts[1].connect(world.now, crossed);
+        }
+        if early {
+            world.hosts[0].write(input.below(3000) as usize);
+        }
         world.turns();
         world
+    }
+
+    /// A first connection, so that host 0 has a cookie of host 1 for the one that counts.
+    fn meet(&mut self) {
+        self.hosts[0].connect(self.now, false);
+        self.pass_everything();
+        self.hosts[0].give_up();
+        self.pass_everything();
+        for host in &mut self.hosts {
+            assert!(host.ended().is_some(), "host {} still has the first connection", host.index);
+            host.conn = None;
+        }
+        self.now = self.now + STEP;
+    }
+
+    fn pass_everything(&mut self) {
+        for _ in 0..8 {
+            self.turns();
+            for to in [0, 1] {
+                self.hosts[to].complete(usize::MAX);
+                for frame in std::mem::take(&mut self.wires[to]) {
+                    self.arrive(to, &frame);
+                }
+            }
+        }
     }
 
     /// The input decides what happens next.

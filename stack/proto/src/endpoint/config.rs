@@ -58,7 +58,7 @@ pub struct ListenConfig {
     /// The backlog: most connections that are open and that the application has not been told of, as with `listen(2)`.
     /// When there are as many, SYNs are dropped, and so is the ACK that would open another: its peer, which holds the
     /// connection for open, gets the SYN-ACK again until there is room or the retries are over. Half-open connections
-    /// do not count; theirs is the SYN queue, which all listeners share. `None`, the default:
+    /// do not count; theirs is the SYN queue, of which each listener has its part. `None`, the default:
     /// [`EndpointConfig::accept_queue`].
     pub backlog: Option<usize>,
     /// When SYNs are answered by cookies. `None`, the default: [`EndpointConfig::syn_cookies`].
@@ -84,7 +84,9 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
-    /// Most half-open connections of all listeners. 72 bytes each.
+    /// Most half-open connections of all listeners. 76 bytes each. One listener alone may have all; of several, each has
+    /// its part of one half kept for it, and the other half is for whoever is asked first. So a flood at one of two takes
+    /// three quarters, and the other goes on with what is left.
     pub syn_queue: usize,
     /// How often a SYN-ACK is sent again before a half-open connection is forgotten. 0 to 7, default 7: the last goes
     /// after 127 s and has 128 s to be answered, where RFC 9293 3.8.3 wants three minutes at least (MUST-23). A flood of
@@ -130,8 +132,15 @@ pub struct EndpointConfig {
     pub verify_ip_checksum: bool,
     /// Verify TCP and ICMP checksums of what comes in (RFC 9293 MUST-3). Off only when the device has done it.
     pub verify_tcp_checksum: bool,
-    /// Fewest free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
+    /// Fewest free frames below which out-of-order data is dropped, so that one sender of holes cannot take all, and peers
+    /// that hoard are given up: see [`hoarding_after`](Self::hoarding_after).
     pub low_water_frames: usize,
+    /// Once frames are scarce, a peer that has taken less than a segment of what is queued for it for so long, although it
+    /// can be heard, is given up with an RST: the one that holds most frames first, one a second. It may keep its window
+    /// closed, or open it by a byte now and then ("Sockstress"). A connection with frames to spare around it may wait for
+    /// ever (RFC 9293 MUST-37); RFC 6429 4 lets a host end those that starve others. Default 60 s. Less ends the honest
+    /// peer that pauses for longer, more lets the others starve for as long.
+    pub hoarding_after: Duration,
 }
 
 impl Default for EndpointConfig {
@@ -159,6 +168,7 @@ impl Default for EndpointConfig {
             verify_ip_checksum: true,
             verify_tcp_checksum: true,
             low_water_frames: 256,
+            hoarding_after: Duration::from_secs(60),
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod ports;
 pub(crate) mod ready;
 mod receive;
 mod routes;
+mod shares;
 pub(crate) mod syn_queue;
 pub(crate) mod table;
 mod ticks;
@@ -69,9 +70,6 @@ use wheel::Wheel;
 
 /// When to look again at what is overdue and has to wait for something that no timer announces.
 const OVERDUE: Duration = Duration::from_millis(1);
-
-/// How long a peer may keep its window closed before queued data once frames are scarce.
-const HOARDING: Duration = Duration::from_secs(60);
 
 /// Most packets that wait to be sent without belonging to a connection's send queue.
 const OUTBOX: usize = 4096;
@@ -301,6 +299,7 @@ impl Endpoint {
         //# functionally allow an application to LISTEN on a port while a connection block with the same local port is
         //# in SYN-SENT or SYN-RECEIVED state (MUST-42).
         let listener = self.listeners.add(local, &config.into(), &self.config)?;
+        self.half_open.add_listener(listener);
         coverage::event(State::Closed, tcp::state::Event::PassiveOpen);
         Ok(listener)
     }
@@ -312,6 +311,7 @@ impl Endpoint {
         coverage::event(State::Listen, tcp::state::Event::Close);
         let listeners = &self.listeners;
         self.half_open.retain(|flow| listeners.find(flow.local).is_some());
+        self.half_open.remove_listener(id);
     }
 
     /// When [`on_time`](Self::on_time) wants to be called at the latest.
@@ -333,6 +333,8 @@ impl Endpoint {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let due = conn.tcb.deadline().is_some_and(|deadline| deadline <= self.now);
             let fired = due && conn.tcb.on_time(self.now, &mut self.fx);
+            // Whoever waits for its peer has a timer, so this looks often enough.
+            conn.tcb.watch_progress(self.now);
             let doubted = (fired && conn.tcb.has_reached_r1()).then_some(conn.next_hop);
             self.counters.rto_fired += u64::from(fired);
             if let Some(next_hop) = doubted {

@@ -54,7 +54,7 @@ impl Endpoint {
             self.counters.dropped_accept_queue_full += 1;
             return None;
         }
-        let is_full = self.half_open.is_full();
+        let is_full = self.half_open.is_full_for(id);
         let with_cookie = match listener.syn_cookies {
             SynCookies::Never => false,
             //= spec/rfc4987.txt#section-3.7
@@ -80,7 +80,7 @@ impl Endpoint {
         // A cookie is a number that nobody chose; a successor of TIME-WAIT needs one that is greater than the last.
         if with_cookie && predecessor.is_none() {
             self.send_cookie(&config, half_open, from);
-        } else if self.half_open.insert(self.now, &half_open).is_ok() {
+        } else if self.half_open.insert(self.now, &half_open, id).is_ok() {
             coverage::event(State::Listen, Event::Syn);
             self.send_syn_ack(&half_open, Some(from));
         } else {

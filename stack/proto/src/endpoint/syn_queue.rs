@@ -3,8 +3,10 @@
 use core::time::Duration;
 
 use super::chains::Chains;
+use super::event::ListenerId;
 use super::flow_hash::TableHash;
 use super::list::Lists;
+use super::shares::Shares;
 use super::table::InsertError;
 use super::ticks::Ticks;
 use crate::addr::{Addr, Flow, SocketAddr};
@@ -12,6 +14,8 @@ use crate::tcp::coverage;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Event, State};
 use crate::time::Instant;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// A SYN-ACK is sent again at most this many times: the last wait is then 128 s.
 pub(crate) const MAX_RETRIES: u8 = 7;
@@ -173,7 +177,8 @@ impl Default for Entry {
     }
 }
 
-/// One listener's half-open connections, found by flow, and when to send which SYN-ACK again.
+/// The listeners' half-open connections, found by flow, and when to send which SYN-ACK again. Half of the queue is for
+/// whoever is asked first, the other half for the listeners in equal parts: a flood at one leaves the others theirs.
 ///
 /// It holds values and keeps time; what a segment means for an entry is its caller's business.
 //= spec/rfc4987.txt#section-3.5
@@ -182,6 +187,9 @@ impl Default for Entry {
 #[derive(Debug)]
 pub(crate) struct SynQueue {
     entries: Lists<Entry>,
+    /// Whose listener each entry is.
+    owners: Vec<ListenerId>,
+    shares: Shares,
     index: Chains,
     hash: TableHash,
     clock: Clock,
@@ -192,12 +200,14 @@ pub(crate) struct SynQueue {
 
 impl SynQueue {
     /// An empty queue for `capacity` half-open connections, whose SYN-ACK is sent again `retries` times (at most
-    /// [`MAX_RETRIES`]). `key` is secret. All memory is taken now: 72 bytes an entry.
+    /// [`MAX_RETRIES`]). `key` is secret. All memory is taken now: 76 bytes an entry.
     pub(crate) fn new(capacity: usize, retries: u8, key: [u8; 16]) -> Self {
         let mut entries = Lists::new(LISTS, capacity);
         (0..capacity as u32).for_each(|entry| entries.push_back(FREE, entry));
         Self {
             entries,
+            owners: vec![ListenerId(u32::MAX); capacity],
+            shares: Shares::new(capacity),
             index: Chains::new(capacity),
             hash: TableHash::new(key),
             clock: Clock::new(),
@@ -212,9 +222,19 @@ impl SynQueue {
         self.len
     }
 
-    /// Whether no more can be taken.
-    pub(crate) fn is_full(&self) -> bool {
-        self.entries.is_empty(FREE)
+    /// `listener` has its part of the queue from now on.
+    pub(crate) fn add_listener(&mut self, listener: ListenerId) {
+        self.shares.add(listener.0);
+    }
+
+    /// `listener` is gone, and its part is for the others.
+    pub(crate) fn remove_listener(&mut self, listener: ListenerId) {
+        self.shares.remove(listener.0);
+    }
+
+    /// Whether no more can be taken for `listener`.
+    pub(crate) fn is_full_for(&self, listener: ListenerId) -> bool {
+        !self.shares.may_take(listener.0, self.owners.len() - self.len)
     }
 
     /// How many connections ended because the last SYN-ACK had no answer.
@@ -222,17 +242,27 @@ impl SynQueue {
         self.expired
     }
 
-    /// Adds a connection whose SYN-ACK goes out at `now`.
+    /// Adds a connection to `listener` whose SYN-ACK goes out at `now`.
     ///
     /// # Errors
-    /// [`InsertError::Exists`] when the flow has one, [`InsertError::Full`] when there is no room.
-    pub(crate) fn insert(&mut self, now: Instant, half_open: &HalfOpen) -> Result<(), InsertError> {
+    /// [`InsertError::Exists`] when the flow has one, [`InsertError::Full`] when there is no room for this listener.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        half_open: &HalfOpen,
+        listener: ListenerId,
+    ) -> Result<(), InsertError> {
         self.clock.observe(now);
         let hash = self.hash.flow(&half_open.flow);
         if self.key_of(hash, &half_open.flow).is_some() {
             return Err(InsertError::Exists);
         }
+        if self.is_full_for(listener) {
+            return Err(InsertError::Full);
+        }
         let key = self.entries.pop_front(FREE).ok_or(InsertError::Full)?;
+        self.owners[key as usize] = listener;
+        self.shares.on_taken(listener.0);
         *self.entries.value_mut(key) = Entry::pack(half_open);
         self.index.insert(hash, key);
         self.len += 1;
@@ -324,6 +354,7 @@ impl SynQueue {
         self.index.remove(self.hash.flow(&self.entries.value(key).flow), key);
         self.entries.unlink(key);
         self.entries.push_back(FREE, key);
+        self.shares.on_given_back(self.owners[key as usize].0);
         self.len -= 1;
     }
 }
@@ -333,8 +364,8 @@ mod tests {
     use super::super::list::Node;
     use super::*;
     use proptest::prelude::*;
-    use std::vec::Vec;
 
+    const ANY: ListenerId = ListenerId(0);
     const TICK: Duration = Duration::from_nanos(1 << 20);
 
     fn half_open(n: u8) -> HalfOpen {
@@ -380,10 +411,10 @@ mod tests {
     fn what_is_not_kept_is_forgotten_wherever_it_waits() {
         let mut queue = SynQueue::new(8, 3, [1; 16]);
         let start = Instant::from_millis(50);
-        (0..4).for_each(|n| queue.insert(start, &half_open(n)).unwrap());
+        (0..4).for_each(|n| queue.insert(start, &half_open(n), ANY).unwrap());
         let later = start + Duration::from_secs(1) + TICK;
         while queue.poll_retransmit(later).is_some() {}
-        (4..8).for_each(|n| queue.insert(later, &half_open(n)).unwrap());
+        (4..8).for_each(|n| queue.insert(later, &half_open(n), ANY).unwrap());
         queue.retain(|flow| flow.remote.port % 2 == 0);
         let left: Vec<bool> = (0..8).map(|n| queue.find(&half_open(n).flow).is_some()).collect();
         assert_eq!(left, [true, false, true, false, true, false, true, false]);
@@ -396,8 +427,8 @@ mod tests {
     fn a_syn_ack_goes_again_after_1_2_4_seconds_and_then_it_is_over() {
         let mut queue = SynQueue::new(4, 3, [1; 16]);
         let start = Instant::from_millis(50);
-        queue.insert(start, &half_open(1)).unwrap();
-        assert_eq!(queue.insert(start, &half_open(1)), Err(InsertError::Exists));
+        queue.insert(start, &half_open(1), ANY).unwrap();
+        assert_eq!(queue.insert(start, &half_open(1), ANY), Err(InsertError::Exists));
         let mut now = start;
         for (wait, retransmits) in [(1, 1), (2, 2), (4, 3)] {
             let deadline = queue.next_deadline().unwrap();
@@ -416,11 +447,11 @@ mod tests {
     #[test]
     fn a_full_queue_says_so() {
         let mut queue = SynQueue::new(1, 200, [1; 16]);
-        queue.insert(Instant::ZERO, &half_open(1)).unwrap();
-        assert!(queue.is_full());
-        assert_eq!(queue.insert(Instant::ZERO, &half_open(2)), Err(InsertError::Full));
+        queue.insert(Instant::ZERO, &half_open(1), ANY).unwrap();
+        assert!(queue.is_full_for(ANY));
+        assert_eq!(queue.insert(Instant::ZERO, &half_open(2), ANY), Err(InsertError::Full));
         assert_eq!(queue.remove(&half_open(1).flow), Some(half_open(1)));
-        assert_eq!(queue.insert(Instant::ZERO, &half_open(2)), Ok(()));
+        assert_eq!(queue.insert(Instant::ZERO, &half_open(2), ANY), Ok(()));
         assert_eq!(queue.retries, MAX_RETRIES);
     }
 
@@ -468,7 +499,7 @@ mod tests {
                             model.push((n, 0, due(now, 0)));
                             Ok(())
                         };
-                        prop_assert_eq!(queue.insert(now, &half_open(n)), expected);
+                        prop_assert_eq!(queue.insert(now, &half_open(n), ANY), expected);
                     }
                     Op::Remove(n) => {
                         let place = model.iter().position(|&(key, ..)| key == n);

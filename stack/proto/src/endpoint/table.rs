@@ -195,6 +195,14 @@ impl<V> ConnTable<V> {
         })
     }
 
+    /// The same, to change them.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &Flow, &mut V)> {
+        (0..).zip(&mut self.slots).filter_map(|(slot, used)| match &mut used.content {
+            Content::Used { flow, value } => Some((ConnId { slot, generation: used.generation }, &*flow, value)),
+            Content::Free { .. } => None,
+        })
+    }
+
     /// A slot that is free: the one that was freed last, whose memory is the likeliest to be in the cache.
     fn take_slot(&mut self) -> Option<u32> {
         if let Some(Slot { content: Content::Free { next_free }, .. }) = self.slots.get(self.first_free as usize) {

@@ -1,7 +1,7 @@
 //! The application's calls on one connection.
 
 use super::receive::is_fair;
-use super::{ConnId, Endpoint, EndpointConfig, HOARDING, SendError, Shutdown};
+use super::{ConnId, Endpoint, EndpointConfig, SendError, Shutdown};
 use crate::addr::Flow;
 use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
@@ -264,20 +264,21 @@ impl Endpoint {
         }
     }
 
-    /// Frames are scarce: of the peers that have kept their window closed for a minute and more before data of ours, the
-    /// one that holds most frames is given up, one a second. A peer that only answers probes may otherwise stay for ever
+    /// Frames are scarce: of the peers that have taken nothing to speak of for [`EndpointConfig::hoarding_after`], the one
+    /// that holds most frames is given up, one a second. A peer that only answers probes may otherwise stay for ever
     /// (RFC 9293 MUST-37), and many of them would take all (RFC 6429 4: the operating system may end connections to
     /// free resources; "Sockstress").
     pub(super) fn drop_hoarder(&mut self) {
         if self.now < self.hoarders_at {
             return;
         }
-        self.hoarders_at = self.now + Duration::from_secs(1);
-        let hoarders = self.conns.iter().filter(|(_, _, conn)| conn.tcb.closed_for(self.now) >= HOARDING);
-        let Some((id, flow)) = hoarders.max_by_key(|(_, _, conn)| conn.tcb.frames()).map(|(id, flow, _)| (id, *flow))
-        else {
-            return;
-        };
+        let Self { now, conns, config, .. } = self;
+        self.hoarders_at = *now + Duration::from_secs(1);
+        let hoarders = conns.iter_mut().filter_map(|(id, flow, conn)| {
+            conn.tcb.watch_progress(*now);
+            (conn.tcb.hoards_for(*now) >= config.hoarding_after).then(|| (conn.tcb.frames(), id, *flow))
+        });
+        let Some((_, id, flow)) = hoarders.max_by_key(|(frames, ..)| *frames) else { return };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.tcb.abort_for(self.now, CloseReason::TimedOut, &mut self.fx);
             self.counters.hoarders_closed += 1;

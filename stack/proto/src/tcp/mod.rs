@@ -64,6 +64,7 @@ use recv::window::RecvWindow;
 use segment::Options;
 use send::pacer::Pacer;
 use send::persist::Persist;
+use send::progress::Progress;
 use send::queue::SendQueue;
 use send::rate::Rate;
 use send::urgent::Urgent as SendUrgent;
@@ -139,6 +140,7 @@ pub struct Tcb {
     rto: Rto,
     timers: Timers,
     persist: Persist,
+    progress: Progress,
     keepalive: Keepalive,
     size: SegmentSize,
     agreed: Negotiated,
@@ -238,6 +240,7 @@ impl Tcb {
             rto: Rto::new(config.rto_initial, config.rto_min, config.rto_max),
             timers: Timers::default(),
             persist: Persist::default(),
+            progress: Progress::default(),
             keepalive: Keepalive::default(),
             size,
             agreed: Negotiated::default(),

@@ -146,6 +146,9 @@ impl Tcb {
 
     /// Queues a chunk of at most [`mss`](Self::mss) bytes.
     pub fn push(&mut self, buf: Buf) {
+        if self.snd.frames() == 0 {
+            self.progress.on_empty();
+        }
         self.snd.push(buf);
     }
 
@@ -376,9 +379,23 @@ impl Tcb {
         self.reassembly.clear(&mut |token| fx.freed.push(token));
     }
 
-    /// How long the peer has kept its window closed before data that waits for it.
-    pub fn closed_for(&self, now: Instant) -> Duration {
-        self.persist.closed_for(now)
+    /// Looks at whether the peer takes what is queued for it.
+    pub fn watch_progress(&mut self, now: Instant) {
+        if self.snd.frames() == 0 {
+            self.progress.on_empty();
+        } else {
+            self.progress.on_look(now, self.snd.una(), self.size.effective());
+        }
+    }
+
+    /// How long the peer has not taken a segment's worth of what is queued for it, although it keeps its window closed or
+    /// can be heard. Somebody has to have [looked](Self::watch_progress) meanwhile. A peer that lets us send and is silent
+    /// may be out of reach: that is for the retransmission time-out to judge.
+    pub fn hoards_for(&self, now: Instant) -> Duration {
+        let stalled = self.progress.stalled_for(now);
+        // The answers to probes come farther and farther apart, each after twice the time.
+        let is_heard = now.saturating_since(self.heard_at) <= stalled / 2;
+        if is_heard || self.snd_window.size() == 0 { stalled } else { Duration::ZERO }
     }
 
     /// Frames that the connection holds.

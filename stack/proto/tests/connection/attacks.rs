@@ -1,7 +1,7 @@
 //! What a peer that means harm costs: frames, work and bandwidth, in numbers.
 
-use crate::bench::{Bench, FRAMES, IRS, OURS, THEIRS, segment};
-use corelane_proto::endpoint::{CloseReason, ConnId, Event, Trouble, Unreachable};
+use crate::bench::{Bench, FRAMES, IRS, OURS, THEIRS, WINDOW, segment};
+use corelane_proto::endpoint::{CloseReason, ConnId, EndpointConfig, Event, Trouble, Unreachable};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::{Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
@@ -205,6 +205,73 @@ fn who_keeps_its_window_closed_is_given_up_when_frames_are_scarce_and_not_before
     taken.into_iter().for_each(|token| bench.frames.free(token));
     bench.wait(SECOND);
     bench.check_frames();
+}
+
+/// 50,000 bytes wait for a peer while only a few frames are left. For `time` it is asked every 5 s how many bytes more it
+/// acknowledges, and its window; gives when the connection ended, and how.
+fn starve(
+    time: Duration,
+    change: impl FnOnce(&mut EndpointConfig),
+    mut peer: impl FnMut(u64) -> Option<(u32, u16)>,
+) -> Option<(u64, CloseReason)> {
+    let mut bench = Bench::with(TcpConfig::default(), change);
+    let (conn, ours) = bench.open_with(syn(1000));
+    bench.receive(Segment { window: 0, ..segment(IRS + 1, ours, Flags::ACK, 0) });
+    bench.send(conn, &[0; 50_000]);
+    let (begin, mut acked, mut taken) = (bench.now, ours, vec![]);
+    let end = loop {
+        let seconds = bench.now.saturating_since(begin).as_secs();
+        if bench.now >= begin + time {
+            break None;
+        }
+        while bench.frames.available() > 4 {
+            taken.extend(bench.frames.alloc());
+        }
+        if let Some((more, window)) = peer(seconds) {
+            // Not every question finds an answer under way: probes come ever farther apart.
+            acked += more.min(bench.endpoint.info(conn).map_or(0, |info| info.in_flight));
+            bench.receive(Segment { window, ..segment(IRS + 1, acked, Flags::ACK, 0) });
+        }
+        // It looks for who holds most only when it is woken.
+        (0..5).for_each(|_| drop(bench.wait(SECOND)));
+        if let Some(Event::Closed { reason, .. }) = bench.events().first() {
+            break Some((bench.now.saturating_since(begin).as_secs(), *reason));
+        }
+    };
+    taken.into_iter().for_each(|token| bench.frames.free(token));
+    bench.wait(SECOND);
+    bench.check_frames();
+    end
+}
+
+#[test]
+fn who_opens_its_window_by_a_byte_now_and_then_keeps_it_closed_all_the_same() {
+    let given_up = Some((65, CloseReason::TimedOut));
+    // A byte every 10 s: the window opens for it and closes.
+    let byte = |seconds: u64| if seconds.is_multiple_of(10) { Some((0, 1)) } else { Some((1, 0)) };
+    assert_eq!(starve(300 * SECOND, |_| {}, byte), given_up);
+    // The same, and it is never seen to be closed.
+    let open = |seconds: u64| Some((u32::from(seconds > 0), 1));
+    assert_eq!(starve(300 * SECOND, |_| {}, open), given_up);
+    // The window is wide, and what it lets through is acknowledged byte by byte.
+    assert_eq!(starve(300 * SECOND, |_| {}, |seconds| Some((u32::from(seconds > 0), WINDOW))), given_up);
+    let sooner = |config: &mut EndpointConfig| config.hoarding_after = 20 * SECOND;
+    assert_eq!(starve(300 * SECOND, sooner, byte), Some((25, CloseReason::TimedOut)));
+}
+
+#[test]
+fn who_takes_a_segment_in_time_or_cannot_be_heard_is_no_hoarder() {
+    // A segment every 50 s.
+    let slow = |seconds: u64| match seconds % 50 {
+        0 => Some((0, 1000)),
+        5 => Some((1000, 0)),
+        _ => None,
+    };
+    assert_eq!(starve(600 * SECOND, |_| {}, slow), None);
+    // Silence behind an open window is for the retransmission time-out to judge, but not behind a closed one.
+    let silent = |seconds: u64| (seconds == 0).then_some((0, WINDOW));
+    assert_eq!(starve(600 * SECOND, |_| {}, silent), None);
+    assert_eq!(starve(600 * SECOND, |_| {}, |_| None), Some((65, CloseReason::TimedOut)));
 }
 
 /// Connections whose applications do not read hold all frames that they can. Who reads goes on as if they were not there.

@@ -81,6 +81,48 @@ fn without_cookies_a_full_syn_queue_drops_what_comes() {
     bench.host.endpoint.poll_deadline().expect("SYN-ACKs go again");
 }
 
+/// How many SYNs of `count` at `port` are remembered.
+fn flood(bench: &mut Bench, port: u16, count: u16) -> usize {
+    let before = bench.host.endpoint.half_opens();
+    for n in 0..count {
+        bench.receive(at(3, 1000 + n), at(1, port), syn(Options::NONE));
+    }
+    bench.host.endpoint.half_opens() - before
+}
+
+#[test]
+fn a_flood_at_one_listener_leaves_the_others_their_share_of_the_syn_queue() {
+    let mut bench = Bench::new(EndpointConfig { syn_queue: 16, ..config(1) });
+    let listen = ListenConfig { syn_cookies: Some(SynCookies::Never), ..ListenConfig::default() };
+    let mut listeners = vec![];
+    for port in [80, 81] {
+        listeners.push(bench.host.endpoint.listen(at(1, port), listen).expect("listen"));
+    }
+    // Half of the queue is for everybody, the other half is shared out.
+    assert_eq!(flood(&mut bench, 80, 100), 12);
+    assert_eq!(flood(&mut bench, 81, 100), 4);
+    assert_eq!(bench.host.endpoint.counters().dropped_syn_queue_full, 184);
+    // What a listener gives back is its own again first.
+    bench.receive(at(3, 1000), at(1, 81), segment(Seq(101), Seq(0), Flags::RST, 0));
+    assert_eq!((flood(&mut bench, 80, 100), flood(&mut bench, 81, 1)), (0, 1));
+    // Without the other one may have all.
+    bench.host.endpoint.unlisten(listeners[1]);
+    assert_eq!(flood(&mut bench, 80, 100), 4);
+    assert_eq!(bench.host.endpoint.half_opens(), 16);
+}
+
+#[test]
+fn a_listener_whose_share_is_used_up_answers_by_cookies_while_others_remember() {
+    let mut bench = Bench::new(EndpointConfig { syn_queue: 16, ..config(1) });
+    for port in [80, 81] {
+        bench.host.listen(at(1, port));
+    }
+    assert_eq!(flood(&mut bench, 80, 100), 12);
+    assert_eq!(bench.host.endpoint.counters().syn_cookies_sent, 88);
+    assert_eq!(flood(&mut bench, 81, 1), 1);
+    assert_eq!(bench.host.endpoint.counters().syn_cookies_sent, 88);
+}
+
 //= spec/rfc4987.txt#section-3.6
 //= type=test
 //# If the SYN was not spoofed, then the acknowledgement number (along with several other fields) in the ACK that

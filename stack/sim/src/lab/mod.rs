@@ -253,6 +253,23 @@ impl Lab {
         self.connect_from(from, SocketAddr::new(addr(from), 0), SocketAddr::new(addr(to), port))
     }
 
+    /// Opens a connection whose application hands over `len` bytes before anything is sent: with Fast Open they may go with
+    /// the SYN.
+    ///
+    /// # Panics
+    /// When there is no port or no place.
+    pub fn connect_saying(&mut self, from: usize, to: usize, port: u16, len: u64) -> End {
+        let (local, remote) = (SocketAddr::new(addr(from), 0), SocketAddr::new(addr(to), port));
+        let node = &mut self.nodes[from];
+        let id = node.endpoint.connect(self.now, local, remote, self.tcp).expect("there is a port and a place");
+        let flow = node.endpoint.flow(id).expect("it was just opened");
+        let index = node.add(id, flow);
+        node.seen[index].to_send += len;
+        node.pump(index);
+        self.turn(from);
+        End { host: from, index }
+    }
+
     /// Opens a connection over IPv6.
     pub fn connect6(&mut self, from: usize, to: usize, port: u16) -> End {
         self.connect_from(from, SocketAddr::new(addr6(from), 0), SocketAddr::new(addr6(to), port))

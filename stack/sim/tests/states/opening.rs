@@ -3,7 +3,9 @@
 use crate::{ACK, SYN, events, from_port_7000};
 use corelane_proto::SocketAddr;
 use corelane_proto::endpoint::CloseReason;
+use corelane_proto::tcp::config::TcpConfig;
 use corelane_sim::lab::{A, B, End, Lab, Rule, addr};
+use std::time::Duration;
 
 /// Both hosts bind port 7000 and connect to each other: the SYNs cross.
 fn cross(lab: &mut Lab) -> (End, End) {
@@ -235,4 +237,56 @@ fn a_lost_last_ack_of_the_handshake_costs_nothing() {
     let b = lab.accepted(B);
     assert_eq!((lab.seen(b).read, lab.node(B).endpoint.half_opens()), (10, 0));
     lab.finish();
+}
+
+/// RFC 7413 3: the second connection has its request in the SYN, and a copy of that SYN while it is open brings nothing.
+#[test]
+fn fast_open() {
+    let mut lab = Lab::new(2);
+    lab.tcp = TcpConfig { fast_open: true, ..TcpConfig::default() };
+    lab.listen(B, 80);
+    lab.open(A, B, 80);
+    lab.take_wire();
+    lab.rule(Rule::from(A).with(SYN).times(1).double(Duration::from_millis(300)));
+    let a = lab.connect_saying(A, B, 80, 500);
+    lab.run(lab.delay);
+    let b = lab.accepted(B);
+    assert_eq!((lab.seen(b).read, lab.states(b)), (500, vec!["ESTABLISHED"]), "by the SYN alone");
+    lab.send(b, 3000);
+    lab.run_secs(2);
+    let wire = lab.wire();
+    assert_eq!(wire[..2], ["A SYN 0+500 twice", "B SYN,ACK 0 ack 501"]);
+    assert_eq!((lab.seen(a).read, lab.seen(b).read), (3000, 500));
+    assert_eq!((lab.seen(a).wrong_at, lab.seen(b).wrong_at, lab.try_accepted(B)), (None, None, None));
+    assert_eq!((lab.count(A, "fast_open_sent"), lab.count(B, "fast_open_accepted")), (1, 1));
+    assert_eq!((events(&lab, a)[0].as_str(), events(&lab, b)[0].as_str()), ("connected", "accepted"));
+}
+
+/// RFC 7413 2.1: a copy of the SYN that comes when the connection is over opens another with the same request. Nothing in
+/// TCP prevents it; what it brings is a connection of its own.
+#[test]
+fn fast_open_by_an_old_copy_repeats_the_request_in_a_connection_of_its_own() {
+    let mut lab = Lab::new(2);
+    lab.tcp = TcpConfig { fast_open: true, ..TcpConfig::default() };
+    lab.listen(B, 80);
+    lab.open(A, B, 80);
+    lab.rule(Rule::from(A).with(SYN).times(1).double(Duration::from_secs(3)));
+    let a = lab.connect_saying(A, B, 80, 500);
+    lab.run_millis(500);
+    let b = lab.accepted(B);
+    lab.close(a);
+    lab.run_millis(500);
+    lab.close(b);
+    lab.run_secs(1);
+    assert_eq!(
+        (lab.seen(a).reason(), lab.seen(b).reason()),
+        (Some(CloseReason::Finished), Some(CloseReason::Finished))
+    );
+    lab.run_secs(2);
+    let again = lab.accepted(B);
+    assert_eq!((lab.seen(again).read, lab.seen(again).wrong_at), (500, None));
+    assert_eq!((lab.seen(b).read, lab.count(B, "fast_open_accepted")), (500, 2));
+    lab.abort(again);
+    lab.run_secs(1);
+    assert_eq!(lab.seen(a).reason(), Some(CloseReason::Finished), "the one that asked hears nothing of it");
 }

@@ -3,6 +3,7 @@
 pub mod decide;
 pub mod pacer;
 pub mod persist;
+pub mod progress;
 pub mod queue;
 pub mod rate;
 pub mod urgent;

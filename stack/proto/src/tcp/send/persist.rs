@@ -9,8 +9,6 @@ pub struct Persist {
     probes: u8,
     /// When the first probe went that nothing has answered.
     unanswered_since: Instant,
-    /// When the first probe of this closed window went.
-    closed_since: Instant,
 }
 
 /// Every probe has been answered, or none has gone.
@@ -18,7 +16,7 @@ const ANSWERED: Instant = Instant::from_nanos(u64::MAX);
 
 impl Default for Persist {
     fn default() -> Self {
-        Self { probes: 0, unanswered_since: ANSWERED, closed_since: ANSWERED }
+        Self { probes: 0, unanswered_since: ANSWERED }
     }
 }
 
@@ -36,7 +34,6 @@ impl Persist {
     pub fn on_probe(&mut self, now: Instant) {
         self.probes = self.probes.saturating_add(1);
         self.unanswered_since = self.unanswered_since.min(now);
-        self.closed_since = self.closed_since.min(now);
     }
 
     /// The peer has said something.
@@ -52,12 +49,6 @@ impl Persist {
     /// The window opened.
     pub fn on_open(&mut self) {
         self.probes = 0;
-        self.closed_since = ANSWERED;
-    }
-
-    /// How long the window has been closed although it was probed.
-    pub fn closed_for(&self, now: Instant) -> Duration {
-        now.saturating_since(self.closed_since)
     }
 }
 
@@ -75,9 +66,6 @@ mod tests {
         assert_eq!(persist.silent_for(at(7000)), Duration::from_secs(6));
         persist.on_heard();
         assert_eq!(persist.silent_for(at(9000)), Duration::ZERO, "however long ago the probe and its answer are");
-        assert_eq!(persist.closed_for(at(9000)), Duration::from_secs(8), "the window is still closed");
-        persist.on_open();
-        assert_eq!(persist.closed_for(at(9000)), Duration::ZERO);
     }
 
     //= spec/rfc9293.txt#section-3.8.6.1
