@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, rec
 use serde::Serialize;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -149,9 +150,11 @@ impl Shared {
     }
 
     fn run(&self) {
-        // Both only make the delay more exact; without them it is as exact as the machine lets it be.
+        // Both only make the delay more exact; without them it is as exact as the machine lets it be, and late frames are
+        // counted.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10);
+        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+        let _ = Command::new("chrt").args(["--fifo", "--pid", "10", &thread]).stderr(Stdio::null()).status();
         let mut buffer = vec![0; 65_536];
         while !self.stop.load(Ordering::Relaxed) {
             let (moved, next_due) = self.turn(&mut buffer);

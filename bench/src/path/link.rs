@@ -230,7 +230,7 @@ mod tests {
         send(&mut link, 0, 4, 500);
         // After a millisecond one has left.
         send(&mut link, MS, 5, 1000);
-        send(&mut link, MS, 6, 1);
+        send(&mut link, MS, 6, 4);
         assert_eq!(drain(&mut link).iter().map(|(_, number)| *number).collect::<Vec<_>>(), [0, 1, 4, 5]);
         assert_eq!(link.counts().lost_by_queue, 3);
     }

@@ -3,10 +3,10 @@
 use super::sender::{Counted, Ended, PORT, SEED};
 use super::world::{OWN, RECEIVER, SENDER_IF};
 use crate::failure::Failure;
-use crate::transport::corelane::CONGESTION_CONTROL;
+use crate::transport::corelane::{CONGESTION_CONTROL, failure};
 use crate::workload::pattern;
 use corelane::config::{Builder, Config, Mode, Strategy};
-use corelane::{App, CloseReason, Conn, ConnId, Core, Error, Instant, Rx, Stack};
+use corelane::{App, CloseReason, Conn, ConnId, Core, Instant, Rx, Stack};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,14 +92,6 @@ fn has_setting(settings: &str) -> bool {
     let head = format!("[{section}]");
     let lines = settings.lines().skip_while(|line| *line != head).skip(1).take_while(|line| !line.starts_with('['));
     lines.map(|line| line.trim_start_matches(['#', ' '])).any(|line| line.starts_with(&format!("{key} =")))
-}
-
-fn failure(error: &Error) -> Failure {
-    match error.exit_code() {
-        2 => Failure::Usage(error.to_string()),
-        3 => Failure::Machine(error.to_string()),
-        _ => Failure::Threshold(error.to_string()),
-    }
 }
 
 /// What the application saw at the end.

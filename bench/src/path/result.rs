@@ -124,15 +124,14 @@ impl CellResult {
         if let Some(side) = corelane.as_ref().filter(|side| side.algorithm != cell.algorithm) {
             notes.push(format!("corelane sends with {}", side.algorithm));
         }
-        for (who, side) in [("kernel", &kernel), ("corelane", &corelane)] {
-            let late = side.as_ref().map_or(0.0, Side::late_percent);
-            if late > LATE_PERCENT {
-                notes.push(format!("{who}: machine busy, {late:.0} % of the frames late"));
-            }
-            let refused: u64 = side.iter().flat_map(|side| &side.path).map(|path| path.refused).sum();
-            if refused > 0 {
-                notes.push(format!("{who}: {refused} frames refused"));
-            }
+        let sides = [&kernel, &corelane];
+        let late = sides.map(|side| side.as_ref().map_or(0.0, Side::late_percent));
+        if late.iter().any(|late| *late > LATE_PERCENT) {
+            notes.push(format!("machine busy: {:.1}/{:.1} % of the frames late", late[0], late[1]));
+        }
+        let refused = sides.into_iter().flatten().flat_map(|side| &side.path).map(|path| path.refused).sum::<u64>();
+        if refused > 0 {
+            notes.push(format!("{refused} frames refused by the kernel"));
         }
         let ratio = match (&kernel, &corelane) {
             (Some(kernel), Some(corelane)) if kernel.goodput > 0.0 => Some(corelane.goodput / kernel.goodput),
@@ -275,6 +274,6 @@ pub(super) mod tests {
         (late.path.data.forwarded, late.path.late, late.path.refused) = (100, 2, 3);
         let cell = Cell { algorithm: "cubic".to_owned(), ..cell.clone() };
         let found = CellResult::new(cell, &[late], &[transfer(1)], Vec::new());
-        assert_eq!(found.notes, ["kernel: machine busy, 2 % of the frames late", "kernel: 3 frames refused"]);
+        assert_eq!(found.notes, ["machine busy: 2.0/0.0 % of the frames late", "3 frames refused by the kernel"]);
     }
 }

@@ -120,6 +120,7 @@ impl Bench {
             });
             let received = self.receive(&sender, duration_ns, stop);
             let seen = (self.emulator.counts(), kernel::needless(&self.world));
+            // The receiver's connection is still open: one that it reset would have broken before its end.
             done.store(true, Ordering::Relaxed);
             (received, seen, sender.join())
         });
@@ -128,19 +129,20 @@ impl Bench {
             Ended::Unavailable(why) => return Ok(Some(Err(why))),
             Ended::Counted(algorithm, counted) => (algorithm, counted),
         };
-        let Some(bytes) = received? else { return Ok(None) };
+        let Some((bytes, _)) = received? else { return Ok(None) };
         let ((watch, path), needless_after) = seen;
         let needless = needless_after?.saturating_sub(needless);
         Ok(Some(Ok(Transfer { algorithm, bytes, duration_ns, watch, path, needless, counted })))
     }
 
-    /// Reads until the transfer's time is over: how much came. `None` when told to stop or when the sender ended.
+    /// Reads until the transfer's time is over: how much came, and the connection. `None` when told to stop or when the
+    /// sender ended.
     fn receive<T>(
         &self,
         sender: &ScopedJoinHandle<'_, T>,
         duration_ns: u64,
         stop: &Stop,
-    ) -> Result<Option<u64>, Failure> {
+    ) -> Result<Option<(u64, TcpStream)>, Failure> {
         let broken = |error: &std::io::Error| Failure::Threshold(format!("the receiver's connection broke: {error}"));
         let began = self.clock.now();
         let mut stream = loop {
@@ -160,10 +162,9 @@ impl Bench {
         stream.set_nonblocking(false).map_err(|error| broken(&error))?;
         stream.set_read_timeout(Some(PACE)).map_err(|error| broken(&error))?;
         let end = self.emulator.first_syn_ns().unwrap_or(began).saturating_add(duration_ns);
-        let came = self.read(&mut stream, end, stop);
-        // An RST lets the sender's end go at once, too.
+        // It ends with an RST, and takes nothing with it into the next transfer.
         let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-        came
+        Ok(self.read(&mut stream, end, stop)?.map(|came| (came, stream)))
     }
 
     fn read(&self, stream: &mut TcpStream, end_ns: u64, stop: &Stop) -> Result<Option<u64>, Failure> {
