@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 pub fn run(args: &PathArgs) -> Result<(), Failure> {
     let (matrix, cells) = plan(args)?;
     if !rustix::process::geteuid().is_root() {
-        return Err(Failure::Machine("path makes network namespaces, which only root may; run it with sudo".to_owned()));
+        return Err(Failure::Machine(
+            "path makes network namespaces, which only root may; run it with sudo".to_owned(),
+        ));
     }
     // What cannot be written is better known before the measurement than after it.
     std::fs::create_dir_all(&args.out)
@@ -113,9 +115,8 @@ fn measure(bench: &Bench, matrix: &Matrix, cell: &Cell, stop: &Stop) -> Result<O
 
 /// A line for those who wait.
 fn progress(number: usize, all: usize, found: &CellResult) {
-    let goodput = |side: &Option<super::result::Side>| {
-        side.as_ref().map_or("-".to_owned(), |side| units::bit_rate(side.goodput))
-    };
+    let goodput =
+        |side: &Option<super::result::Side>| side.as_ref().map_or("-".to_owned(), |side| units::bit_rate(side.goodput));
     let (kernel, ours) = (goodput(&found.kernel), goodput(&found.corelane));
     // A closed pipe is the reader's wish.
     let _ = writeln!(

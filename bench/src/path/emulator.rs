@@ -135,8 +135,7 @@ fn packet_socket(name: &str) -> std::io::Result<OwnedFd> {
     sockopt::set_socket_recv_buffer_size_force(&fd, SOCKET_BUFFER)?;
     sockopt::set_socket_send_buffer_size_force(&fd, SOCKET_BUFFER)?;
     let found = getifaddrs()?.filter(|interface| interface.interface_name == name);
-    let address: Option<LinkAddr> =
-        found.filter_map(|interface| interface.address?.as_link_addr().copied()).next();
+    let address: Option<LinkAddr> = found.filter_map(|interface| interface.address?.as_link_addr().copied()).next();
     let address = address.ok_or_else(|| std::io::Error::other("the interface has no link address"))?;
     bind(fd.as_raw_fd(), &address)?;
     // What came in before the socket was bound may be of the other interface.

@@ -49,7 +49,8 @@ fn bars(page: &mut String, result: &PathResult) {
     for (number, found) in result.cells.iter().enumerate() {
         let top = ROW * (number + 1) as f64;
         let name = escape(&found.name);
-        let _ = writeln!(page, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0, top + 14.0);
+        let _ =
+            writeln!(page, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0, top + 14.0);
         if let Some(ratio) = found.ratio {
             let colour = if ratio < 0.8 { "#d9622b" } else { "#2f6fde" };
             let _ = writeln!(
@@ -80,8 +81,7 @@ fn cells(page: &mut String, result: &PathResult) {
 
 fn cell(page: &mut String, found: &CellResult) {
     let of = |side: &Option<Side>, show: &dyn Fn(&Side) -> String| side.as_ref().map_or("-".to_owned(), show);
-    let pair =
-        |show: &dyn Fn(&Side) -> String| format!("{} / {}", of(&found.kernel, show), of(&found.corelane, show));
+    let pair = |show: &dyn Fn(&Side) -> String| format!("{} / {}", of(&found.kernel, show), of(&found.corelane, show));
     let goodput = |side: &Side| units::bit_rate(side.goodput);
     let _ = writeln!(
         page,

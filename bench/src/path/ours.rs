@@ -26,7 +26,8 @@ const UNDONE: &str = "undone";
 /// The setting that chooses the congestion control.
 const CONGESTION: (&str, &str) = ("tcp", "congestion");
 /// Of its counters, those that say what became of losses begin so.
-const TOLD: &[&str] = &["retransmit", "fast_retransmit", "rto_", "tlp_", "rack_", "spurious", "undone", "recover", "sack"];
+const TOLD: &[&str] =
+    &["retransmit", "fast_retransmit", "rto_", "tlp_", "rack_", "spurious", "undone", "recover", "sack"];
 
 /// Sends with `algorithm`, or with what there is, until `done`. To be called in the sender's namespace.
 pub(super) fn send(algorithm: &str, done: &AtomicBool) -> Result<Ended, Failure> {

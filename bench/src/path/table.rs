@@ -1,7 +1,7 @@
 //! The table on the terminal: a row for each cell, and what they say together.
 
 use super::matrix::Cell;
-use super::result::{CellResult, PathResult, Side};
+use super::result::{CellResult, PathResult, Side, median};
 use crate::report::table::bold;
 use crate::report::units;
 use std::fmt::Write;
@@ -54,8 +54,7 @@ pub(super) fn conditions(result: &PathResult) -> String {
 }
 
 fn row(found: &CellResult) -> [String; 10] {
-    let goodput =
-        |side: &Option<Side>| side.as_ref().map_or("-".to_owned(), |side| units::bit_rate(side.goodput));
+    let goodput = |side: &Option<Side>| side.as_ref().map_or("-".to_owned(), |side| units::bit_rate(side.goodput));
     let pair = |show: &dyn Fn(&Side) -> String| {
         let one = |side: &Option<Side>| side.as_ref().map_or("-".to_owned(), show);
         format!("{}/{}", one(&found.kernel), one(&found.corelane))
@@ -94,7 +93,8 @@ pub(super) fn verdict(result: &PathResult) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     match (result.median_ratio, &result.worst_cell, result.worst_ratio) {
         (Some(median), Some(worst), Some(ratio)) => {
-            lines.push(("median ratio", format!("{median:.2} of {} cells, {below} below 0.80", ratios.len())));
+            let each = medians(result).join(", ");
+            lines.push(("median ratio", format!("{median:.2} of {} cells ({each}), {below} below 0.80", ratios.len())));
             lines.push(("worst cell", format!("{ratio:.2} {worst}")));
         }
         _ => lines.push(("median ratio", "no cell was measured with both senders".to_owned())),
@@ -108,6 +108,22 @@ pub(super) fn verdict(result: &PathResult) -> Vec<(&'static str, String)> {
         lines.push(("reordering", format!("kernel {kernel}, corelane {ours} of the clean path ({what})")));
     }
     lines
+}
+
+/// The median ratio of each algorithm, in the order of the cells.
+fn medians(result: &PathResult) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for cell in &result.cells {
+        if !names.contains(&&*cell.cell.algorithm) {
+            names.push(&cell.cell.algorithm);
+        }
+    }
+    let of = |name: &&str| {
+        let cells = result.cells.iter().filter(|cell| cell.cell.algorithm == *name);
+        let ratios: Vec<f64> = cells.filter_map(|cell| cell.ratio).collect();
+        median(&ratios).map(|median| format!("{name} {median:.2}"))
+    };
+    names.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +142,7 @@ mod tests {
             assert!(lines[row][..end].ends_with(ratio), "{text}");
         }
         assert!(lines[4].ends_with("2/2     1/1  corelane sends with newreno"), "{text}");
-        assert!(lines.iter().any(|line| line.starts_with("median ratio    ")), "{text}");
+        assert!(text.contains("\nmedian ratio    0.50 of 4 cells (cubic 1.00, bbr 0.00), 2 below 0.80\n"), "{text}");
         assert!(text.contains("kernel 80.0 %, corelane 95.0 % of the clean path (cubic, 100 Mbit/s"), "{text}");
     }
 

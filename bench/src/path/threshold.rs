@@ -23,8 +23,8 @@ impl PathThreshold {
         if !FIELDS.contains(&condition.field()) {
             return Err(format!("`{}` is not known; take {}", condition.field(), FIELDS.join(", ")));
         }
-        let bound = number(condition.value())
-            .ok_or_else(|| format!("`{}` in `{text}` is not a number", condition.value()))?;
+        let bound =
+            number(condition.value()).ok_or_else(|| format!("`{}` in `{text}` is not a number", condition.value()))?;
         Ok(Self { condition, bound })
     }
 

@@ -73,9 +73,12 @@ mod tests {
     #[test]
     fn the_four_operators() {
         let holds = |text: &str, found: f64| Condition::parse(text, "").unwrap().holds(found, 2.0);
-        for (text, below, equal, above) in
-            [("x>2", false, false, true), ("x>=2", false, true, true), ("x<2", true, false, false), ("x <= 2", true, true, false)]
-        {
+        for (text, below, equal, above) in [
+            ("x>2", false, false, true),
+            ("x>=2", false, true, true),
+            ("x<2", true, false, false),
+            ("x <= 2", true, true, false),
+        ] {
             assert_eq!((holds(text, 1.0), holds(text, 2.0), holds(text, 3.0)), (below, equal, above), "{text}");
         }
     }
