@@ -185,6 +185,9 @@ pub struct PathArgs {
     /// How long each transfer is measured, instead of what the matrix says, in seconds.
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
+    /// Let the kernel send in Corelane's place too: how far from 1 chance alone takes a ratio.
+    #[arg(long)]
+    pub control: bool,
     /// End with exit code 1 if this holds, such as 'ratio<0.8', 'median<1', 'reorder<0.95', 'excess>0.5' or 'missing>0'.
     /// May be repeated.
     #[arg(long, value_name = "CONDITION", value_parser = PathThreshold::parse)]

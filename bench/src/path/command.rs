@@ -30,9 +30,13 @@ pub fn run(args: &PathArgs) -> Result<(), Failure> {
     let _ = rustix::process::setpriority_process(None, -10);
     let began = SystemTime::now();
     let bench = Bench::new()?;
+    let seconds = f64::from(matrix.rounds) * 2.0 * matrix.seconds * cells.len() as f64;
+    let plural = if cells.len() == 1 { "" } else { "s" };
+    // A closed pipe is the reader's wish, here and below.
+    let _ = writeln!(std::io::stderr(), "{} cell{plural}, about {seconds:.0} s", cells.len());
     let mut found = Vec::new();
     for (number, cell) in cells.iter().enumerate() {
-        match measure(&bench, &matrix, cell, &stop)? {
+        match measure(&bench, &matrix, cell, args.control, &stop)? {
             Some(result) => {
                 progress(number + 1, cells.len(), &result);
                 found.push(result);
@@ -58,7 +62,6 @@ pub fn run(args: &PathArgs) -> Result<(), Failure> {
     report::write(&args.out.join("result.json"), json.as_bytes())?;
     report::write(&args.out.join("report.html"), html::page(&result).as_bytes())?;
     let text = if args.json { json } else { table::render(&result, report::wants_colour()) };
-    // A closed pipe is the reader's wish.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if !complete {
         return Err(Failure::Threshold(format!("stopped by a signal after {measured} of {} cells", cells.len())));
@@ -90,14 +93,21 @@ fn has_part(name: &str, part: &str) -> bool {
     name.match_indices(part).any(|(at, _)| at == 0 || name.as_bytes()[at - 1] == b'-')
 }
 
-/// All rounds of one cell; `None` when told to stop.
-fn measure(bench: &Bench, matrix: &Matrix, cell: &Cell, stop: &Stop) -> Result<Option<CellResult>, Failure> {
+/// All rounds of one cell; `None` when told to stop. With `control` the kernel stands in Corelane's place too.
+fn measure(
+    bench: &Bench,
+    matrix: &Matrix,
+    cell: &Cell,
+    control: bool,
+    stop: &Stop,
+) -> Result<Option<CellResult>, Failure> {
     let duration = Duration::from_secs_f64(matrix.seconds);
     let (mut kernel, mut corelane): (Vec<Transfer>, Vec<Transfer>) = (Vec::new(), Vec::new());
-    let mut notes = Vec::new();
+    let second = if control { Who::Kernel } else { Who::Corelane };
+    let mut notes = if control { vec!["control: both are the kernel".to_owned()] } else { Vec::new() };
     for round in 0..matrix.rounds {
         // The one that is first in one round is second in the next, so that none has the quieter machine.
-        let mut order = [(Who::Kernel, &mut kernel), (Who::Corelane, &mut corelane)];
+        let mut order = [(Who::Kernel, &mut kernel), (second, &mut corelane)];
         if round % 2 == 1 {
             order.reverse();
         }
@@ -118,7 +128,6 @@ fn progress(number: usize, all: usize, found: &CellResult) {
     let goodput =
         |side: &Option<super::result::Side>| side.as_ref().map_or("-".to_owned(), |side| units::bit_rate(side.goodput));
     let (kernel, ours) = (goodput(&found.kernel), goodput(&found.corelane));
-    // A closed pipe is the reader's wish.
     let _ = writeln!(
         std::io::stderr(),
         "{number:>3} of {all}: {:<45} kernel {kernel:>11}, corelane {ours:>11}",

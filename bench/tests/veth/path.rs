@@ -101,6 +101,19 @@ fn a_threshold_that_holds_is_told_and_an_unknown_algorithm_does_not_hide() {
 }
 
 #[test]
+fn a_control_compares_the_kernel_with_itself() {
+    let out = tempfile::tempdir().expect("a folder for the test");
+    let more = ["--quick", "--only", "cubic", "--only", "reorder", "--seconds", "0.5", "--control"];
+    let ended = run(&mut path(out.path(), &more), Duration::from_secs(60));
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let result = result(out.path());
+    let cell = &result["cells"][0];
+    assert_eq!(cell["notes"][0], "control: both are the kernel", "{result}");
+    // A counter that only the kernel has.
+    assert!(cell["corelane"]["own"]["TCPSACKReorder"].as_u64() > Some(0), "{result}");
+}
+
+#[test]
 fn a_signal_ends_it_with_what_it_has() {
     let out = tempfile::tempdir().expect("a folder for the test");
     let mut running = Running::start(&mut path(out.path(), &["--quick"]));
