@@ -3,6 +3,7 @@
 
 use crate::cores::CoreList;
 use crate::load::schedule::Arrivals;
+use crate::path::threshold::PathThreshold;
 use crate::report::threshold::Threshold;
 use crate::transport::TransportKind;
 use crate::workload::{LoadKind, ServeKind};
@@ -30,6 +31,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Load a server and measure how long its answers take.
     Load(Box<LoadArgs>),
+    /// Compare the kernel's sender with Corelane's over bad paths, in network namespaces of its own.
+    Path(PathArgs),
     /// Show the results of loads, side by side.
     Report(ReportArgs),
 }
@@ -156,6 +159,39 @@ pub struct LoadArgs {
     /// End with exit code 1 if this holds, such as 'p99>500us', 'rate<10000' or 'errors>0'. May be repeated.
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
     pub fail_if: Vec<Threshold>,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `path`.
+#[derive(Args, Debug)]
+pub struct PathArgs {
+    /// Where result.json and report.html go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The paths and algorithms, as in configs/path.toml [default: the same, built in].
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub matrix: Option<PathBuf>,
+    /// Four cells, once, two seconds each.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only cells with this in their name, such as cubic or loss1%. May be repeated: then all of them.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Vec<String>,
+    /// How often each cell is measured, instead of what the matrix says.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// How long each transfer is measured, instead of what the matrix says, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
+    /// Let the kernel send in Corelane's place too: how far from 1 chance alone takes a ratio.
+    #[arg(long)]
+    pub control: bool,
+    /// End with exit code 1 if this holds, such as 'ratio<0.8', 'median<1', 'reorder<0.95', 'excess>0.5' or 'missing>0'.
+    /// May be repeated.
+    #[arg(long, value_name = "CONDITION", value_parser = PathThreshold::parse)]
+    pub fail_if: Vec<PathThreshold>,
     /// Print the result as one JSON document.
     #[arg(long)]
     pub json: bool,

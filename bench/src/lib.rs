@@ -5,6 +5,7 @@
 //! - [`load`]: when requests are sent, and what is recorded. Its [`session`](load::session) is sans-I/O and told the
 //!   time, so that open loops are tested without sleeping.
 //! - [`report`]: files and tables.
+//! - [`path`]: both senders over the same bad paths.
 
 pub mod cli;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod cores;
 pub mod dma_latency;
 pub mod failure;
 pub mod load;
+pub mod path;
 pub mod report;
 pub mod serve;
 pub mod stop;

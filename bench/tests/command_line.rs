@@ -108,3 +108,17 @@ fn a_report_of_nothing() {
     std::fs::write(dir.path().join("result.json"), "{}").unwrap();
     assert!(usage(&format!("report {}", dir.path().display())).contains("is not the result of a load"));
 }
+
+#[test]
+fn paths_that_cannot_be_meant() {
+    assert_data_eq!(
+        usage("path --out target/none --only loss7%"),
+        "corelane-bench: --only loss7% leaves no cell; their names are like cubic-100mbit-20ms-1bdp-loss1%\n"
+    );
+    assert!(usage("path --out target/none --rounds 0").contains("rounds: 0 is not from 1 to 99"));
+    assert!(usage("path --out target/none --seconds 0.1").contains("seconds: 0.1 is not from 0.5 to 600"));
+    assert!(usage("path --out target/none --fail-if p99>1ms").contains("take ratio, median"));
+    assert!(usage("path --out target/none --matrix target/no-such-file.toml").contains("no-such-file.toml"));
+    assert!(usage("path --out target/none --quick --matrix a.toml").contains("cannot be used with"));
+    assert!(usage("path --quick").contains("--out"));
+}

@@ -9,7 +9,8 @@ use std::fmt::Write;
 /// The colours of the curves, readable on both grounds; they repeat after the last.
 const COLOURS: [&str; 6] = ["#2f6fde", "#d9622b", "#2a9d5c", "#a04fc4", "#b8860b", "#d03a6a"];
 
-const STYLE: &str = ":root{color-scheme:light dark}\
+/// The style of every page.
+pub(crate) const STYLE: &str = ":root{color-scheme:light dark}\
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
 background:light-dark(#fff,#16181c);color:light-dark(#1c1e21,#dfe2e6)}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}\
@@ -154,7 +155,8 @@ fn decade(ns: f64, round: fn(f64) -> f64) -> f64 {
     round(ns.log10())
 }
 
-fn escape(text: &str) -> String {
+/// Text as it stands in a page.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -1,5 +1,6 @@
 //! `report` and what `load` leaves behind: result.json, latency.hlog, report.html, and a table on the terminal.
 
+pub mod condition;
 pub mod hlog;
 pub mod html;
 pub mod result;
@@ -72,16 +73,18 @@ pub fn print(loads: &[Loaded], json: bool) -> Result<(), Failure> {
 }
 
 /// Bold heads are for terminals, unless their owner does not want them (<https://no-color.org>).
-fn wants_colour() -> bool {
+pub(crate) fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
+/// A document with a line end.
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
         .map_err(|error| Failure::Machine(format!("the result cannot be written as JSON: {error}")))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Writes a file, or says why it cannot.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::Machine(format!("{}: {error}", path.display())))
 }

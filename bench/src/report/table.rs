@@ -15,7 +15,8 @@ pub fn render(loads: &[Loaded], colour: bool) -> String {
     text
 }
 
-fn bold(line: &str, colour: bool) -> String {
+/// A line in bold, where the terminal shows it.
+pub(crate) fn bold(line: &str, colour: bool) -> String {
     if colour { format!("\x1b[1m{line}\x1b[0m") } else { line.to_owned() }
 }
 

@@ -1,23 +1,14 @@
 //! `--fail-if 'p99>500us'`: conditions that make a run fail.
 
+use super::condition::{Condition, number};
 use super::result::LoadResult;
 use std::fmt;
 
 /// A condition on a result.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Threshold {
-    text: String,
-    field: String,
-    comparison: Comparison,
+    condition: Condition,
     bound: f64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Comparison {
-    Above,
-    AtLeast,
-    Below,
-    AtMost,
 }
 
 /// What can be compared beside the percentiles.
@@ -27,16 +18,8 @@ impl Threshold {
     /// Reads `FIELD OP VALUE`. FIELD is min, mean, p50, p90, p99, p99.9, p99.99, p99.999 or max of the latency, the
     /// same after `service.`, or rate, errors, unanswered, unsent. OP is > >= < or <=. Times need a unit: ns, us, ms, s.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let at = text.find(['<', '>']).ok_or_else(|| format!("`{text}` has no < or >; write it like p99>500us"))?;
-        let field = text[..at].trim();
-        let strict = !text[at + 1..].starts_with('=');
-        let comparison = match (text.as_bytes()[at], strict) {
-            (b'>', true) => Comparison::Above,
-            (b'>', false) => Comparison::AtLeast,
-            (_, true) => Comparison::Below,
-            (_, false) => Comparison::AtMost,
-        };
-        let value = text[at + if strict { 1 } else { 2 }..].trim();
+        let condition = Condition::parse(text, "p99>500us")?;
+        let (field, value) = (condition.field(), condition.value());
         let name = field.strip_prefix("service.").unwrap_or(field);
         let is_count = COUNTS.contains(&field);
         if !is_count && !super::result::Percentiles::default().rows().iter().any(|(known, _)| *known == name) {
@@ -47,12 +30,12 @@ impl Threshold {
             let wanted = if is_count { "a number" } else { "a time with its unit, such as 500us" };
             format!("`{value}` in `{text}` is not {wanted}")
         })?;
-        Ok(Self { text: text.to_owned(), field: field.to_owned(), comparison, bound })
+        Ok(Self { condition, bound })
     }
 
     /// The value found, when it meets the condition, which means that the run failed.
     pub fn check(&self, result: &LoadResult) -> Option<f64> {
-        let value = match self.field.as_str() {
+        let value = match self.condition.field() {
             "rate" => result.achieved_rate,
             "errors" => result.errors as f64,
             "unanswered" => result.unanswered as f64,
@@ -64,29 +47,19 @@ impl Threshold {
                 percentiles.rows().iter().find(|(known, _)| *known == name)?.1
             }
         };
-        let meets = match self.comparison {
-            Comparison::Above => value > self.bound,
-            Comparison::AtLeast => value >= self.bound,
-            Comparison::Below => value < self.bound,
-            Comparison::AtMost => value <= self.bound,
-        };
-        meets.then_some(value)
+        self.condition.holds(value, self.bound).then_some(value)
     }
 
     /// Whether its value is a time.
     pub fn is_time(&self) -> bool {
-        !COUNTS.contains(&self.field.as_str())
+        !COUNTS.contains(&self.condition.field())
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        self.condition.fmt(f)
     }
-}
-
-fn number(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0)
 }
 
 fn duration_ns(text: &str) -> Option<f64> {

@@ -11,6 +11,7 @@ mod crowd;
 mod doctor;
 mod ending;
 mod neighbour;
+mod path;
 mod process;
 mod refused;
 mod summary;

@@ -16,7 +16,7 @@ use corelane::{CloseReason, Conn, Error};
 pub const CONGESTION_CONTROL: &str = "newreno";
 
 /// The stack's error with its exit code.
-fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     match error.exit_code() {
         2 => Failure::Usage(error.to_string()),
         3 => Failure::Machine(error.to_string()),
