@@ -22,12 +22,12 @@ const FRAMES: u32 = 8192;
 /// The stack's counter of retransmission time-outs.
 const TIME_OUTS: &str = "rto_fired";
 /// Its counter of reductions of the window that were taken back; a stack without it takes none back.
-const UNDONE: &str = "undone";
+const UNDONE: &str = "recoveries_undone";
 /// The setting that chooses the congestion control.
 const CONGESTION: (&str, &str) = ("tcp", "congestion");
 /// Of its counters, those that say what became of losses begin so.
 const TOLD: &[&str] =
-    &["retransmit", "fast_retransmit", "rto_", "tlp_", "rack_", "spurious", "undone", "recover", "sack"];
+    &["retransmit", "fast_retransmit", "bytes_resent", "rto_", "tail_probes", "duplicates_told", "recoveries_undone"];
 
 /// Sends with `algorithm`, or with what there is, until `done`. To be called in the sender's namespace.
 pub(super) fn send(algorithm: &str, done: &AtomicBool) -> Result<Ended, Failure> {

@@ -126,7 +126,7 @@ fn check(folder: &std::path::Path, table: &matrix::Table, passed: &mut bool) -> 
 }
 
 pub(crate) fn plot(args: &PlotArgs) -> ExitCode {
-    let Some(algorithm) = Algorithm::from_name(&args.algorithm) else {
+    let Ok(algorithm) = args.algorithm.parse::<Algorithm>() else {
         let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
         return usage(&format!("there is no algorithm {}; there are {}", args.algorithm, known.join(", ")));
     };

@@ -44,8 +44,16 @@ counters! {
     rto_fired,
     /// Times that a segment was sent again as often as R1 says (RFC 9293 3.8.3).
     delivery_troubles,
-    /// Times fast retransmit began.
+    /// Times fast recovery began.
     fast_retransmits,
+    /// Payload bytes sent again.
+    bytes_resent,
+    /// Probes of the tail that were due (RFC 8985 7).
+    tail_probes,
+    /// Segments that a peer received twice, by its D-SACKs (RFC 2883): sent again needlessly, or doubled on the way.
+    duplicates_told,
+    /// Recoveries that proved needless and were undone.
+    recoveries_undone,
     /// Connections opened by us that became open.
     opened_active,
     /// Connections that came in and became open.

@@ -219,6 +219,9 @@ impl Endpoint {
         if core::mem::take(&mut self.fx.fast_retransmit) {
             self.counters.fast_retransmits += 1;
         }
+        self.counters.tail_probes += u64::from(core::mem::take(&mut self.fx.tail_probe));
+        self.counters.recoveries_undone += u64::from(core::mem::take(&mut self.fx.undone));
+        self.counters.duplicates_told += u64::from(core::mem::take(&mut self.fx.duplicates));
         if let Some(dropped) = self.fx.dropped.take() {
             self.count_dropped(dropped);
         }

@@ -131,6 +131,7 @@ impl Endpoint {
         self.counters.fast_open_sent += u64::from(segment.flags.has(Flags::SYN));
         if again {
             self.counters.retransmits += 1;
+            self.counters.bytes_resent += u64::from(segment.len);
         } else {
             self.counters.bytes_out += u64::from(segment.len);
         }

@@ -60,6 +60,7 @@ impl Tcb {
             self.rack.on_duplicate_sack(self.snd.una(), self.snd.nxt());
             spurious |= self.undo.on_duplicate_sack(start, segments);
             self.counts.duplicates += segments;
+            fx.duplicates += segments;
         }
         if advances {
             self.rto.on_progress();
@@ -366,7 +367,7 @@ impl Tcb {
                 self.begin_recovery(now, &before, fx);
             }
         } else if self.tlp.may_probe() && self.snd.outstanding() > 0 && !self.recovery.is_recovering() {
-            self.probe_tail = true;
+            (self.probe_tail, fx.tail_probe) = (true, true);
         }
         //= spec/rfc8985.txt#section-7.3
         //# After attempting to send a loss probe, regardless of whether a loss

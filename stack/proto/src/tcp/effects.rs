@@ -35,6 +35,10 @@ pub struct Effects {
     pub fast_retransmit: bool,
     /// A recovery proved needless.
     pub undone: bool,
+    /// The tail is probed.
+    pub tail_probe: bool,
+    /// Segments that the peer received twice.
+    pub duplicates: u32,
 }
 
 /// Why a segment, or what was in it, was dropped.

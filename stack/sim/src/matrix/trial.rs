@@ -1,6 +1,6 @@
 //! A trial: senders, one receiver, the path between them, and virtual time.
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, equip};
 use super::node::{self, Node};
 use crate::path::{Drop, Link, LinkCounters, LinkPlan, Packet};
 use corelane_proto::Instant;
@@ -325,7 +325,7 @@ fn config(plan: &TrialPlan, algorithm: Option<Algorithm>) -> TcpConfig {
     };
     set_ecn(&mut config, plan.ecn);
     if let Some(algorithm) = algorithm {
-        algorithm.equip(&mut config);
+        equip(algorithm, &mut config);
     }
     config
 }
