@@ -207,12 +207,6 @@ impl World {
         if [Some(opener), of_side(1)].into_iter().flatten().any(|app| self.is_hurried_end(app, plan)) {
             return Ok(());
         }
-        // By a cookie it was open before anybody looked for the way back, and every ARP request or its answer was lost.
-        let early = self.shared.scenario.config_of(plan, 1).fast_open;
-        let lost_its_way = |app: &App| app.order.closed() == Some(CloseReason::Unreachable);
-        if unlucky && early && of_side(1).is_some_and(lost_its_way) {
-            return Ok(());
-        }
         match opener.order.closed() {
             Some(CloseReason::Refused) if plan.refused => return Ok(()),
             Some(CloseReason::Aborted) if plan.sides[0].leave.is_abrupt() => return Ok(()),
