@@ -322,7 +322,11 @@ impl Host {
             let answered = before.order.closed() == Some(CloseReason::Finished)
                 && shared.wire.has_answered_old_syn(flow.local, flow.remote);
             let early = before.order.closed().is_some() && shared.wire.has_got_old_cookie(flow.local, flow.remote);
-            if answered || early {
+            // One that a cookie had opened gave up before its handshake, and the opener asks again.
+            let retried = before.order.closed() == Some(CloseReason::TimedOut)
+                && shared.scenario.config_of(&shared.scenario.conns[before.conn], 1).fast_open
+                && shared.wire.has_answered_again(flow.local, flow.remote);
+            if answered || early || retried {
                 while let Some(buf) = self.endpoint.recv(id) {
                     if let Err(what) = before.check_again(buf.bytes(&self.frames)) {
                         shared.fail(what);

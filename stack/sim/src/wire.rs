@@ -85,6 +85,8 @@ pub struct Wire {
     /// Where an old request came again and was answered. The two ends are no longer of one mind, and what they say to each
     /// other then is not judged.
     confused: HashSet<(SocketAddr, SocketAddr)>,
+    /// Who has answered a SYN of whom a second time, with another number.
+    again: HashSet<(SocketAddr, SocketAddr)>,
 }
 
 impl Wire {
@@ -109,6 +111,7 @@ impl Wire {
         if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
             if s.flags.has(Flags::ACK) {
                 self.check_second_answer(tcp)?;
+                self.again.insert((tcp.src, tcp.dst));
                 // The other end has acknowledged a SYN before: it stays with that, or with nothing.
                 if self.half(tcp.dst, tcp.src).offered.is_some() {
                     self.confused.insert((tcp.src, tcp.dst));
@@ -190,6 +193,11 @@ impl Wire {
     /// Whether `listener` has answered an old copy of the SYN with which `opener` began what is over for the listener.
     pub fn has_answered_old_syn(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
         self.confused.contains(&(listener, opener))
+    }
+
+    /// Whether `listener` has answered `opener` a second time, with another number and for a good reason.
+    pub fn has_answered_again(&self, listener: SocketAddr, opener: SocketAddr) -> bool {
+        self.again.contains(&(listener, opener))
     }
 
     /// Whether a copy of such a SYN with a Fast Open cookie has come to `listener`, which may answer it at any time.
