@@ -245,9 +245,9 @@ section! {
         /// Send the last segment again, or a new one, when no ACK comes for two round trips (RFC 8985 7). Without it a lost
         /// tail waits for the retransmission time-out.
         tail_loss_probe: bool, copy = true, Rule::Any;
-        /// How long the peer may hold back the ACK of a single segment, milliseconds: a tail-loss probe of one waits so
-        /// much longer. Less finds a lost tail sooner, and sends needless probes to peers that delay longer.
-        peer_ack_delay_ms: u32, copy = 40, Rule::Range(0, 500);
+        /// By how much the tail-loss probe of a single segment waits longer, milliseconds, because the peer may hold back
+        /// its ACK. How long it does so shows in the round-trip times too; more than 0 spares the first needless probes.
+        peer_ack_delay_ms: u32, copy = 0, Rule::Range(0, 500);
         /// Least time to a tail-loss probe, microseconds.
         probe_min_us: u32, copy = 2000, Rule::Range(10, 1_000_000);
         /// How long an ACK may wait for company, milliseconds; under 500 (RFC 9293 3.8.6.3). 0: the end of the turn.

@@ -348,7 +348,8 @@ impl Tcb {
             return;
         }
         let alone = self.snd.outstanding() <= u32::from(self.size.effective());
-        let time = Tlp::time_out(self.rtt.smoothed(), alone, self.config.peer_ack_delay).max(self.config.probe_min);
+        let (srtt, learned) = (self.rtt.smoothed(), self.rtt.time_out());
+        let time = Tlp::time_out(srtt, learned, alone, self.config.peer_ack_delay).max(self.config.probe_min);
         let rto = self.timers.deadline(Timer::Retransmit).unwrap_or(now + self.rto.current());
         self.timers.arm(Timer::Loss, Tlp::deadline(now, time, rto));
     }

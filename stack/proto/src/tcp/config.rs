@@ -53,9 +53,9 @@ pub struct TcpConfig {
     /// Send the last segment again, or a new one, when no ACK comes for two round trips (tail-loss probe, RFC 8985 7).
     /// Default on; it needs SACK. Without it a lost tail waits for the retransmission time-out.
     pub tail_loss_probe: bool,
-    /// How long the peer may hold back the ACK of a single segment: a tail-loss probe of one waits so much longer.
-    /// 0 to 500 ms, default 40 ms as Linux delays ACKs. Less finds a lost tail sooner and sends needless probes to peers
-    /// that delay longer.
+    /// By how much the tail-loss probe of a single segment waits longer, because the peer may hold back its ACK. 0 to
+    /// 500 ms, default 0: how long the peer delays ACKs shows in the round-trip times, and the first probes that go too
+    /// early cost a segment each. Linux waits 200 ms.
     pub peer_ack_delay: Duration,
     /// Least time to a tail-loss probe. 10 us to 1 s, default 2 ms: on a fast network two round trips are less than what
     /// the peer's scheduler may take.
@@ -169,7 +169,7 @@ impl Default for TcpConfig {
             pacing: false,
             pacing_burst_segments: 10,
             tail_loss_probe: true,
-            peer_ack_delay: Duration::from_millis(40),
+            peer_ack_delay: Duration::ZERO,
             probe_min: Duration::from_millis(2),
             delayed_ack: Duration::from_millis(40),
             quick_acks: 16,

@@ -68,7 +68,7 @@ impl Delivery {
         } else if !again {
             self.sacked_at = Some(self.sacked_at.map_or(s.stamp.at, |at| at.max(s.stamp.at)));
         }
-        if self.is_sure(s.stamp, again) && self.newest.is_none_or(|newest| newest.is_before(s.stamp.at, s.end)) {
+        if self.is_sure(s, again) && self.newest.is_none_or(|newest| newest.is_before(s.stamp.at, s.end)) {
             self.newest = Some(Newest { at: s.stamp.at, end: s.end });
         }
     }
@@ -77,9 +77,10 @@ impl Delivery {
     //# To avoid spurious inferences, ignore a segment as invalid if any of
     //# its sequence range has been retransmitted before and if either of two
     //# conditions is true:
-    fn is_sure(&self, stamp: &Stamp, again: bool) -> bool {
-        let too_soon = self.now.saturating_since(stamp.at) < self.min_rtt;
-        let echoes_another = self.echo.is_some_and(|echo| echo < stamp.at.as_millis());
+    // The echo speaks of what has moved RCV.NXT (RFC 7323 4.3), so of nothing that a block covers.
+    fn is_sure(&self, s: &Delivered<'_>, again: bool) -> bool {
+        let too_soon = self.now.saturating_since(s.stamp.at) < self.min_rtt;
+        let echoes_another = s.cumulative && self.echo.is_some_and(|echo| echo < s.stamp.at.as_millis());
         !(again && (too_soon || echoes_another))
     }
 
@@ -177,6 +178,9 @@ mod tests {
         let mut sure = delivery(120, Some(95));
         sure.on_segment(&segment(&sent, 0, 2, true));
         assert_eq!(sure.newest(), Some(Newest { at: sent.at, end: Seq(100) }));
+        let mut ahead = delivery(120, Some(60));
+        ahead.on_segment(&segment(&sent, 0, 2, false));
+        assert_eq!(ahead.newest(), Some(Newest { at: sent.at, end: Seq(100) }), "the echo is of what came in order");
     }
 
     #[test]

@@ -26,15 +26,21 @@ pub struct Tlp {
 }
 
 impl Tlp {
-    /// Time from the last sending of new data, or ACK, to the probe: PTO, with `flight` segments out and a peer that may
-    /// wait `ack_delay` with the ACK of a single one.
+    /// Time from the last sending of new data, or ACK, to the probe: PTO. The ACK of a single segment may be delayed: then
+    /// it is no less than `time_out`, which is SRTT + 4 * RTTVAR and so has learned how long the peer delays them, and
+    /// `ack_delay` is added.
     //= spec/rfc8985.txt#section-7.2
     //# when the FlightSize is one segment, the sender MAY inflate the
     //# PTO by TLP.max_ack_delay to accommodate a potentially delayed
     //# acknowledgment and reduce the risk of spurious retransmissions.
-    pub fn time_out(srtt: Option<Duration>, flight_is_one_segment: bool, ack_delay: Duration) -> Duration {
+    pub fn time_out(
+        srtt: Option<Duration>,
+        time_out: Option<Duration>,
+        flight_is_one_segment: bool,
+        ack_delay: Duration,
+    ) -> Duration {
         match srtt {
-            Some(srtt) if flight_is_one_segment => 2 * srtt + ack_delay,
+            Some(srtt) if flight_is_one_segment => (2 * srtt).max(time_out.unwrap_or_default()) + ack_delay,
             Some(srtt) => 2 * srtt,
             None => Duration::from_secs(1),
         }
@@ -109,9 +115,11 @@ mod tests {
     //# acknowledgment and reduce the risk of spurious retransmissions.
     #[test]
     fn it_waits_two_round_trips_and_for_a_delayed_ack() {
-        assert_eq!(Tlp::time_out(Some(10 * MS), false, 200 * MS), 20 * MS);
-        assert_eq!(Tlp::time_out(Some(10 * MS), true, 200 * MS), 220 * MS);
-        assert_eq!(Tlp::time_out(None, false, 200 * MS), 1000 * MS);
+        let time_out = |srtt, alone, delay| Tlp::time_out(srtt, Some(15 * MS), alone, delay);
+        assert_eq!(time_out(Some(10 * MS), false, 200 * MS), 20 * MS);
+        assert_eq!(time_out(Some(10 * MS), true, 200 * MS), 220 * MS);
+        assert_eq!(time_out(None, false, 200 * MS), 1000 * MS);
+        assert_eq!(time_out(Some(5 * MS), true, Duration::ZERO), 15 * MS, "some ACKs have been late");
         let at = Instant::from_millis;
         assert_eq!(Tlp::deadline(at(5), 20 * MS, at(200)), at(25));
         assert_eq!(Tlp::deadline(at(5), 220 * MS, at(200)), at(200));
