@@ -238,6 +238,9 @@ section! {
         /// The congestion control: "newreno", "cubic", "bbr" or "dctcp". BBR goes by measured bandwidth and delay and paces;
         /// DCTCP is for data centres whose switches mark, and nowhere else.
         congestion: CongestionControl, copy = CongestionControl::Cubic, Rule::Any;
+        /// Begin anew with the initial window when nothing was sent for longer than a retransmission time-out (RFC 5681
+        /// 4.1). Off keeps what was proven for five minutes (RFC 7661).
+        restart_after_idle: bool, copy = true, Rule::Any;
         /// Space segments over the round trip. It costs a timer for each burst; BBR does so anyway.
         pacing: bool, copy = false, Rule::Any;
         /// Segments that a paced connection may send at once, after idleness or a late timer.
@@ -388,6 +391,7 @@ impl Tcp {
             cork: self.cork,
             initial_window_segments: self.initial_window_segments,
             congestion: self.congestion.into(),
+            restart_after_idle: self.restart_after_idle,
             pacing: self.pacing,
             pacing_burst_segments: self.pacing_burst_segments,
             tail_loss_probe: self.tail_loss_probe,

@@ -161,9 +161,9 @@ impl Tcb {
         match news.progress {
             Some(OnProgress::Recovered) => {
                 self.congestion.on_recovered(now, self.in_flight());
-                self.leave_recovery();
+                self.leave_recovery(now);
             }
-            Some(OnProgress::Repaired) => self.leave_recovery(),
+            Some(OnProgress::Repaired) => self.leave_recovery(now),
             _ => {}
         }
         let mss = u32::from(self.size.effective());
@@ -185,7 +185,7 @@ impl Tcb {
             self.begin_recovery(now, before, fx);
         } else if repaired && !self.recovery.is_recovering() {
             // The probe has done the work of a recovery that is over as soon as it began.
-            self.congestion.on_congestion(now, Cause::Loss, before.outstanding.min(self.congestion.cwnd()));
+            self.congestion.on_congestion(now, Cause::Loss, self.flight_to_reduce(before.outstanding));
             self.congestion.on_recovered(now, self.in_flight());
             self.counts.recoveries += 1;
         }
@@ -212,8 +212,7 @@ impl Tcb {
         //# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this
         //# calculation.
         // Nothing beyond the window counts.
-        let flight = before.outstanding.min(self.congestion.cwnd());
-        self.congestion.on_congestion(now, Cause::Loss, flight);
+        self.congestion.on_congestion(now, Cause::Loss, self.flight_to_reduce(before.outstanding));
         // RFC 9937 6.1: what had been SACKed before is not delivered in recovery.
         self.prr = Prr::new(before.outstanding.saturating_sub(before.sacked), self.size.effective().into());
         self.undo.begin(self.snd.una());
@@ -222,7 +221,22 @@ impl Tcb {
         fx.fast_retransmit = true;
     }
 
-    fn leave_recovery(&mut self) {
+    /// What a reduction is reckoned from, when `outstanding` bytes are out: that, or in a window that was not filled
+    /// lately what RFC 7661 4.4.1 takes for it; nothing beyond the window.
+    pub(super) fn flight_to_reduce(&self, outstanding: u32) -> u32 {
+        let cwnd = self.congestion.cwnd();
+        self.validation.flight(cwnd, outstanding).min(cwnd)
+    }
+
+    /// Whether the window may grow when `outstanding` bytes were out: all of it was in use, or half of it, now and lately
+    /// (RFC 7661 4.3).
+    fn is_window_used(&self, outstanding: u32) -> bool {
+        let (cwnd, mss) = (self.congestion.cwnd(), u32::from(self.size.effective()));
+        outstanding.saturating_add(mss) > cwnd || outstanding >= cwnd / 2 && self.validation.is_validated(cwnd)
+    }
+
+    fn leave_recovery(&mut self, now: Instant) {
+        self.validation.on_recovered(now);
         self.rack.on_recovered();
         // D-SACKs of what went again come a round trip later.
         self.undo.expire_at(self.snd.nxt());
@@ -307,8 +321,7 @@ impl Tcb {
             delivered_total: self.rate.delivered(),
             prior_in_flight: before.in_flight,
             in_flight,
-            // RFC 7661 4.3: the window has been used if at least half of it was in flight.
-            cwnd_limited: before.outstanding >= self.congestion.cwnd() / 2,
+            cwnd_limited: self.is_window_used(before.outstanding),
             recovering: before.recovering || self.recovery.is_recovering(),
             rtt: news.rtt,
             srtt: self.rtt.smoothed(),
@@ -317,6 +330,12 @@ impl Tcb {
             ce: 0,
         };
         self.congestion.on_ack(&ack);
+        if !ack.recovering {
+            self.validation.on_ack(now, ack.acked, ack.srtt);
+            if self.validation.poll_decay(now, self.congestion.cwnd()) {
+                self.congestion.on_unvalidated();
+            }
+        }
         if self.recovery.is_fast() {
             let is_safe = ack.acked > 0 && ack.lost == 0;
             let (ssthresh, mss) = (self.congestion.ssthresh(), u32::from(self.size.effective()));

@@ -43,6 +43,10 @@ pub struct TcpConfig {
     pub initial_window_segments: u8,
     /// The congestion control. Default `cubic`, as Linux and most others have.
     pub congestion: Algorithm,
+    /// Begin anew with the initial window when nothing was sent for longer than a retransmission time-out (RFC 5681 4.1).
+    /// Default on. Off keeps what was proven for five minutes (RFC 7661): the answer to a request that comes after a pause
+    /// goes at once, into a network that may have changed.
+    pub restart_after_idle: bool,
     /// Space segments over the round trip, at twice the congestion window a round trip in slow start and 1.2 times it
     /// later, as Linux with `fq` does. Default off; `bbr` paces always, at its own rate. It costs a timer for each burst.
     pub pacing: bool,
@@ -166,6 +170,7 @@ impl Default for TcpConfig {
             cork: false,
             initial_window_segments: 10,
             congestion: Algorithm::default(),
+            restart_after_idle: true,
             pacing: false,
             pacing_burst_segments: 10,
             tail_loss_probe: true,

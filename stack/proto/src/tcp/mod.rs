@@ -43,6 +43,7 @@ use alloc::sync::Arc;
 use close::{CloseReason, Remembered};
 use config::TcpConfig;
 use congestion::Congestion;
+use congestion::validation::Validation;
 use fast_open::Offer;
 use info::Counts;
 use keepalive::Keepalive;
@@ -133,6 +134,7 @@ pub struct Tcb {
     prr: Prr,
     undo: Undo,
     congestion: Congestion,
+    validation: Validation,
     rate: Rate,
     pacer: Pacer,
     rtt: Rtt,
@@ -233,6 +235,7 @@ impl Tcb {
             prr: Prr::default(),
             undo: Undo::default(),
             congestion: Congestion::new(config.congestion, size.effective(), config.initial_window_segments, iss.0),
+            validation: Validation::new(now),
             rate: Rate::new(now),
             pacer: Pacer::default(),
             rtt: Rtt::default(),
@@ -349,6 +352,6 @@ mod tests {
     /// 480 bytes before the sender knew what was lost: the queue's marks, RACK, the delivery rate and CUBIC take the rest.
     #[test]
     fn a_connection_stays_small() {
-        assert!(size_of::<Tcb>() <= 896, "{}", size_of::<Tcb>());
+        assert!(size_of::<Tcb>() <= 944, "{}", size_of::<Tcb>());
     }
 }

@@ -312,7 +312,10 @@ impl Tcb {
         let (_, len, last) = self.snd.place_of(index)?;
         if self.snd.outstanding() == 0 {
             let idle = now.saturating_since(self.sent_at);
-            if idle > self.rto.base() {
+            if self.validation.poll_decay(now, self.congestion.cwnd()) {
+                self.congestion.on_unvalidated();
+            }
+            if idle > self.rto.base() && self.config.restart_after_idle {
                 self.congestion.on_idle(now, idle, self.rto.base());
             }
         }
