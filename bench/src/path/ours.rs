@@ -100,7 +100,7 @@ fn has_setting(settings: &str) -> bool {
 struct Last {
     /// Why the connection ended before it should.
     ended: Option<CloseReason>,
-    end_of_transfer: Option<[(String, u64); 2]>,
+    end_of_transfer: Option<[(String, u64); 5]>,
 }
 
 /// The application: one connection that is never out of data.
@@ -163,8 +163,17 @@ impl App for Sender<'_> {
         if self.done.load(Ordering::Relaxed) {
             if let Some(mut conn) = self.conn.and_then(|id| core.conn(id)) {
                 let srtt = conn.info().map(|info| {
-                    let srtt_us = info.srtt.map_or(0, |srtt| u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX));
-                    [("end_srtt_us".to_owned(), srtt_us), ("end_cwnd_bytes".to_owned(), u64::from(info.cwnd))]
+                    let micros = |time: Option<Duration>| {
+                        time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+                    };
+                    [
+                        ("end_srtt_us", micros(info.srtt)),
+                        ("end_min_rtt_us", micros(info.min_rtt)),
+                        ("end_cwnd_bytes", u64::from(info.cwnd)),
+                        ("end_delivery_rate", info.delivery_rate),
+                        ("end_pacing_rate", info.pacing_rate.unwrap_or(0)),
+                    ]
+                    .map(|(name, value)| (name.to_owned(), value))
                 });
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).end_of_transfer = srtt;
                 conn.abort();

@@ -55,7 +55,7 @@ impl Tcb {
         }
         let (newest, original) = (news.delivery.newest(), news.delivery.lowest_original());
         self.rack.on_delivery(now, newest, original, news.delivery.highest());
-        let mut spurious = advances && self.undo.on_echo(self.echoed_millis(now, s));
+        let mut spurious = advances && self.undo.on_echo(s.ack, self.echoed_millis(now, s));
         if let Some((start, segments)) = repeated {
             self.rack.on_duplicate_sack(self.snd.una(), self.snd.nxt());
             spurious |= self.undo.on_duplicate_sack(start, segments);

@@ -6,6 +6,7 @@ use super::fast_open::InSyn;
 use super::options;
 use super::segment::{Flags, Options, Segment};
 use super::send::decide::{Decision, Situation, decide};
+use super::seq::Seq;
 use super::state::State;
 use super::timers::Timer;
 use super::transmission::Stamp;
@@ -346,7 +347,7 @@ impl Tcb {
         let fin = last && self.snd.is_finished();
         let stamp = self.on_data_leaves(now, len.into());
         self.snd.on_sent_again(index, stamp, fin);
-        self.on_goes_again(now, len);
+        self.on_goes_again(now, seq, len);
         self.probe_window = false;
         if seq == self.snd.una() {
             //= spec/rfc6298.txt#section-5
@@ -363,14 +364,14 @@ impl Tcb {
         Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again: true })
     }
 
-    /// `len` bytes leave that were sent before.
-    fn on_goes_again(&mut self, now: Instant, len: u16) {
+    /// `len` bytes from `seq` on leave that were sent before.
+    fn on_goes_again(&mut self, now: Instant, seq: Seq, len: u16) {
         self.counts.retransmits += 1;
         self.counts.resent_bytes += u64::from(len);
-        self.undo.on_resent(now.as_millis());
+        self.undo.on_resent(seq, now.as_millis());
     }
 
-    fn data_segment(&mut self, now: Instant, seq: super::seq::Seq, flags: Flags, len: u16) -> Segment {
+    fn data_segment(&mut self, now: Instant, seq: Seq, flags: Flags, len: u16) -> Segment {
         self.arm_retransmit(now);
         let options = self.data_options(now);
         let window = self.on_ack_goes(now);
@@ -430,7 +431,7 @@ impl Tcb {
         let window = self.rcv.advertise_unscaled();
         self.sent_at = now;
         let segment = Segment { seq: self.iss, ack: self.rcv.next(), flags, window, options, ..Segment::default() };
-        let segment = if ack { segment } else { Segment { ack: super::seq::Seq(0), ..segment } };
+        let segment = if ack { segment } else { Segment { ack: Seq(0), ..segment } };
         (segment, self.rto.expiries() > 0)
     }
 
@@ -440,7 +441,7 @@ impl Tcb {
         let stamp = self.on_data_leaves(now, 1);
         self.snd.on_sent_fin(stamp);
         if again {
-            self.on_goes_again(now, 0);
+            self.on_goes_again(now, seq, 0);
             if seq == self.snd.una() {
                 self.timers.cancel(Timer::Retransmit);
             }
@@ -482,7 +483,7 @@ impl Tcb {
 
     /// The number of a segment without data: SND.NXT, but for a window that has shrunk. What lies beyond the peer's window
     /// would be answered and not looked at, and when both sides do so they answer each other for ever.
-    pub(super) fn empty_seq(&self) -> super::seq::Seq {
+    pub(super) fn empty_seq(&self) -> Seq {
         let edge = self.snd.una() + self.snd_window.size();
         self.snd.nxt().min(edge)
     }

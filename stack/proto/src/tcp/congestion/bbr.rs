@@ -6,6 +6,10 @@
 //! - There is no segmentation offload, so the send quantum is two segments at any rate, and `offload_budget` six (5.6.3).
 //! - An undo goes back to before the recovery, not to before the last round with a loss (5.5.11.1).
 //! - Lost ranges are counted as the ACKs that found something lost, since a segment's place is not known here (5.3.1.3).
+//! - The short-term bounds come down only after a round that has lost more than `LossThresh`, 2 %, as a probe does. By the
+//!   draft any loss brings them down by as much as 30 % until the next probe, a few seconds or 63 rounds later (5.5.10.3):
+//!   a path that loses one of a thousand at random then has three quarters of its bandwidth.
+//! - What Startup has overfilled does not lower them either: they begin when its queue is drained.
 //! - A loss in the round also means a window in which CE was echoed; the draft ignores marks.
 //! - What `ProbeRTT` delivers is taken for limited by the application here, not by the sampler (5.3.4.3).
 //! - The window that `extra_acked` is the greatest of covers five to ten rounds, not ten (5.5.9).
@@ -151,6 +155,11 @@ pub struct Bbr {
     loss_round_delivered: u64,
     loss_round_start: bool,
     is_loss_in_round: bool,
+    /// CE was echoed in it.
+    is_marked_in_round: bool,
+    /// Bytes found lost in it, and `C.delivered` when it began.
+    lost_in_round: u32,
+    loss_round_began: u64,
     /// ACKs of this loss round that found something lost.
     loss_events: u8,
 
@@ -224,6 +233,9 @@ impl Bbr {
             loss_round_delivered: 0,
             loss_round_start: false,
             is_loss_in_round: false,
+            is_marked_in_round: false,
+            lost_in_round: 0,
+            loss_round_began: 0,
             loss_events: 0,
             ack_phase: AckPhase::Init,
             cycle_stamp: Instant::ZERO,
@@ -360,7 +372,10 @@ impl CongestionControl for Bbr {
                 self.save_cwnd();
                 self.recovering = true;
             }
-            Cause::Ecn => self.note_loss(),
+            Cause::Ecn => {
+                self.note_loss();
+                self.is_marked_in_round = true;
+            }
         }
     }
 

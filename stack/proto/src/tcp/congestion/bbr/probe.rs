@@ -25,6 +25,7 @@ impl Bbr {
                 || self.round_count.wrapping_sub(self.drain_start_round) > DRAIN_ROUNDS)
         {
             self.start_down(ack.now);
+            self.reset_short_term_model();
         }
     }
 

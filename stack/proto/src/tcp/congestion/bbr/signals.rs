@@ -44,7 +44,7 @@ impl Bbr {
 
     /// `ResetCongestionSignals`.
     pub(super) fn reset_congestion_signals(&mut self) {
-        self.is_loss_in_round = false;
+        self.begin_loss_round();
         self.bw_latest = 0;
         self.inflight_latest = 0;
     }
@@ -58,10 +58,24 @@ impl Bbr {
         if !self.loss_round_start {
             return;
         }
-        if self.is_loss_in_round && !self.state.is_probing() {
+        if self.is_loss_in_round && !self.state.is_probing() && self.is_round_too_lossy() {
             self.lower_bounds();
         }
+        self.begin_loss_round();
+    }
+
+    /// Whether the loss round that is over has lost more than `LossThresh` of what it has sent, or was marked.
+    fn is_round_too_lossy(&self) -> bool {
+        let delivered = self.delivered.saturating_sub(self.loss_round_began);
+        let sent = delivered.saturating_add(self.lost_in_round.into());
+        self.is_marked_in_round || u64::from(self.lost_in_round) * LOSS_THRESH_ONE_OF > sent
+    }
+
+    fn begin_loss_round(&mut self) {
         self.is_loss_in_round = false;
+        self.is_marked_in_round = false;
+        self.lost_in_round = 0;
+        self.loss_round_began = self.delivered;
     }
 
     fn update_round(&mut self, rate: &RateSample) {
@@ -175,6 +189,7 @@ impl Bbr {
     pub(super) fn note_loss(&mut self) {
         if !self.is_loss_in_round {
             self.loss_round_delivered = self.delivered;
+            self.loss_round_began = self.delivered;
         }
         self.is_loss_in_round = true;
     }
@@ -183,6 +198,7 @@ impl Bbr {
     pub(super) fn handle_lost(&mut self, lost: &Lost) {
         self.save_state();
         self.note_loss();
+        self.lost_in_round = self.lost_in_round.saturating_add(lost.bytes);
         if self.is_bw_probe_sample && is_too_high(lost.lost_since, lost.in_flight_at_send) {
             self.handle_inflight_too_high(lost.now, inflight_at_loss(lost), lost.app_limited);
         }
