@@ -3,8 +3,11 @@
 //! Of the table of losses one row in six is made, for this build is slow: `corelane-sim matrix --check` makes all of it,
 //! and `corelane-sim matrix --update` makes what comes out the snapshots.
 
-use corelane_sim::matrix::{Table, golden, sample_of_losses, table};
+use corelane_sim::matrix::{
+    Algorithm, Impairment, LostPart, ShortFlow, Table, golden, of_clean, run, sample_of_losses, table,
+};
 use std::path::Path;
+use std::time::Duration;
 
 /// Threads, beside the other tests of this file.
 const JOBS: usize = 2;
@@ -47,4 +50,34 @@ fn short_flows_are_as_their_snapshot() {
 #[test]
 fn fairness_is_as_its_snapshot() {
     is_whole_and_as_its_snapshot("fairness");
+}
+
+#[test]
+fn a_path_that_only_reorders_costs_no_throughput() {
+    let reorder = Impairment::named("reorder").expect("there is one");
+    for algorithm in Algorithm::ALL {
+        let of_clean = of_clean(reorder, algorithm, JOBS);
+        assert!(of_clean >= 950, "{}: {of_clean} of 1000 of the clean path", algorithm.name());
+    }
+}
+
+/// A probe goes after two round trips of silence, which begin with the ACK of what came before the tail: so the repair is
+/// there three round trips later than the tail would have been.
+#[test]
+fn a_lost_tail_of_a_response_is_repaired_by_a_probe_and_never_by_a_time_out() {
+    for algorithm in Algorithm::ALL {
+        for (bytes, last) in [(10_000, 1), (10_000, 2), (10_000, 3), (100_000, 1), (100_000, 2), (100_000, 3)] {
+            for millis in [1, 20, 100] {
+                let rtt = Duration::from_millis(millis);
+                let plan = |lost| ShortFlow { algorithm, bytes, lost, rtt }.plan();
+                let outcome = run(&plan(LostPart::Last(last)));
+                let name = algorithm.name();
+                assert_eq!(outcome.time_outs(), 0, "{name}: {bytes} bytes, the last {last} lost, {rtt:?}");
+                if (bytes, last) == (10_000, 1) && millis >= 20 {
+                    let more = outcome.completion() - run(&plan(LostPart::Nothing)).completion();
+                    assert!(more <= 31 * rtt / 10, "{name}: {more:?} more than without a loss, {rtt:?}");
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod attacks;
 mod bench;
 mod blind;
 mod closing;
+mod recovery;
 mod retransmission;
 mod scaling;
 mod selective;
