@@ -235,7 +235,7 @@ impl Arena {
 fn plain(_: usize, _: &mut EndpointConfig) {}
 
 /// Numbers that look random and are the same each time (`SplitMix64`).
-pub(crate) struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
     pub(crate) fn next(&mut self) -> u64 {
