@@ -3,6 +3,10 @@
 
 use crate::tcp::seq::Seq;
 
+/// Recoveries that are undone within a window of data at most. To take back what was found lost is work for each segment
+/// that is out, and a peer that tells of losses and calls them none in turn would cause it with every other ACK.
+const MOST_UNDONE: u8 = 8;
+
 /// One recovery, from its first retransmission on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Undo {
@@ -15,12 +19,16 @@ pub struct Undo {
     until: Option<Seq>,
     /// The millisecond of our clock in which the first retransmission went.
     first_at: u64,
+    /// How many have been undone before this is acknowledged.
+    undone: u8,
+    window: Option<Seq>,
 }
 
 impl Undo {
     /// Recovery begins at SND.UNA `una`.
     pub fn begin(&mut self, una: Seq) {
-        *self = Self { since: Some(una), ..Self::default() };
+        let since = Some(una).filter(|_| self.undone < MOST_UNDONE);
+        *self = Self { since, undone: self.undone, window: self.window, ..Self::default() };
     }
 
     /// Recovery has ended when everything before `nxt` had been sent: what its retransmissions call forth comes with the
@@ -34,11 +42,21 @@ impl Undo {
         if self.until.is_some_and(|until| una.after(until)) {
             self.end();
         }
+        if self.window.is_some_and(|window| una.at_or_after(window)) {
+            (self.undone, self.window) = (0, None);
+        }
     }
 
-    /// It has been undone, or cannot be any more.
+    /// It has been undone when everything before `nxt` had been sent.
+    pub fn on_undone(&mut self, nxt: Seq) {
+        self.end();
+        self.undone = self.undone.saturating_add(1);
+        self.window.get_or_insert(nxt);
+    }
+
+    /// It cannot be undone any more.
     pub fn end(&mut self) {
-        *self = Self::default();
+        *self = Self { undone: self.undone, window: self.window, ..Self::default() };
     }
 
     /// A segment goes again, in millisecond `millis` of our clock.
@@ -100,6 +118,26 @@ mod tests {
         assert!(undo.on_duplicate_sack(Seq(100), 1));
         undo.on_progress(Seq(501));
         assert!(!undo.on_duplicate_sack(Seq(100), 1));
+    }
+
+    #[test]
+    fn a_window_of_data_sees_eight_undone_and_no_more() {
+        let mut undo = Undo::default();
+        let mut undone = |undo: &mut Undo, una| {
+            undo.begin(Seq(una));
+            undo.on_resent(7);
+            let spurious = undo.on_echo(Some(6));
+            if spurious {
+                undo.on_undone(Seq(una + 1000));
+            }
+            spurious
+        };
+        assert!((100..108).all(|una| undone(&mut undo, una)));
+        assert!(!undone(&mut undo, 108));
+        undo.on_progress(Seq(1099));
+        assert!(!undone(&mut undo, 1099), "the first was undone when what lies before 1100 was out");
+        undo.on_progress(Seq(1100));
+        assert!(undone(&mut undo, 1100));
     }
 
     //= spec/rfc3522.txt#section-3.2
