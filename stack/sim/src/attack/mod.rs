@@ -8,6 +8,7 @@ mod blind;
 mod flood;
 mod peer;
 mod rogue;
+mod sack;
 mod table;
 
 pub use table::Table;
@@ -40,7 +41,7 @@ pub struct Attack {
 
 /// Every attack.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    blind::ATTACKS.iter().chain(flood::ATTACKS).chain(peer::ATTACKS)
+    blind::ATTACKS.iter().chain(flood::ATTACKS).chain(peer::ATTACKS).chain(sack::ATTACKS)
 }
 
 /// What came of an attack.

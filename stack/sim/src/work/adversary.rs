@@ -76,7 +76,7 @@ impl Pattern {
 }
 
 /// One of them at work.
-pub(super) struct Adversary {
+pub(crate) struct Adversary {
     pattern: Pattern,
     bytes: u32,
     segments: u32,
@@ -87,13 +87,13 @@ pub(super) struct Adversary {
 
 impl Adversary {
     /// Against the window of `cell`, which begins at `first`.
-    pub(super) fn new(cell: &Cell, first: Seq) -> Self {
+    pub(crate) fn new(cell: &Cell, first: Seq) -> Self {
         let (pattern, bytes, segments) = (cell.pattern, u32::from(cell.bytes), cell.segments);
         Self { pattern, bytes, segments, first, turn: 0, numbers: Numbers(1) }
     }
 
     /// The next ACK, when everything before `una` is acknowledged and before `nxt` sent.
-    pub(super) fn next_ack(&mut self, una: Seq, nxt: Seq) -> SackAck {
+    pub(crate) fn next_ack(&mut self, una: Seq, nxt: Seq) -> SackAck {
         self.turn = self.turn.wrapping_add(1);
         // Segments begin where they did when the window was filled.
         let begun = una.since(self.first).next_multiple_of(self.bytes);

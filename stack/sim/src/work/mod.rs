@@ -10,7 +10,7 @@ mod peer;
 pub use adversary::Pattern;
 pub use exchange::{bulk, echo};
 
-use adversary::Adversary;
+pub(crate) use adversary::Adversary;
 use corelane_proto::Endpoint;
 use peer::Sender;
 use std::hint::black_box;

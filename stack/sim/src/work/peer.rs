@@ -95,11 +95,11 @@ impl Memory for Plain {
 
 /// An ACK of the adversary.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SackAck {
-    pub(super) ack: Seq,
-    pub(super) blocks: SackBlocks,
+pub(crate) struct SackAck {
+    pub(crate) ack: Seq,
+    pub(crate) blocks: SackBlocks,
     /// It echoes the first timestamp that was sent, not the last.
-    pub(super) is_old_echo: bool,
+    pub(crate) is_old_echo: bool,
 }
 
 /// An endpoint with one connection that sends.

@@ -12,16 +12,16 @@ const MOST_UNDONE: u8 = 8;
 pub struct Undo {
     /// SND.UNA when recovery began; `None` outside of one.
     since: Option<Seq>,
-    /// Retransmissions that have not been called duplicates.
-    unproven: u32,
+    /// Retransmissions that have not been called duplicates; at `u16::MAX` they are too many to count.
+    unproven: u16,
     resent: bool,
     /// Once this is acknowledged nothing more can be learned.
     until: Option<Seq>,
     /// The millisecond of our clock in which the first retransmission went.
     first_at: u64,
-    /// How many have been undone before this is acknowledged.
+    /// How many have been undone since the window of data began that ends here.
     undone: u8,
-    window: Option<Seq>,
+    window: Seq,
 }
 
 impl Undo {
@@ -42,16 +42,18 @@ impl Undo {
         if self.until.is_some_and(|until| una.after(until)) {
             self.end();
         }
-        if self.window.is_some_and(|window| una.at_or_after(window)) {
-            (self.undone, self.window) = (0, None);
+        if una.at_or_after(self.window) {
+            self.undone = 0;
         }
     }
 
     /// It has been undone when everything before `nxt` had been sent.
     pub fn on_undone(&mut self, nxt: Seq) {
         self.end();
+        if self.undone == 0 {
+            self.window = nxt;
+        }
         self.undone = self.undone.saturating_add(1);
-        self.window.get_or_insert(nxt);
     }
 
     /// It cannot be undone any more.
@@ -73,7 +75,9 @@ impl Undo {
     /// A D-SACK tells of `segments` that came twice from `start` on. Whether every retransmission was needless.
     pub fn on_duplicate_sack(&mut self, start: Seq, segments: u32) -> bool {
         if self.since.is_some_and(|since| start.at_or_after(since)) && self.resent {
-            self.unproven = self.unproven.saturating_sub(segments);
+            if self.unproven < u16::MAX {
+                self.unproven = self.unproven.saturating_sub(u16::try_from(segments).unwrap_or(u16::MAX));
+            }
             return self.unproven == 0;
         }
         false
