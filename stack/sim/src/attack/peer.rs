@@ -83,7 +83,8 @@ fn few_replies(_: usize, config: &mut EndpointConfig) {
 }
 
 /// The options of a SYN that can do everything.
-pub(super) const ABLE: Options = Options { mss: Some(1460), window_scale: Some(0), sack_permitted: true, ..Options::NONE };
+pub(super) const ABLE: Options =
+    Options { mss: Some(1460), window_scale: Some(0), sack_permitted: true, ..Options::NONE };
 
 /// A connection of the attacker, or a broken bound.
 pub(super) fn rogue(arena: &mut Arena, port: u16, options: Options, window: u16) -> Option<Rogue> {

@@ -1,9 +1,11 @@
 //! SACK blocks that make a sender search, again and again.
 
 use super::peer::{ABLE, rogue};
-use super::{Arena, Attack, plain};
+use super::{Arena, Attack, Rogue, plain};
 use crate::work::{Adversary, Cell, Pattern};
+use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::Options;
+use corelane_proto::tcp::seq::Seq;
 
 pub(super) const ATTACKS: &[Attack] = &[Attack {
     name: "sack_flood",
@@ -28,28 +30,14 @@ fn sack_flood(arena: &mut Arena) {
     let window = segments * u32::from(BYTES);
     arena.lab.call(rogue.end, |endpoint, id| {
         if let Some(config) = endpoint.tcp_config(id) {
-            endpoint.configure(id, corelane_proto::tcp::config::TcpConfig { send_buffer: 2 * window, ..config });
+            endpoint.configure(id, TcpConfig { send_buffer: window, ..config });
         }
     });
-    let mut una = rogue.first;
-    // Honest ACKs open the congestion window.
-    while arena.lab.info(rogue.end).is_some_and(|info| info.cwnd < window + window / 4) && arena.packets < arena.wanted {
-        arena.lab.send(rogue.end, window.into());
-        let mut sent = arena.lab.take_stray();
-        rogue.look(&sent);
-        arena.lab.run_millis(10);
-        while una.before(rogue.seen) && arena.packets < arena.wanted {
-            una = (una + 2 * u32::from(BYTES)).min(rogue.seen);
-            sent = arena.hit(&rogue.segment().ack(una).frame());
-            rogue.look(&sent);
-        }
-    }
+    let mut una = open_window(arena, &mut rogue, window);
     let honest = arena.packets;
-    arena.lab.send(rogue.end, 2 * u64::from(window));
-    rogue.look(&arena.lab.take_stray());
     let out = arena.lab.info(rogue.end).map_or(0, |info| info.unacked);
-    arena.must(out >= window, || format!("{out} bytes are out, {window} are wanted"));
-    let each = arena.wanted.saturating_sub(honest) / Pattern::ALL.len() as u64 + 1;
+    arena.must(out >= window / 20 * 19, || format!("{out} bytes are out, {window} are wanted"));
+    let each = arena.wanted / Pattern::ALL.len() as u64 + 1;
     let mut bytes = 0;
     for pattern in Pattern::ALL {
         let cell = Cell { pattern, segments, bytes: BYTES, pauses: false, timestamps: false };
@@ -60,18 +48,44 @@ fn sack_flood(arena: &mut Arena) {
             let options = Options { sack: say.blocks, ..Options::NONE };
             let sent = arena.hit(&rogue.segment().ack(una).options(options).frame());
             bytes += rogue.look(&sent);
-            let acked = arena.lab.info(rogue.end).map_or(0, |info| (2 * window).saturating_sub(info.unacked + info.unsent));
-            arena.lab.send(rogue.end, acked.into());
-            rogue.look(&arena.lab.take_stray());
+            fill(arena, &mut rogue, window);
         }
     }
     let peak = arena.frames_peak();
-    // Twice the window is queued, a frame for each segment.
-    arena.must(peak <= 2 * segments as usize + 64, || format!("{peak} frames for {segments} segments"));
+    arena.must(peak <= segments as usize + 64, || format!("{peak} frames for {segments} segments"));
     let (replies, packets) = (arena.replies, arena.packets);
     arena.must(replies <= 2 * packets, || format!("{replies} segments in answer to {packets} ACKs"));
     let state = arena.lab.state(rogue.end).name();
     arena.must(state == "ESTABLISHED", || format!("the connection is {state}"));
-    arena.fact(format!("{segments} segments out, {honest} honest ACKs, {bytes} bytes in answer, {peak} frames at most"));
+    arena.fact(format!("{out} bytes out, {honest} honest ACKs, {bytes} bytes in answer, {peak} frames at most"));
     arena.victims_keep_pace();
+}
+
+/// Honest ACKs until the congestion window holds `window` bytes and they are out. Gives SND.UNA.
+fn open_window(arena: &mut Arena, rogue: &mut Rogue, window: u32) -> Seq {
+    let mut una = rogue.first;
+    loop {
+        fill(arena, rogue, window);
+        arena.lab.run_millis(10);
+        let is_open = arena.lab.info(rogue.end).is_none_or(|info| info.cwnd >= window);
+        if is_open || arena.packets >= arena.wanted {
+            return una;
+        }
+        // What goes in answer waits for its own round trip.
+        let until = rogue.seen;
+        while una.before(until) {
+            una = (una + 8 * u32::from(BYTES)).min(until);
+            let sent = arena.hit(&rogue.segment().ack(una).frame());
+            rogue.look(&sent);
+        }
+    }
+}
+
+/// The application has `window` bytes queued, in full segments.
+fn fill(arena: &mut Arena, rogue: &mut Rogue, window: u32) {
+    let queued = arena.lab.info(rogue.end).map_or(window, |info| info.unacked + info.unsent);
+    let room = window.saturating_sub(queued);
+    arena.lab.send(rogue.end, (room - room % u32::from(BYTES)).into());
+    let sent = arena.lab.take_stray();
+    rogue.look(&sent);
 }

@@ -132,9 +132,11 @@ impl Adversary {
             }),
             Pattern::Duplicates if turn.is_multiple_of(2) => {
                 say.blocks.push(una - bytes, una);
-                (1..4).for_each(|n| every_other(turn * 4 + n, count, &mut |from, to| {
-                    say.blocks.push(at(from), at(to));
-                }));
+                (1..4).for_each(|n| {
+                    every_other(turn * 4 + n, count, &mut |from, to| {
+                        say.blocks.push(at(from), at(to));
+                    })
+                });
             }
             Pattern::Duplicates => {
                 let from = 1 + (turn * 2) % (count - 4);
@@ -152,9 +154,11 @@ impl Adversary {
             }
             Pattern::Bytes => {
                 say.ack = (una + 1).min(nxt);
-                (0..4).for_each(|n| every_other(turn * 4 + n, count, &mut |from, to| {
-                    say.blocks.push(at(from), at(to));
-                }));
+                (0..4).for_each(|n| {
+                    every_other(turn * 4 + n, count, &mut |from, to| {
+                        say.blocks.push(at(from), at(to));
+                    })
+                });
             }
             Pattern::Undo if turn.is_multiple_of(2) => {
                 (say.ack, say.is_old_echo) = ((una + 1).min(nxt), true);

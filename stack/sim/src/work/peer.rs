@@ -131,7 +131,8 @@ impl Sender {
             }
             let room = sender.info_cwnd() as usize;
             for at in (0..room).step_by(piece.len()) {
-                let _ = sender.endpoint.send_copy(&mut sender.frames, sender.conn, &piece[..piece.len().min(room - at)]);
+                let _ =
+                    sender.endpoint.send_copy(&mut sender.frames, sender.conn, &piece[..piece.len().min(room - at)]);
             }
             sender.send();
             sender.advance(ROUND_TRIP);
@@ -188,7 +189,8 @@ impl Sender {
             timestamps: cell.timestamps.then_some(Timestamps { value: 1, echo: 0 }),
             ..Options::NONE
         };
-        let syn = Segment { seq: THEIR_SEQ + u32::MAX, flags: Flags::SYN, window: 65_535, options, ..Segment::default() };
+        let syn =
+            Segment { seq: THEIR_SEQ + u32::MAX, flags: Flags::SYN, window: 65_535, options, ..Segment::default() };
         let buf = frames.filled(&frame(&syn));
         endpoint.receive(now, &mut frames, buf);
         let answer = endpoint.poll_transmit(now, &mut frames).unwrap_or_else(|| unreachable!("a SYN is answered"));
@@ -198,7 +200,8 @@ impl Sender {
         let stamp = answer_segment.options.timestamps.map_or(0, |stamps| stamps.value);
         let timestamps = cell.timestamps.then_some(Timestamps { value: 1, echo: stamp });
         let options = Options { timestamps, ..Options::NONE };
-        let ack = Segment { seq: THEIR_SEQ, ack: una, flags: Flags::ACK, window: 65_535, options, ..Segment::default() };
+        let ack =
+            Segment { seq: THEIR_SEQ, ack: una, flags: Flags::ACK, window: 65_535, options, ..Segment::default() };
         let buf = frames.filled(&frame(&ack));
         endpoint.receive(now, &mut frames, buf);
         let Some(Event::Accepted { conn, .. }) = endpoint.poll_event() else { unreachable!("it is open") };
