@@ -96,95 +96,90 @@ impl Adversary {
     pub(crate) fn next_ack(&mut self, una: Seq, nxt: Seq) -> SackAck {
         self.turn = self.turn.wrapping_add(1);
         // Segments begin where they did when the window was filled.
-        let begun = una.since(self.first).next_multiple_of(self.bytes);
-        let front = self.first + begun;
-        let mut say = SackAck { ack: una, blocks: SackBlocks::EMPTY, is_old_echo: false };
+        let front = self.first + una.since(self.first).next_multiple_of(self.bytes);
         let count = (nxt.since(front) / self.bytes).clamp(8, self.segments);
-        self.say(front, nxt, count, &mut say);
+        let mut say = SackAck { ack: una, blocks: SackBlocks::EMPTY, is_old_echo: false };
+        if !self.say_segments(front, count, &mut say) {
+            self.say_tricks(front, nxt, count, &mut say);
+        }
         say
     }
 
-    fn say(&mut self, front: Seq, nxt: Seq, count: u32, say: &mut SackAck) {
-        let turn = self.turn;
-        let bytes = self.bytes;
-        let una = say.ack;
+    /// Blocks of the `count` segments from `front` on; false where the pattern has more than that to say.
+    fn say_segments(&mut self, front: Seq, count: u32, say: &mut SackAck) -> bool {
+        let (turn, bytes) = (self.turn, self.bytes);
+        for n in 0..4 {
+            let (from, len) = match self.pattern {
+                Pattern::Same => (count - 7 + 2 * n, 1),
+                Pattern::Alternating => ((1 + 2 * n + turn % 2 * (count / 2)) % count, 1),
+                Pattern::Sliding => ((turn + n * count / 4) % count, 2),
+                Pattern::Inwards => (count - 1 - (turn * 4 + n) * 2 % (count - 2), 1),
+                Pattern::EveryOther => (every_other(turn * 4 + n, count), 1),
+                Pattern::Random => {
+                    let from = 1 + self.numbers.next_u32() % (count - 1);
+                    (from, 1 + self.numbers.next_u32() % (count / 8))
+                }
+                _ => return false,
+            };
+            say.blocks.push(front + from * bytes, front + (from + len) * bytes);
+        }
+        true
+    }
+
+    /// What is more than blocks of segments that are out.
+    fn say_tricks(&self, front: Seq, nxt: Seq, count: u32, say: &mut SackAck) {
+        let (turn, bytes, una) = (self.turn, self.bytes, say.ack);
         let at = |index: u32| front + index * bytes;
-        let mut block = |from: u32, to: u32| {
-            say.blocks.push(at(from), at(to));
+        let is_even = turn.is_multiple_of(2);
+        let others = |blocks: &mut SackBlocks| {
+            for n in 0..4 {
+                let from = every_other(turn * 4 + n, count);
+                blocks.push(at(from), at(from + 1));
+            }
         };
         match self.pattern {
-            Pattern::Same => (1..=4).rev().for_each(|n| block(count - 2 * n + 1, count - 2 * n + 2)),
-            Pattern::Alternating => {
-                let shift = if turn.is_multiple_of(2) { 0 } else { count / 2 };
-                (0..4).for_each(|n| block((1 + 2 * n + shift) % count, (1 + 2 * n + shift) % count + 1));
-            }
-            Pattern::Sliding => {
-                (0..4).for_each(|n| block((turn + n * count / 4) % count, (turn + n * count / 4) % count + 2))
-            }
-            Pattern::Inwards => (0..4).for_each(|n| {
-                let back = (turn * 4 + n) * 2 % (count - 2);
-                block(count - 1 - back, count - back);
-            }),
-            Pattern::EveryOther => (0..4).for_each(|n| every_other(turn * 4 + n, count, &mut block)),
-            Pattern::Random => (0..4).for_each(|_| {
-                let from = 1 + self.numbers.next_u32() % (count - 1);
-                block(from, from + 1 + self.numbers.next_u32() % (count / 8));
-            }),
-            Pattern::Duplicates if turn.is_multiple_of(2) => {
+            Pattern::Duplicates if is_even => {
                 say.blocks.push(una - bytes, una);
-                (1..4).for_each(|n| {
-                    every_other(turn * 4 + n, count, &mut |from, to| {
-                        say.blocks.push(at(from), at(to));
-                    })
-                });
+                others(&mut say.blocks);
             }
             Pattern::Duplicates => {
                 let from = 1 + (turn * 2) % (count - 4);
-                block(from, from + 1);
-                block(from, from + 2);
+                say.blocks.push(at(from), at(from + 1));
+                say.blocks.push(at(from), at(from + 2));
             }
             Pattern::Bogus => {
                 say.blocks.push(nxt, nxt + bytes);
                 say.blocks.push(una - 1000 * bytes, una - 999 * bytes);
                 say.blocks.push(at(count / 2), at(count / 3));
-                say.blocks.push(at(3), at(3) + u32::from(turn.is_multiple_of(2)));
+                say.blocks.push(at(3), at(3) + turn % 2);
             }
             Pattern::AllButFirst => {
                 say.blocks.push(at(1), nxt);
             }
             Pattern::Bytes => {
                 say.ack = (una + 1).min(nxt);
-                (0..4).for_each(|n| {
-                    every_other(turn * 4 + n, count, &mut |from, to| {
-                        say.blocks.push(at(from), at(to));
-                    })
-                });
+                others(&mut say.blocks);
             }
-            Pattern::Undo if turn.is_multiple_of(2) => {
-                (say.ack, say.is_old_echo) = ((una + 1).min(nxt), true);
-            }
-            Pattern::Undo => {
-                say.blocks.push(nxt - bytes * (1 + turn % 100), nxt);
-            }
-            Pattern::UndoByDuplicates if turn.is_multiple_of(2) => {
+            Pattern::Undo if is_even => (say.ack, say.is_old_echo) = ((una + 1).min(nxt), true),
+            Pattern::UndoByDuplicates if is_even => {
                 say.ack = (una + bytes).min(nxt);
                 say.blocks.push(una, say.ack);
             }
-            Pattern::UndoByDuplicates => {
-                say.blocks.push(nxt - bytes * (1 + turn % 100), nxt);
-            }
             Pattern::Reneging => {
                 say.ack = (una + bytes).min(nxt);
-                (1..4).for_each(|n| {
+                for n in 1..4 {
                     say.blocks.push(at(2 * n), at(2 * n + 1));
-                });
+                }
+            }
+            // A loss.
+            _ => {
+                say.blocks.push(nxt - bytes * (1 + turn % 100), nxt);
             }
         }
     }
 }
 
 /// Of `count` segments every second, over and over.
-fn every_other(n: u32, count: u32, block: &mut impl FnMut(u32, u32)) {
-    let from = 1 + n * 2 % (count - 1);
-    block(from, from + 1);
+fn every_other(n: u32, count: u32) -> u32 {
+    1 + n * 2 % (count - 1)
 }
