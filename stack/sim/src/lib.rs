@@ -27,4 +27,5 @@ pub mod scenario;
 pub mod spec;
 pub mod trace;
 pub mod wire;
+pub mod work;
 pub mod world;

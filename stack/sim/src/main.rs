@@ -1,5 +1,6 @@
 //! `corelane-sim`: runs seeds, replays one, measures transfers over bottlenecks, and checks the citations of the RFCs.
 
+mod counting;
 mod laboratory;
 
 use clap::{Parser, Subcommand};
@@ -79,6 +80,9 @@ enum Command {
         after_help = "Examples:\n  corelane-sim plot --loss 1 --rtt 20 --buffer 1 --out plots\n  corelane-sim plot --path rate-drop --out plots\n  corelane-sim plot --bytes 10000 --lost-last 1 --rtt 20 --out plots"
     )]
     Plot(laboratory::PlotArgs),
+    /// Have a sender handle the ACKs of adversaries, or the common path, for a counter of instructions: see
+    /// `scripts/instructions`, which runs this.
+    Work(counting::WorkArgs),
     /// Show which requirement of RFC 9293 is kept where, and check every citation.
     Spec {
         /// Print one JSON document.
@@ -104,6 +108,7 @@ fn main() -> ExitCode {
         Command::ShortFlows(args) => laboratory::table("short_flows", &args),
         Command::Fairness(args) => laboratory::table("fairness", &args),
         Command::Plot(args) => laboratory::plot(&args),
+        Command::Work(args) => counting::run(&args),
         Command::Replay { seed, trace } => replay(seed, trace),
         Command::Spec { json, missing, rfc } => specification(json, missing, rfc.as_deref()),
     }

@@ -47,4 +47,5 @@ attacks! {
     data_after_close,
     overlapping_segments,
     slow_reader,
+    sack_flood,
 }

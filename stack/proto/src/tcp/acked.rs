@@ -256,7 +256,7 @@ impl Tcb {
             self.rack.on_recovered();
         }
         self.recovery.end();
-        self.undo.end();
+        self.undo.on_undone(self.snd.nxt());
         self.counts.undone += 1;
         fx.undone = true;
     }

@@ -8,6 +8,7 @@ mod blind;
 mod flood;
 mod peer;
 mod rogue;
+mod sack;
 mod table;
 
 pub use table::Table;
@@ -40,7 +41,7 @@ pub struct Attack {
 
 /// Every attack.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    blind::ATTACKS.iter().chain(flood::ATTACKS).chain(peer::ATTACKS)
+    blind::ATTACKS.iter().chain(flood::ATTACKS).chain(peer::ATTACKS).chain(sack::ATTACKS)
 }
 
 /// What came of an attack.
@@ -235,7 +236,7 @@ impl Arena {
 fn plain(_: usize, _: &mut EndpointConfig) {}
 
 /// Numbers that look random and are the same each time (`SplitMix64`).
-pub(crate) struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
     pub(crate) fn next(&mut self) -> u64 {

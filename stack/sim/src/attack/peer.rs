@@ -83,10 +83,11 @@ fn few_replies(_: usize, config: &mut EndpointConfig) {
 }
 
 /// The options of a SYN that can do everything.
-const ABLE: Options = Options { mss: Some(1460), window_scale: Some(0), sack_permitted: true, ..Options::NONE };
+pub(super) const ABLE: Options =
+    Options { mss: Some(1460), window_scale: Some(0), sack_permitted: true, ..Options::NONE };
 
 /// A connection of the attacker, or a broken bound.
-fn rogue(arena: &mut Arena, port: u16, options: Options, window: u16) -> Option<Rogue> {
+pub(super) fn rogue(arena: &mut Arena, port: u16, options: Options, window: u16) -> Option<Rogue> {
     let rogue = Rogue::open(arena, port, options, window);
     arena.must(rogue.is_some(), || "the attacker got no connection".to_owned());
     rogue

@@ -3,25 +3,33 @@
 
 use crate::tcp::seq::Seq;
 
+/// Recoveries that are undone within a window of data at most. To take back what was found lost is work for each segment
+/// that is out, and a peer that tells of losses and calls them none in turn would cause it with every other ACK.
+const MOST_UNDONE: u8 = 8;
+
 /// One recovery, from its first retransmission on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Undo {
     /// SND.UNA when recovery began; `None` outside of one.
     since: Option<Seq>,
-    /// Retransmissions that have not been called duplicates.
-    unproven: u32,
+    /// Retransmissions that have not been called duplicates; at `u16::MAX` they are too many to count.
+    unproven: u16,
     /// The first number of the first segment that went again.
     first: Option<Seq>,
     /// Once this is acknowledged nothing more can be learned.
     until: Option<Seq>,
     /// The millisecond of our clock in which the first retransmission went.
     first_at: u64,
+    /// How many have been undone since the window of data began that ends here.
+    undone: u8,
+    window: Seq,
 }
 
 impl Undo {
     /// Recovery begins at SND.UNA `una`.
     pub fn begin(&mut self, una: Seq) {
-        *self = Self { since: Some(una), ..Self::default() };
+        let since = Some(una).filter(|_| self.undone < MOST_UNDONE);
+        *self = Self { since, undone: self.undone, window: self.window, ..Self::default() };
     }
 
     /// Recovery has ended when everything before `nxt` had been sent: what its retransmissions call forth comes with the
@@ -35,11 +43,23 @@ impl Undo {
         if self.until.is_some_and(|until| una.after(until)) {
             self.end();
         }
+        if una.at_or_after(self.window) {
+            self.undone = 0;
+        }
     }
 
-    /// It has been undone, or cannot be any more.
+    /// It has been undone when everything before `nxt` had been sent.
+    pub fn on_undone(&mut self, nxt: Seq) {
+        self.end();
+        if self.undone == 0 {
+            self.window = nxt;
+        }
+        self.undone = self.undone.saturating_add(1);
+    }
+
+    /// It cannot be undone any more.
     pub fn end(&mut self) {
-        *self = Self::default();
+        *self = Self { undone: self.undone, window: self.window, ..Self::default() };
     }
 
     /// The segment that begins at `seq` goes again, in millisecond `millis` of our clock.
@@ -55,7 +75,9 @@ impl Undo {
     /// A D-SACK tells of `segments` that came twice from `start` on. Whether every retransmission was needless.
     pub fn on_duplicate_sack(&mut self, start: Seq, segments: u32) -> bool {
         if self.since.is_some_and(|since| start.at_or_after(since)) && self.first.is_some() {
-            self.unproven = self.unproven.saturating_sub(segments);
+            if self.unproven < u16::MAX {
+                self.unproven = self.unproven.saturating_sub(u16::try_from(segments).unwrap_or(u16::MAX));
+            }
             return self.unproven == 0;
         }
         false
@@ -100,6 +122,26 @@ mod tests {
         assert!(undo.on_duplicate_sack(Seq(100), 1));
         undo.on_progress(Seq(501));
         assert!(!undo.on_duplicate_sack(Seq(100), 1));
+    }
+
+    #[test]
+    fn a_window_of_data_sees_eight_undone_and_no_more() {
+        let mut undo = Undo::default();
+        let mut undone = |undo: &mut Undo, una| {
+            undo.begin(Seq(una));
+            undo.on_resent(Seq(100), 7);
+            let spurious = undo.on_echo(Seq(200), Some(6));
+            if spurious {
+                undo.on_undone(Seq(una + 1000));
+            }
+            spurious
+        };
+        assert!((100..108).all(|una| undone(&mut undo, una)));
+        assert!(!undone(&mut undo, 108));
+        undo.on_progress(Seq(1099));
+        assert!(!undone(&mut undo, 1099), "the first was undone when what lies before 1100 was out");
+        undo.on_progress(Seq(1100));
+        assert!(undone(&mut undo, 1100));
     }
 
     //= spec/rfc3522.txt#section-3.2

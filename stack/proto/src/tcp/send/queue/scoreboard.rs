@@ -46,6 +46,12 @@ impl Scoreboard {
         }
     }
 
+    /// Whether everything from `start` to `end`, exclusive, is known. Most of what a peer says it has said before.
+    pub(super) fn covers(&self, start: Seq, end: Seq) -> bool {
+        let first = self.ranges.partition_point(|&(_, right)| right.before(end));
+        self.ranges.get(first).is_some_and(|(left, _)| left.at_or_before(start))
+    }
+
     /// Everything before `una` has been acknowledged.
     pub(super) fn on_ack(&mut self, una: Seq) {
         while let Some((from, to)) = self.ranges.front_mut() {
@@ -127,6 +133,7 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let start = (state >> 24) % 190;
             let end = start + 1 + (state >> 12) % 10;
+            assert_eq!(board.covers(Seq(start), Seq(end)), (start..end).all(|n| model[n as usize]));
             let new: u32 = insert(&mut board, start, end).iter().map(|(from, to)| to - from).sum();
             let expected = (start..end).filter(|&n| !model[n as usize]).count();
             assert_eq!(new as usize, expected);
