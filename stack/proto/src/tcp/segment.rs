@@ -189,7 +189,7 @@ impl Codepoint {
     }
 }
 
-/// An AccECN option (RFC 9768 3.2.3): up to three byte counters, the low 24 bits of each.
+/// An `AccECN` option (RFC 9768 3.2.3): up to three byte counters, the low 24 bits of each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AccurateEcn {
     ect1_first: bool,
@@ -265,7 +265,7 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// Fast Open (RFC 7413 4.1.1): in a SYN or SYN-ACK.
     pub fast_open: Option<FastOpen>,
-    /// AccECN (RFC 9768 3.2.3).
+    /// `AccECN` (RFC 9768 3.2.3).
     pub accurate_ecn: Option<AccurateEcn>,
     /// SACK (RFC 2018 3).
     pub sack: SackBlocks,
@@ -285,7 +285,7 @@ impl Options {
 
     /// How many bytes they take in a header as the codec writes them, a multiple of four and never more than 40: each
     /// is padded in front so that what follows stays aligned, SACK-permitted takes the place of the padding of timestamps,
-    /// and an AccECN option, and then SACK ranges, that do not fit beside the rest are left out.
+    /// and an `AccECN` option, and then SACK ranges, that do not fit beside the rest are left out.
     pub fn wire_len(&self) -> usize {
         let mut len = 0;
         if self.mss.is_some() {
@@ -318,7 +318,7 @@ impl Options {
         Self::MAX_WIRE_LEN - self.wire_len()
     }
 
-    /// The AccECN option, if it fits into `room` bytes.
+    /// The `AccECN` option, if it fits into `room` bytes.
     pub fn accurate_ecn_in(&self, room: usize) -> Option<&AccurateEcn> {
         self.accurate_ecn.as_ref().filter(|option| option.wire_len() <= room)
     }

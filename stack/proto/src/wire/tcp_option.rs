@@ -34,12 +34,12 @@ pub mod kind {
     //= spec/rfc7413.txt#section-9
     //# Current and new implementations SHOULD use option (34).
     pub const FAST_OPEN: u8 = 34;
-    /// AccECN, order 0 (RFC 9768 3.2.3).
+    /// `AccECN`, order 0 (RFC 9768 3.2.3).
     //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3
     //# When a Data Receiver sends an AccECN Option, it MUST set the Kind
     //# field to 172 if using Order 0, or to 174 if using Order 1.
     pub const ACCURATE_ECN_0: u8 = 172;
-    /// AccECN, order 1 (RFC 9768 3.2.3).
+    /// `AccECN`, order 1 (RFC 9768 3.2.3).
     pub const ACCURATE_ECN_1: u8 = 174;
     /// Experiment one (RFC 4727, shared by RFC 6994).
     pub const EXPERIMENT_1: u8 = 253;
@@ -346,7 +346,7 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
 }
 
 /// Writes a segment's options, each padded with NOPs so that what follows stays aligned, in Linux's order: MSS,
-/// SACK-permitted, timestamps, window scale, Fast Open, AccECN if it fits, SACK with as many ranges as fit. Gives
+/// SACK-permitted, timestamps, window scale, Fast Open, `AccECN` if it fits, SACK with as many ranges as fit. Gives
 /// [`Options::wire_len`], `None` when
 /// `out` is shorter than that.
 #[inline]

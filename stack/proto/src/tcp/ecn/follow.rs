@@ -1,6 +1,6 @@
 //! The sender of accurate ECN (RFC 9768 3.2.2): it follows the receiver's counters.
 
-use super::reflect::FIRST_CEP;
+use super::FIRST_CEP;
 use crate::tcp::segment::{AccurateEcn, Flags};
 
 /// With so many segments an ACK on average, or more, the peer merges what it acknowledges; eight of them in one ACK say

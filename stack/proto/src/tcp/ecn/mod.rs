@@ -17,6 +17,9 @@ use follow::Follower;
 use negotiation::Asked;
 use reflect::Reflector;
 
+/// r.cep and s.cep at first (RFC 9768 3.2.1): so that a field that somebody has zeroed is not taken for a counter.
+const FIRST_CEP: u32 = 5;
+
 /// What an ACK tells of marks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Told {
@@ -506,7 +509,7 @@ mod tests {
             assert_eq!(ecn.on_handshake_ack(Flags::ACK | Flags(ace << 6), true), reduces, "{ace}");
             assert_eq!(ecn.on_new_data().0 == Codepoint::Ect0, marks, "{ace}");
             assert_eq!(ecn.no_news(Flags::ACK), Flags::ACK | Flags(next << 6));
-            let heeded = ecn.on_ack(Flags::ACK | Flags((next + 1) % 8 << 6), None, 1000, 1000);
+            let heeded = ecn.on_ack(Flags::ACK | Flags(((next + 1) % 8) << 6), None, 1000, 1000);
             assert_eq!(heeded.congested, ace != 0);
         }
         let mut ecn = accurate();

@@ -196,7 +196,7 @@ impl Asked {
         }
     }
 
-    /// Whether our SYN-ACK after so many time-outs has an AccECN option.
+    /// Whether our SYN-ACK after so many time-outs has an `AccECN` option.
     //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3.2.1
     //# SHOULD include an AccECN TCP Option on the SYN/ACK.
     //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3.2.2

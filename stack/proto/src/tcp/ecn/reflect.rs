@@ -1,9 +1,7 @@
 //! The receiver of accurate ECN (RFC 9768 3.2): it counts what arrives with which mark and reflects it.
 
+use super::FIRST_CEP;
 use crate::tcp::segment::{AccurateEcn, Codepoint, Flags};
-
-/// r.cep at first: so that a field that somebody has zeroed is not taken for a counter.
-pub(super) const FIRST_CEP: u32 = 5;
 
 /// After so many marks an ACK has to go, when there is data that is not acknowledged, and when there is not.
 const MARKS_WITH_DATA: u8 = 2;
