@@ -126,9 +126,18 @@ fn agree(frame: &[u8], packet: &Packet) {
     assert_eq!((slice.source_port(), slice.destination_port()), (tcp.src.port, tcp.dst.port));
     assert_eq!((slice.sequence_number(), slice.acknowledgment_number()), (s.seq.0, s.ack.0));
     assert_eq!((slice.window_size(), slice.urgent_pointer()), (s.window, s.urgent));
-    let flags =
-        [slice.fin(), slice.syn(), slice.rst(), slice.psh(), slice.ack(), slice.urg(), slice.ece(), slice.cwr()];
-    let flags = flags.iter().enumerate().fold(0, |all, (bit, set)| all | u8::from(*set) << bit);
+    let flags = [
+        slice.fin(),
+        slice.syn(),
+        slice.rst(),
+        slice.psh(),
+        slice.ack(),
+        slice.urg(),
+        slice.ece(),
+        slice.cwr(),
+        slice.ns(),
+    ];
+    let flags = flags.iter().enumerate().fold(0, |all, (bit, set)| all | u16::from(*set) << bit);
     assert_eq!(Flags(flags), s.flags);
     let payload = &frame[usize::from(tcp.payload.start)..usize::from(tcp.payload.end)];
     assert_eq!(slice.payload(), payload);

@@ -67,7 +67,8 @@ fn check_ipv6(len: usize, ip: &Ipv6Slice<'_>, transport: Option<&TransportSlice<
 fn check_tcp(tcp: &TcpSlice<'_>, checksum: u16) -> Result<(), String> {
     same("TCP checksum", tcp.checksum(), checksum)?;
     require(tcp.source_port() != 0 && tcp.destination_port() != 0, "a port is 0")?;
-    require(!tcp.ns(), "a reserved bit is set")?;
+    // Beside the data offset; the fourth is AE (RFC 9768).
+    require(tcp.slice().get(12).is_some_and(|byte| byte & 0x0e == 0), "a reserved bit is set")?;
     let (syn, fin, rst, ack) = (tcp.syn(), tcp.fin(), tcp.rst(), tcp.ack());
     require(u8::from(syn) + u8::from(fin) + u8::from(rst) <= 1, "SYN, FIN and RST exclude each other")?;
     require(ack || syn || rst, "a segment that neither opens nor resets has no ACK")?;

@@ -3,7 +3,7 @@
 use super::Cidr;
 use super::section::section;
 use super::setting::{FromText, Rule, Setting, in_a_string};
-use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
+use corelane_proto::tcp::config::{Ecn as EcnSetting, KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::congestion::Algorithm;
 use corelane_proto::{Addr, Mac};
 use std::fmt;
@@ -47,6 +47,20 @@ macro_rules! words {
             format!("one of {}", words.join(", "))
         });
     };
+}
+
+words! {
+    /// What is done about explicit congestion notification; see `corelane_proto::tcp::config::Ecn`.
+    Ecn {
+        /// Nothing.
+        Off = "off",
+        /// What the peer asks for.
+        Passive = "passive",
+        /// Our SYN asks for RFC 3168.
+        Classic = "classic",
+        /// Our SYN asks for RFC 9768, and takes RFC 3168 where there is no more.
+        Accurate = "accurate",
+    }
 }
 
 words! {
@@ -241,6 +255,9 @@ section! {
         /// Begin anew with the initial window when nothing was sent for longer than a retransmission time-out (RFC 5681
         /// 4.1). Off keeps what was proven for five minutes (RFC 7661).
         restart_after_idle: bool, copy = true, Rule::Any;
+        /// Explicit congestion notification: "off", "passive" (what the peer asks for), "classic" (RFC 3168) or "accurate"
+        /// (RFC 9768, falling back to RFC 3168). The last two ask for it, which costs a firewall's victim two time-outs.
+        ecn: Ecn, copy = Ecn::Passive, Rule::Any;
         /// Space segments over the round trip. It costs a timer for each burst; BBR does so anyway.
         pacing: bool, copy = false, Rule::Any;
         /// Segments that a paced connection may send at once, after idleness or a late timer.
@@ -373,6 +390,17 @@ impl From<CongestionControl> for Algorithm {
     }
 }
 
+impl From<Ecn> for EcnSetting {
+    fn from(word: Ecn) -> Self {
+        match word {
+            Ecn::Off => Self::Off,
+            Ecn::Passive => Self::Passive,
+            Ecn::Classic => Self::Classic,
+            Ecn::Accurate => Self::Accurate,
+        }
+    }
+}
+
 impl Tcp {
     /// The settings as the protocol takes them.
     pub fn to_proto(&self) -> TcpConfig {
@@ -392,6 +420,7 @@ impl Tcp {
             initial_window_segments: self.initial_window_segments,
             congestion: self.congestion.into(),
             restart_after_idle: self.restart_after_idle,
+            ecn: self.ecn.into(),
             pacing: self.pacing,
             pacing_burst_segments: self.pacing_burst_segments,
             tail_loss_probe: self.tail_loss_probe,

@@ -12,6 +12,7 @@ mod world;
 mod attacks;
 mod bulk;
 mod closing;
+mod ecn;
 mod fast_open;
 mod flood;
 mod giving_up;

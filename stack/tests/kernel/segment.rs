@@ -18,6 +18,8 @@ pub(crate) enum Side {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     Passed,
+    /// Passed on with congestion experienced in its IP header.
+    Marked,
     /// Kept, and passed on when the test says so.
     Held,
     Dropped,

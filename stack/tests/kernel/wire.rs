@@ -268,6 +268,7 @@ impl Shared {
         seen.fate = rule.as_mut().map_or(Fate::Passed, |rule| rule(&seen));
         match seen.fate {
             Fate::Passed | Fate::Forged => self.pass(&mut state, to, frame),
+            Fate::Marked => self.pass(&mut state, to, &marked(frame)),
             Fate::Held => state.held.push((to, frame.to_vec())),
             Fate::Dropped => {}
         }
@@ -292,6 +293,20 @@ impl Shared {
         drop(state);
         self.changed.notify_all();
     }
+}
+
+/// An IPv4 frame with the codepoint "congestion experienced" (RFC 3168 5).
+fn marked(frame: &[u8]) -> Vec<u8> {
+    // Untagged, so that the IP header begins at byte 14.
+    let mut frame = frame.to_vec();
+    let header = &mut frame[14..34];
+    header[1] |= 0b11;
+    header[10..12].fill(0);
+    let sum: u32 = header.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    frame
 }
 
 const fn other(side: Side) -> Side {

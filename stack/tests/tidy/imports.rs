@@ -22,7 +22,7 @@ const PROTO: &[(&str, &[&str])] = &[
 const TCP_VALUES: &[&str] = &["algorithm", "config", "info", "segment", "seq", "state", "transmission"];
 
 /// The spine of tcp: `tcp/mod.rs` and what is split off it, each an `impl Tcb`. It holds the machines and may see all.
-const TCP_SPINE: &[&str] = &["acked", "fast_open", "output", "spine", "time", "user"];
+const TCP_SPINE: &[&str] = &["acked", "fast_open", "feedback", "output", "spine", "time", "user"];
 
 /// What a package's code may not name at all, by the folder of its sources.
 const NEVER: &[(&str, &[&str])] = &[

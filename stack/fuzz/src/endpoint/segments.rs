@@ -3,7 +3,7 @@
 use super::bench::{OUR_MAC, OURS, ROUTER_MAC, peer_mac};
 use super::peer::{Peer, peer_byte};
 use crate::{Input, mend};
-use corelane_proto::tcp::segment::{FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::segment::{AccurateEcn, Codepoint, FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::arp::{self, Operation};
 use corelane_proto::wire::{Arp, EthernetHeader, IcmpErrorKind, IpHeader, emit_tcp, icmp, tcp_header_len};
@@ -60,7 +60,7 @@ pub(super) fn honest(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
         flags = flags | Flags::FIN;
     }
     let window = if what & 0x10 == 0 { 30_000 } else { input.any::<u16>() };
-    emit(peer, &Segment { seq, ack: peer.sent, flags, window, len, options, urgent: 0 }, false)
+    emit(peer, &Segment { seq, ack: peer.sent, flags, window, len, options, ..Segment::default() }, false)
 }
 
 /// A cookie as a server gives it, or the one that the endpoint gave.
@@ -102,8 +102,8 @@ pub(super) fn hostile(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
     let around = if input.rarely(3) { peer.last } else { peer.sent };
     let ack = near(around, input);
     let flags = match input.below(4) {
-        0 => Flags(input.any::<u8>()),
-        1 => Flags::ACK | Flags(1 << input.below(8)),
+        0 => Flags(input.any::<u16>() & 0x1ff),
+        1 => Flags::ACK | Flags(1 << input.below(9)),
         _ => Flags::ACK,
     };
     let len = match input.below(4) {
@@ -118,6 +118,7 @@ pub(super) fn hostile(peer: &mut Peer, input: &mut Input<'_>) -> Vec<u8> {
         window: if input.rarely(2) { input.any::<u16>() } else { 20_000 },
         urgent: if flags.has(Flags::URG) { input.any::<u16>() } else { 0 },
         len,
+        ecn: Codepoint::of(input.any::<u8>()),
         options: any_options(peer, input),
     };
     let lie = input.rarely(16);
@@ -163,6 +164,7 @@ fn any_options(peer: &mut Peer, input: &mut Input<'_>) -> Options {
         sack_permitted: what & 8 != 0,
         timestamps: stamped,
         fast_open: (what & 16 != 0).then(|| if what & 32 == 0 { FastOpen::REQUEST } else { cookie(peer) }),
+        accurate_ecn: input.rarely(4).then(|| AccurateEcn::new(input.rarely(2), [input.any::<u32>(), 7])),
         sack,
     }
 }

@@ -84,7 +84,7 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
-    /// Most half-open connections of all listeners. 76 bytes each. One listener alone may have all; of several, each has
+    /// Most half-open connections of all listeners. 80 bytes each. One listener alone may have all; of several, each has
     /// its part of one half kept for it, and the other half is for whoever is asked first. So a flood at one of two takes
     /// three quarters, and the other goes on with what is left.
     pub syn_queue: usize,

@@ -3,6 +3,7 @@
 use super::flow_hash::PublicHash;
 use super::syn_queue::HalfOpen;
 use crate::addr::Flow;
+use crate::tcp::info::EcnMode;
 use crate::tcp::seq::Seq;
 use crate::time::Instant;
 use core::time::Duration;
@@ -16,7 +17,8 @@ const PERIOD: Duration = Duration::from_secs(64);
 /// and without the tunnels that are common, the defaults of both families, and a jumbo frame.
 const SIZES: [u16; 8] = [216, 536, 1220, 1360, 1400, 1440, 1460, 8940];
 
-/// How many of the low bits of a timestamp tell the other options: four for the window scale, SACK, ECN.
+/// How many of the low bits of a timestamp tell the other options: four for the window scale, SACK, classic ECN. Of accurate
+/// ECN the ACK tells by itself (RFC 9768 5.1).
 const STAMP_BITS: u32 = 6;
 const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
 const SACK: u32 = 0x10;
@@ -31,7 +33,7 @@ pub(crate) struct Stamped {
     pub(crate) wscale: Option<u8>,
     /// Both ends may send SACK.
     pub(crate) sack: bool,
-    /// Both ends use ECN.
+    /// Both ends use classic ECN.
     pub(crate) ecn: bool,
 }
 
@@ -94,7 +96,7 @@ impl Cookies {
 pub(crate) fn stamp(value: u32, half_open: &HalfOpen) -> u32 {
     let scale = half_open.peer_wscale.map_or(NO_SCALE, |scale| u32::from(scale.min(14)));
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-    let bits = scale | flag(half_open.sack, SACK) | flag(half_open.ecn, ECN);
+    let bits = scale | flag(half_open.sack, SACK) | flag(half_open.ecn.mode() == EcnMode::Classic, ECN);
     let at = (value & !STAMP_MASK) | bits;
     if bits > value & STAMP_MASK { at.wrapping_sub(STAMP_MASK + 1) } else { at }
 }
@@ -122,6 +124,9 @@ fn encode(hash: &PublicHash, flow: &Flow, irs: Seq, period: u64, size: u8) -> Se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::config::Ecn;
+    use crate::tcp::ecn::negotiation::Asked;
+    use crate::tcp::segment::Flags;
     use crate::{Addr, SocketAddr};
     use proptest::prelude::*;
 
@@ -190,7 +195,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_stamp_tells_the_options_and_is_never_early(value: u32, scale in prop::option::of(0u8..=20), sack: bool, ecn: bool) {
-            let half_open = HalfOpen { peer_wscale: scale, sack, ecn, ..HalfOpen::none(flow(1)) };
+            let asked = Asked::by_cookie(Ecn::Passive, ecn, Flags::ACK);
+            let half_open = HalfOpen { peer_wscale: scale, sack, ecn: asked, ..HalfOpen::none(flow(1)) };
             let stamped = stamp(value, &half_open);
             prop_assert!(value.wrapping_sub(stamped) <= STAMP_MASK);
             let wscale = scale.map(|scale| scale.min(14));

@@ -114,7 +114,7 @@ impl FastOpens {
 
     /// Puts the cookie that `remote` gave us into a SYN to it that has the request for one.
     pub(super) fn put_cookie(&self, remote: SocketAddr, segment: &mut Segment) {
-        let asks = segment.flags == Flags::SYN && segment.options.fast_open.is_some();
+        let asks = segment.flags.without(Flags::ECN) == Flags::SYN && segment.options.fast_open.is_some();
         if let Some(server) = asks.then(|| self.servers.get(remote)).flatten() {
             segment.options.fast_open = server.cookie.or(segment.options.fast_open);
         }

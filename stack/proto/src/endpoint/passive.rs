@@ -8,6 +8,9 @@ use super::{Conn, ConnId, Endpoint, ListenerId, Marking, Outgoing};
 use crate::addr::{Flow, Mac};
 use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::config::TcpConfig;
+use crate::tcp::ecn;
+use crate::tcp::ecn::negotiation::Asked;
+use crate::tcp::info::EcnMode;
 use crate::tcp::open::{OnHalfOpen, OnListen, on_half_open, on_listen};
 use crate::tcp::options::{answer, lacks_timestamps, ts_value};
 use crate::tcp::segment::{Flags, Options, Segment, Timestamps};
@@ -129,7 +132,7 @@ impl Endpoint {
             our_wscale: ours.window_scale,
             sack: ours.sack_permitted,
             timestamps: ours.timestamps.is_some(),
-            ecn: false,
+            ecn: Asked::new(config.ecn_wanted(), segment.flags, segment.ecn),
             peer_tsval: theirs.timestamps.map_or(0, |ts| ts.value),
             retransmits: 0,
             fast_open: false,
@@ -140,8 +143,11 @@ impl Endpoint {
     //= spec/rfc4987.txt#section-3.6
     //# Instead, they encode most of the state (and all of the strictly required) state that they would normally keep
     //# into the sequence number transmitted on the SYN-ACK.
-    fn send_cookie(&mut self, config: &TcpConfig, half_open: HalfOpen, from: Mac) {
+    fn send_cookie(&mut self, config: &TcpConfig, mut half_open: HalfOpen, from: Mac) {
         let flow = half_open.flow;
+        if !half_open.timestamps && half_open.ecn.mode() == EcnMode::Classic {
+            half_open.ecn = Asked::NOTHING;
+        }
         let iss = self.cookies.make(self.now, &flow, half_open.irs, half_open.peer_mss);
         let half_open = HalfOpen { iss, ..half_open };
         let mut segment = self.syn_ack(config, &half_open);
@@ -188,7 +194,9 @@ impl Endpoint {
             ..Options::NONE
         };
         let syn = Segment { seq: irs, flags: Flags::SYN, options: theirs, ..Segment::default() };
-        Some(HalfOpen { iss, ..self.half_open(&config, flow, &syn, None) })
+        let classic = stamped.is_some_and(|stamped| stamped.ecn);
+        let ecn = Asked::by_cookie(config.ecn_wanted(), classic, segment.flags);
+        Some(HalfOpen { iss, ecn, ..self.half_open(&config, flow, &syn, None) })
     }
 
     fn open_by_cookie(&mut self, half_open: &HalfOpen, listener: ListenerId) -> Option<ConnId> {
@@ -215,7 +223,14 @@ impl Endpoint {
         let acceptable = is_acceptable(segment, half_open.irs + 1, window);
         match on_half_open(segment, half_open.irs, half_open.iss, acceptable) {
             OnHalfOpen::Ignore => self.counters.dropped_by_state += 1,
-            OnHalfOpen::Again => self.send_syn_ack(half_open, Some(from)),
+            OnHalfOpen::Again => match self.asked_again(half_open, &config, segment) {
+                Some(ecn) => self.send_syn_ack(&HalfOpen { ecn, ..*half_open }, Some(from)),
+                None => {
+                    coverage::event(State::SynReceived, Event::Kill);
+                    self.half_open.remove(&flow);
+                    self.reset(flow, segment, from);
+                }
+            },
             OnHalfOpen::Reset => {
                 self.counters.dropped_bad_ack += 1;
                 self.reset(flow, segment, from);
@@ -227,6 +242,17 @@ impl Endpoint {
             OnHalfOpen::Complete => return self.open(half_open, listener, config),
         }
         None
+    }
+
+    /// What a peer that asks again has asked for of ECN; `None` if it has changed its mind.
+    fn asked_again(&mut self, half_open: &HalfOpen, config: &TcpConfig, segment: &Segment) -> Option<Asked> {
+        let mut asked = half_open.ecn;
+        if segment.flags.has(Flags::SYN) && segment.seq == half_open.irs {
+            let is_same = asked.on_again(config.ecn_wanted(), segment.flags, segment.ecn);
+            self.half_open.set_ecn(&half_open.flow, asked);
+            return is_same.then_some(asked);
+        }
+        Some(asked)
     }
 
     fn listening(&self, flow: &Flow) -> Option<(ListenerId, Arc<TcpConfig>)> {
@@ -251,8 +277,8 @@ impl Endpoint {
         let ts_offset = self.isn.timestamp_offset(&flow);
         let (ours, theirs) = self.options_of(half_open, link.mss, ts_offset);
         let window = u16::try_from(config.first_window()).unwrap_or(u16::MAX);
-        let retransmitted = half_open.retransmits > 0;
-        let handshake = Handshake { iss: half_open.iss, irs: half_open.irs, theirs, ts_offset, retransmitted };
+        let HalfOpen { iss, irs, retransmits, ecn, .. } = *half_open;
+        let handshake = Handshake { iss, irs, theirs, ts_offset, retransmits, ecn };
         let tcb = Tcb::accept(config, link, &handshake, &ours, window, self.now);
         let id = self.conns.insert(flow, Conn::new(tcb, next_hop, Some(listener))).ok()?;
         self.half_open.remove(&flow);
@@ -294,10 +320,12 @@ impl Endpoint {
         //# If the SYN-ACK timer fires, the server SHOULD retransmit a SYN-ACK segment with neither data nor Fast Open
         //# options for compatibility reasons.
         options.fast_open = (half_open.fast_open && half_open.retransmits == 0).then(|| self.fast_open.cookie(&flow));
+        let (ecn, option) = ecn::syn_ack(&half_open.ecn, half_open.retransmits, options.room());
+        options.accurate_ecn = option;
         Segment {
             seq: half_open.iss,
             ack: half_open.irs + 1,
-            flags: Flags::SYN | Flags::ACK,
+            flags: Flags::SYN | Flags::ACK | ecn,
             window: u16::try_from(config.first_window()).unwrap_or(u16::MAX),
             options,
             ..Segment::default()

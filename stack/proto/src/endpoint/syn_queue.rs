@@ -11,6 +11,7 @@ use super::table::InsertError;
 use super::ticks::Ticks;
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::coverage;
+use crate::tcp::ecn::negotiation::Asked;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Event, State};
 use crate::time::Instant;
@@ -50,8 +51,8 @@ pub(crate) struct HalfOpen {
     pub(crate) sack: bool,
     /// Whether both ends send timestamps.
     pub(crate) timestamps: bool,
-    /// Whether both ends use ECN.
-    pub(crate) ecn: bool,
+    /// What the peer has asked for of ECN.
+    pub(crate) ecn: Asked,
     /// `TSval` of the SYN: the first TS.Recent. Meaningless without timestamps.
     pub(crate) peer_tsval: u32,
     /// Whether our SYN-ACK gives a Fast Open cookie.
@@ -73,7 +74,7 @@ impl HalfOpen {
             our_wscale: None,
             sack: false,
             timestamps: false,
-            ecn: false,
+            ecn: Asked::NOTHING,
             peer_tsval: 0,
             fast_open: false,
             retransmits: 0,
@@ -95,14 +96,13 @@ struct Entry {
     peer_mss: u16,
     /// The peer's scale in the low four bits, ours in the high.
     scales: u8,
-    /// Retransmissions in the low four bits; then SACK, timestamps, ECN and Fast Open.
+    /// Retransmissions in the low four bits; then SACK, timestamps and Fast Open.
     flags: u8,
 }
 
 impl Entry {
     const SACK: u8 = 0x10;
     const TIMESTAMPS: u8 = 0x20;
-    const ECN: u8 = 0x40;
     const FAST_OPEN: u8 = 0x80;
     const RETRANSMITS: u8 = 0x0f;
 
@@ -116,7 +116,7 @@ impl Entry {
             our_wscale,
             sack,
             timestamps,
-            ecn,
+            ecn: _,
             peer_tsval,
             fast_open,
             retransmits: _,
@@ -131,14 +131,11 @@ impl Entry {
             deadline: 0,
             peer_mss,
             scales: scale(peer_wscale) | scale(our_wscale) << 4,
-            flags: flag(sack, Self::SACK)
-                | flag(timestamps, Self::TIMESTAMPS)
-                | flag(ecn, Self::ECN)
-                | flag(fast_open, Self::FAST_OPEN),
+            flags: flag(sack, Self::SACK) | flag(timestamps, Self::TIMESTAMPS) | flag(fast_open, Self::FAST_OPEN),
         }
     }
 
-    fn unpack(&self) -> HalfOpen {
+    fn unpack(&self, ecn: Asked) -> HalfOpen {
         let scale = |scale: u8| (scale != NO_SCALE).then_some(scale);
         HalfOpen {
             flow: self.flow,
@@ -149,7 +146,7 @@ impl Entry {
             our_wscale: scale(self.scales >> 4),
             sack: self.flags & Self::SACK != 0,
             timestamps: self.flags & Self::TIMESTAMPS != 0,
-            ecn: self.flags & Self::ECN != 0,
+            ecn,
             peer_tsval: self.peer_tsval,
             fast_open: self.flags & Self::FAST_OPEN != 0,
             retransmits: self.retransmits(),
@@ -189,6 +186,8 @@ pub(crate) struct SynQueue {
     entries: Lists<Entry>,
     /// Whose listener each entry is.
     owners: Vec<ListenerId>,
+    /// What each has asked for of ECN.
+    asked: Vec<Asked>,
     shares: Shares,
     index: Chains,
     hash: TableHash,
@@ -200,13 +199,14 @@ pub(crate) struct SynQueue {
 
 impl SynQueue {
     /// An empty queue for `capacity` half-open connections, whose SYN-ACK is sent again `retries` times (at most
-    /// [`MAX_RETRIES`]). `key` is secret. All memory is taken now: 76 bytes an entry.
+    /// [`MAX_RETRIES`]). `key` is secret. All memory is taken now: 80 bytes an entry.
     pub(crate) fn new(capacity: usize, retries: u8, key: [u8; 16]) -> Self {
         let mut entries = Lists::new(LISTS, capacity);
         (0..capacity as u32).for_each(|entry| entries.push_back(FREE, entry));
         Self {
             entries,
             owners: vec![ListenerId(u32::MAX); capacity],
+            asked: vec![Asked::NOTHING; capacity],
             shares: Shares::new(capacity),
             index: Chains::new(capacity),
             hash: TableHash::new(key),
@@ -262,6 +262,7 @@ impl SynQueue {
         }
         let key = self.entries.pop_front(FREE).ok_or(InsertError::Full)?;
         self.owners[key as usize] = listener;
+        self.asked[key as usize] = half_open.ecn;
         self.shares.on_taken(listener.0);
         *self.entries.value_mut(key) = Entry::pack(half_open);
         self.index.insert(hash, key);
@@ -272,13 +273,24 @@ impl SynQueue {
 
     /// The half-open connection of `flow`.
     pub(crate) fn find(&self, flow: &Flow) -> Option<HalfOpen> {
-        self.key_of(self.hash.flow(flow), flow).map(|key| self.entries.value(key).unpack())
+        self.key_of(self.hash.flow(flow), flow).map(|key| self.unpack(key))
+    }
+
+    /// The SYN of `flow` has come again and asks for something else.
+    pub(crate) fn set_ecn(&mut self, flow: &Flow, ecn: Asked) {
+        if let Some(key) = self.key_of(self.hash.flow(flow), flow) {
+            self.asked[key as usize] = ecn;
+        }
+    }
+
+    fn unpack(&self, key: u32) -> HalfOpen {
+        self.entries.value(key).unpack(self.asked[key as usize])
     }
 
     /// Takes out the half-open connection of `flow`: it is established, or reset.
     pub(crate) fn remove(&mut self, flow: &Flow) -> Option<HalfOpen> {
         let key = self.key_of(self.hash.flow(flow), flow)?;
-        let half_open = self.entries.value(key).unpack();
+        let half_open = self.unpack(key);
         self.release(key);
         Some(half_open)
     }
@@ -314,7 +326,7 @@ impl SynQueue {
                     continue;
                 }
                 entry.flags += 1;
-                let half_open = entry.unpack();
+                let half_open = entry.unpack(self.asked[key as usize]);
                 self.entries.unlink(key);
                 self.await_answer(now, key);
                 return Some(half_open);
@@ -334,7 +346,7 @@ impl SynQueue {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HalfOpen, u8)> {
         (0..FREE).flat_map(|list| self.entries.iter(list)).map(|key| {
             let entry = self.entries.value(key);
-            (entry.unpack(), entry.retransmits())
+            (self.unpack(key), entry.retransmits())
         })
     }
 
@@ -363,10 +375,16 @@ impl SynQueue {
 mod tests {
     use super::super::list::Node;
     use super::*;
+    use crate::tcp::config::Ecn;
+    use crate::tcp::segment::{Codepoint, Flags};
     use proptest::prelude::*;
 
     const ANY: ListenerId = ListenerId(0);
     const TICK: Duration = Duration::from_nanos(1 << 20);
+
+    fn asked(n: u8) -> Asked {
+        Asked::new(Ecn::Passive, Flags(u16::from(n & 16) << 4), Codepoint::of(n))
+    }
 
     fn half_open(n: u8) -> HalfOpen {
         HalfOpen {
@@ -381,7 +399,7 @@ mod tests {
             our_wscale: (n & 2 != 0).then_some(14 - n % 15),
             sack: n & 4 != 0,
             timestamps: n & 8 != 0,
-            ecn: n & 16 != 0,
+            ecn: asked(n),
             peer_tsval: u32::from(n) << 24,
             fast_open: n & 32 != 0,
             retransmits: 0,
@@ -400,11 +418,11 @@ mod tests {
     #[test]
     fn packing_loses_nothing() {
         for n in 0..=255 {
-            assert_eq!(Entry::pack(&half_open(n)).unpack(), half_open(n));
+            assert_eq!(Entry::pack(&half_open(n)).unpack(asked(n)), half_open(n));
         }
         let mut wide = half_open(1);
         wide.peer_wscale = Some(255);
-        assert_eq!(Entry::pack(&wide).unpack().peer_wscale, Some(14));
+        assert_eq!(Entry::pack(&wide).unpack(Asked::NOTHING).peer_wscale, Some(14));
     }
 
     #[test]

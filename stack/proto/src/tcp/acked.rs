@@ -3,6 +3,7 @@
 
 use super::Tcb;
 use super::congestion::{Ack, Cause, CongestionControl, Lost};
+use super::ecn::Told;
 use super::effects::Effects;
 use super::loss::delivery::Delivery;
 use super::loss::prr::Prr;
@@ -35,6 +36,8 @@ struct News {
     rtt: Option<Duration>,
     progress: Option<OnProgress>,
     lost: u32,
+    /// What it tells of marks.
+    marks: Told,
 }
 
 impl Tcb {
@@ -72,11 +75,16 @@ impl Tcb {
             let (original, may_send) = (news.delivery.highest_original(), self.has_sendable());
             spurious |= self.recovery.on_ack_after_time_out(advances, original, may_send);
         }
-        if spurious {
+        news.marks = self.ecn_told(s, news.delivered, duplicate);
+        //= spec/rfc4015.txt#section-3.4
+        //# This is unless the acceptable ACK signals congestion through the ECN-Echo flag [RFC3168]. In that case, the TCP
+        //# sender MUST refrain from reversing congestion control state.
+        if spurious && !news.marks.congested {
             self.undo_recovery(now, fx);
         } else {
             self.find_losses(now, s, duplicate, &before, &mut news, fx);
         }
+        self.heed(now, news.marks, before.outstanding);
         self.tell_congestion_control(now, s, &before, &news);
         if advances {
             self.on_progress(now, s.ack, news.acked.fin);
@@ -108,7 +116,8 @@ impl Tcb {
         // Where it is not, the timestamp tells which of two transmissions has arrived.
         let by_timestamp = || self.echoed(now, s).filter(|_| advances).map(|time| time.max(Duration::from_millis(1)));
         let rtt = delivery.rtt().or_else(by_timestamp);
-        News { acked, delivered: delivery.bytes(), delivery, rtt, progress: None, lost: 0 }
+        let marks = Told::default();
+        News { acked, delivered: delivery.bytes(), delivery, rtt, progress: None, lost: 0, marks }
     }
 
     /// A round-trip time was measured, with `outstanding` bytes out.
@@ -187,6 +196,7 @@ impl Tcb {
             // The probe has done the work of a recovery that is over as soon as it began.
             self.congestion.on_congestion(now, Cause::Loss, self.flight_to_reduce(before.outstanding));
             self.congestion.on_recovered(now, self.in_flight());
+            self.ecn.on_reduced();
             self.counts.recoveries += 1;
         }
     }
@@ -212,7 +222,9 @@ impl Tcb {
         //# When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this
         //# calculation.
         // Nothing beyond the window counts.
-        self.congestion.on_congestion(now, Cause::Loss, self.flight_to_reduce(before.outstanding));
+        if self.reduces_for_loss() {
+            self.congestion.on_congestion(now, Cause::Loss, self.flight_to_reduce(before.outstanding));
+        }
         // RFC 9937 6.1: what had been SACKed before is not delivered in recovery.
         self.prr = Prr::new(before.outstanding.saturating_sub(before.sacked), self.size.effective().into());
         self.undo.begin(self.snd.una());
@@ -321,13 +333,15 @@ impl Tcb {
             delivered_total: self.rate.delivered(),
             prior_in_flight: before.in_flight,
             in_flight,
-            cwnd_limited: self.is_window_used(before.outstanding),
+            //= spec/rfc3168.txt#section-6.1.2
+            //# The sending TCP SHOULD NOT increase the congestion window in response to the receipt of an ECN-Echo ACK packet.
+            cwnd_limited: self.is_window_used(before.outstanding) && !news.marks.congested,
             recovering: before.recovering || self.recovery.is_recovering(),
             rtt: news.rtt,
             srtt: self.rtt.smoothed(),
             min_rtt: self.min_rtt.get(),
             rate: sample,
-            ce: 0,
+            ce: news.marks.bytes,
         };
         self.congestion.on_ack(&ack);
         if !ack.recovering {

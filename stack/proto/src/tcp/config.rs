@@ -3,6 +3,20 @@
 use super::algorithm::Algorithm;
 use core::time::Duration;
 
+/// What a connection does about explicit congestion notification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// Nothing, whatever the peer asks for.
+    Off,
+    /// What the peer asks for, accurate ECN too; our own SYN asks for nothing.
+    #[default]
+    Passive,
+    /// Our SYN asks for classic ECN (RFC 3168); a peer gets no more than that either.
+    Classic,
+    /// Our SYN asks for accurate ECN (RFC 9768); classic is what is left where the peer does not have it.
+    Accurate,
+}
+
 /// Settings of one connection, or of all that a listener accepts.
 ///
 /// A setting outside of its range counts as the nearest value inside it; [`check`](TcpConfig::check) says which one it
@@ -47,6 +61,11 @@ pub struct TcpConfig {
     /// Default on. Off keeps what was proven for five minutes (RFC 7661): the answer to a request that comes after a pause
     /// goes at once, into a network that may have changed.
     pub restart_after_idle: bool,
+    /// Explicit congestion notification: routers mark what they would drop. Default `passive`, as Linux has. To ask for it
+    /// costs a SYN that some old firewall drops two time-outs; accurate ECN costs up to 12 bytes of each pure ACK.
+    /// With the congestion control `dctcp`, which needs to know how much is marked, our SYN asks for accurate ECN unless
+    /// this is off.
+    pub ecn: Ecn,
     /// Space segments over the round trip, at twice the congestion window a round trip in slow start and 1.2 times it
     /// later, as Linux with `fq` does. Default off; `bbr` paces always, at its own rate. It costs a timer for each burst.
     pub pacing: bool,
@@ -171,6 +190,7 @@ impl Default for TcpConfig {
             initial_window_segments: 10,
             congestion: Algorithm::default(),
             restart_after_idle: true,
+            ecn: Ecn::default(),
             pacing: false,
             pacing_burst_segments: 10,
             tail_loss_probe: true,
@@ -246,6 +266,14 @@ impl TcpConfig {
     /// The receive window that a connection begins with.
     pub fn first_window(&self) -> u32 {
         self.recv_buffer_initial.min(self.recv_buffer)
+    }
+
+    /// The ECN of a connection, as its congestion control needs it.
+    pub fn ecn_wanted(&self) -> Ecn {
+        match (self.ecn, self.congestion) {
+            (Ecn::Passive | Ecn::Classic, Algorithm::Dctcp) => Ecn::Accurate,
+            (ecn, _) => ecn,
+        }
     }
 
     /// Whether every setting is in its range.

@@ -30,7 +30,8 @@ pub struct Expected {
 /// field is what the peer said before is `window_is_current`.
 pub fn predict(segment: &Segment, expected: &Expected, window_is_current: bool) -> Option<Fast> {
     let Flags(bits) = segment.flags;
-    let plain = bits & !Flags::PSH.0 == Flags::ACK.0;
+    // What the three bits of ECN say is heard in either case.
+    let plain = bits & !(Flags::PSH.0 | Flags::ECN.0) == Flags::ACK.0;
     if !plain || segment.seq != expected.next || !window_is_current || !segment.options.sack.is_empty() {
         return None;
     }
@@ -57,6 +58,7 @@ mod tests {
         assert_eq!(predict(&segment(100, 600, 0, ack), &EXPECTED, true), Some(Fast::Ack));
         assert_eq!(predict(&segment(100, 500, 10, ack | Flags::PSH), &EXPECTED, true), Some(Fast::Data));
         assert_eq!(predict(&segment(100, 550, 1000, ack), &EXPECTED, true), Some(Fast::Data));
+        assert_eq!(predict(&segment(100, 600, 0, ack | Flags::ECN), &EXPECTED, true), Some(Fast::Ack));
     }
 
     #[test]

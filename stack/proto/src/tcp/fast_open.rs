@@ -97,6 +97,7 @@ impl Tcb {
         //# If the FastOpened flag is set, the server MUST follow [RFC5681] (based on [RFC3390]) to set the initial congestion window
         //# for sending more data packets.
         self.on_their_syn(s.seq, &ours, &s.options, now);
+        self.ecn.on_syn(s.flags, s.ecn);
         self.snd_window = SendWindow::from_syn(s.window, s.seq, self.iss, self.agreed.send_scale);
         self.heard_at = now;
         self.transition(Event::Syn);

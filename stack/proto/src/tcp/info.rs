@@ -4,6 +4,18 @@ use super::algorithm::Algorithm;
 use super::state::State;
 use core::time::Duration;
 
+/// The ECN that a connection uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EcnMode {
+    /// None.
+    #[default]
+    Off,
+    /// Each mark is echoed until it is answered (RFC 3168).
+    Classic,
+    /// Marks are counted (RFC 9768).
+    Accurate,
+}
+
 /// A snapshot of one connection, for the application and for tools.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpInfo {
@@ -37,6 +49,13 @@ pub struct TcpInfo {
     pub in_flight: u32,
     /// Bytes delivered: acknowledged or `SACKed`.
     pub delivered: u64,
+    /// The ECN in force.
+    pub ecn: EcnMode,
+    /// Bytes delivered that the network has marked with CE, by what the peer tells; reckoned where it counts packets only.
+    /// Classic ECN counts whatever is acknowledged while a mark is echoed.
+    pub marked_bytes: u64,
+    /// Packets marked with CE that have come, the SYN-ACK among them with accurate ECN.
+    pub marked_segments_in: u32,
     /// Bytes taken from the application and not sent.
     pub unsent: u32,
     /// Bytes in order that the application has not read.

@@ -93,9 +93,11 @@ impl Tcb {
             let answers = frames_left && self.state == State::SynReceived && self.ack.is_due(now);
             return answers.then(|| self.send_control(now, &Control::Ack));
         }
-        let has_blocks = self.reassembly.has_gap() || self.reassembly.has_duplicate() && self.agreed.sack;
+        let has_blocks = self.reassembly.has_gap()
+            || self.reassembly.has_duplicate() && self.agreed.sack
+            || self.ecn.owes_pure_ack();
         if frames_left && has_blocks && self.ack.is_due(now) {
-            // SACK blocks go in a segment of their own: in front of data they would move the payload.
+            // SACK blocks, and ECN's answer to a SYN-ACK, go in a segment of their own: in front of data they would move the payload.
             return Some(self.send_control(now, &Control::Ack));
         }
         let next = self.next_probe(&posted, frames_left).unwrap_or_else(|| self.next_data(now, &posted, frames_left));
@@ -323,7 +325,7 @@ impl Tcb {
         let fin = last && self.snd.is_finished();
         let stamp = self.on_data_leaves(now, u32::from(len) + u32::from(fin));
         self.snd.on_sent_new(stamp, fin);
-        self.probe_window = false;
+        let is_probe = core::mem::take(&mut self.probe_window);
         self.uncorked = false;
         self.timers.cancel(Timer::Cork);
         let mut flags = Flags::ACK;
@@ -337,6 +339,7 @@ impl Tcb {
             flags = flags | Flags::FIN;
         }
         let segment = self.data_segment(now, seq, flags, len);
+        let segment = self.with_mark(segment, is_probe);
         self.watch_tail(now);
         Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again: false })
     }
@@ -375,6 +378,7 @@ impl Tcb {
         self.arm_retransmit(now);
         let options = self.data_options(now);
         let window = self.on_ack_goes(now);
+        let flags = flags | self.ecn.on_ack_goes();
         let segment = Segment { seq, ack: self.rcv.next(), flags, window, len, options, ..Segment::default() };
         self.with_urgent(segment)
     }
@@ -419,14 +423,16 @@ impl Tcb {
         let mut options = options::offer(&self.config, self.link.mss, stamp.value);
         let mut flags = Flags::SYN;
         if ack {
-            flags = flags | Flags::ACK;
             options.window_scale =
                 options.window_scale.filter(|_| self.agreed.recv_scale > 0 || self.agreed.send_scale > 0);
             options.sack_permitted &= self.agreed.sack;
             options.timestamps = options.timestamps.filter(|_| self.agreed.timestamps).map(|_| stamp);
             self.last_ack_sent = self.rcv.next();
+            let (ecn, option) = self.ecn.syn_ack(self.rto.expiries(), options.room());
+            (flags, options.accurate_ecn) = (flags | Flags::ACK | ecn, option);
         } else {
             options.fast_open = self.fast_open_option();
+            flags = flags | self.ecn.request(self.rto.expiries());
         }
         let window = self.rcv.advertise_unscaled();
         self.sent_at = now;
@@ -451,7 +457,8 @@ impl Tcb {
             self.watch_tail(now);
         }
         // Its number is not that of the ACK, so its urgent pointer is another.
-        let segment = Segment { seq, flags: Flags::FIN | Flags::ACK, urgent: 0, ..self.pure_ack(now) };
+        let ack = self.pure_ack(now);
+        let segment = Segment { seq, flags: ack.flags.without(Flags::URG) | Flags::FIN, urgent: 0, ..ack };
         self.with_urgent(segment)
     }
 
@@ -469,7 +476,7 @@ impl Tcb {
         //# data receiver's queue.
         //= spec/rfc2018.txt#section-4
         //# * The data receiver SHOULD include as many distinct SACK blocks as possible in the SACK option.
-        if self.agreed.sack {
+        if self.agreed.sack && !self.ecn.goes_without_blocks() {
             options.sack = self.reassembly.sack_blocks();
             if options.timestamps.is_some() {
                 // Forty bytes of options hold three ranges beside timestamps.
@@ -478,7 +485,8 @@ impl Tcb {
         }
         let window = self.on_ack_goes(now);
         let (seq, ack) = (self.empty_seq(), self.rcv.next());
-        self.with_urgent(Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() })
+        let segment = self.with_ecn(Segment { seq, ack, flags: Flags::ACK, window, options, ..Segment::default() });
+        self.with_urgent(segment)
     }
 
     /// The number of a segment without data: SND.NXT, but for a window that has shrunk. What lies beyond the peer's window

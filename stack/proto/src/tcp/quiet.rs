@@ -2,9 +2,9 @@
 //! Two connections, a network that loses, doubles and delays, and applications that do what they like.
 
 use super::close::CloseReason;
-use super::config::{KeepaliveConfig, TcpConfig};
+use super::config::{Ecn, KeepaliveConfig, TcpConfig};
 use super::effects::Effects;
-use super::segment::Segment;
+use super::segment::{Codepoint, Segment};
 use super::seq::Seq;
 use super::state::State;
 use super::{Link, Step, Tcb};
@@ -44,6 +44,8 @@ enum Act {
     /// The segment at this place on the wire arrives, and a copy of it stays there.
     Deliver(usize, bool),
     Lose(usize),
+    /// The network is congested where this segment passes, whatever its sender says of it.
+    Mark(usize),
     Wait(u64),
     Timer,
 }
@@ -57,7 +59,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (any::<bool>(), 0u8..10).prop_map(|(side, n)| if n == 0 { Act::Abort(side) } else { Act::Unread(side) }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(side, on)| Act::Configure(side, on)),
         14 => (0usize..4, prop::bool::weighted(0.1)).prop_map(|(at, twice)| Act::Deliver(at, twice)),
-        2 => (0usize..4).prop_map(Act::Lose),
+        4 => (0usize..4, any::<bool>()).prop_map(|(at, lost)| if lost { Act::Lose(at) } else { Act::Mark(at) }),
         2 => (0u64..100_000).prop_map(Act::Wait),
         4 => Just(Act::Timer),
     ]
@@ -152,7 +154,8 @@ impl World {
                 }
             }
             Act::Lose(at) if at < wire.len() => drop(wire.remove(at)),
-            Act::Deliver(..) | Act::Lose(_) => {}
+            Act::Mark(at) if at < wire.len() => wire[at].1.ecn = Codepoint::Ce,
+            Act::Deliver(..) | Act::Lose(_) | Act::Mark(_) => {}
             Act::Wait(micros) => self.elapse(now + Duration::from_micros(micros)),
             Act::Timer => {
                 let next = self.ends.iter().filter_map(Tcb::deadline).min();
@@ -185,7 +188,8 @@ impl World {
 
 fn config() -> impl Strategy<Value = TcpConfig> {
     let times = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (times, any::<bool>(), any::<bool>(), 0u64..3).prop_map(|(times, sack, nodelay, delay)| {
+    let ecn = prop::sample::select(&[Ecn::Off, Ecn::Passive, Ecn::Classic, Ecn::Accurate][..]);
+    (times, any::<bool>(), any::<bool>(), 0u64..3, ecn).prop_map(|(times, sack, nodelay, delay, ecn)| {
         let (keepalive, user_timeout, linger, timestamps) = times;
         TcpConfig {
             keepalive: keepalive.then(KeepaliveConfig::default),
@@ -196,6 +200,7 @@ fn config() -> impl Strategy<Value = TcpConfig> {
             timestamps,
             sack,
             nodelay,
+            ecn,
             ..TcpConfig::default()
         }
     })

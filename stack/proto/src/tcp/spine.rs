@@ -49,7 +49,8 @@ impl Tcb {
             State::Listen => self.on_syn_with_cookie(now, segment, payload, fx),
             State::SynSent => self.on_segment_in_syn_sent(now, segment, payload, fx),
             _ if self.state == State::SynReceived || self.syn_unacked() => {
-                self.spine(now, &self.as_ack_of_crossed_syn(segment), payload, fx)
+                let segment = self.as_ack_of_crossed_syn(segment);
+                self.spine(now, &segment, payload, fx)
             }
             _ => self.spine(now, segment, payload, fx),
         }
@@ -128,6 +129,11 @@ impl Tcb {
         }
         let ours = options::offer(&self.config, self.link.mss, 0);
         self.on_their_syn(s.seq, &ours, &s.options, now);
+        if acks_our_syn {
+            self.on_ecn_answer(s);
+        } else {
+            self.ecn.on_syn(s.flags, s.ecn);
+        }
         // What our SYN has offered; a server with Fast Open sends before it has heard more.
         self.rcv.promise(u16::try_from(self.config.first_window()).unwrap_or(u16::MAX));
         self.snd_window = SendWindow::from_syn(s.window, s.seq, s.ack, self.agreed.send_scale);
@@ -156,7 +162,7 @@ impl Tcb {
 
     /// In a simultaneous open both ends answer with a SYN-ACK, and its SYN is the one that has come before. Only its ACK
     /// counts then (RFC 9293 figure 7); by the first step of 3.10.7.4 it would be an old duplicate.
-    fn as_ack_of_crossed_syn(&self, s: &Segment) -> Segment {
+    fn as_ack_of_crossed_syn(&mut self, s: &Segment) -> Segment {
         let again = (self.state == State::SynReceived || self.syn_unacked())
             && s.flags.has(Flags::SYN | Flags::ACK)
             && !s.flags.any(Flags::RST | Flags::FIN)
@@ -167,7 +173,8 @@ impl Tcb {
         }
         // The window of a SYN is not scaled; as that of an ACK it is (RFC 7323 2.2).
         let window = s.window >> self.agreed.send_scale;
-        Segment { seq: s.seq + 1, flags: Flags::ACK, window, ..*s }
+        self.ecn.on_crossed_syn_ack(s.flags);
+        Segment { seq: s.seq + 1, flags: self.ecn.no_news(Flags::ACK), window, ..*s }
     }
 
     /// The sixth step.
@@ -317,10 +324,15 @@ impl Tcb {
     //# 1) If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
     //# challenge ACK) to the remote peer:
     fn answer_unacceptable(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
-        if (self.state == State::SynReceived || self.is_early()) && s.flags == Flags::SYN && s.seq == self.irs {
+        if (self.state == State::SynReceived || self.is_early())
+            && s.flags.without(Flags::ECN) == Flags::SYN
+            && s.seq == self.irs
+        {
             // Their SYN again: they have not heard our SYN-ACK.
             self.syn_due = true;
+            self.on_ecn_syn_again(now, s, fx);
         } else if s.flags.has(Flags::SYN) && self.state.is_synchronized() {
+            self.on_ecn_answer_again(s);
             self.challenge(now, fx);
         } else {
             self.ack.on_unacceptable(now, s.seq_len() == 0, self.config.challenge_interval);
@@ -348,6 +360,7 @@ impl Tcb {
     /// Something valid came from the peer.
     fn on_heard(&mut self, now: Instant, s: &Segment) {
         self.heard_at = now;
+        self.on_ecn_packet(s);
         self.keepalive.on_heard();
         self.persist.on_heard();
         if let (true, Some(ts)) = (self.agreed.timestamps, s.options.timestamps) {
@@ -434,11 +447,15 @@ impl Tcb {
             self.transition(Event::AckOfSyn);
             self.offer = Offer::Unacked;
         }
+        let opening;
+        let mut s = s;
         if self.syn_unacked() && s.ack.after(self.iss) && s.ack.at_or_before(self.snd.nxt()) {
             if !self.is_early() {
                 self.snd_window = SendWindow::from_syn(0, s.seq, s.ack, self.agreed.send_scale);
             }
             self.on_open(now, s);
+            opening = self.on_ecn_open(s);
+            s = &opening;
         }
         if self.syn_unacked() {
             // The FIN has gone after the SYN, but nothing has shown yet that the peer knows our numbers: as in

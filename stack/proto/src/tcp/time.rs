@@ -94,6 +94,7 @@ impl Tcb {
         self.tell_of_r1();
         self.syn_due |= self.syn_unacked();
         self.congestion.on_time_out(now, self.flight_to_reduce(self.snd.outstanding()), first);
+        self.ecn.on_reduced();
         self.recovery.on_time_out(self.snd.nxt(), self.agreed.sack);
         if first {
             self.undo.begin(self.snd.una());

@@ -227,7 +227,7 @@ impl Tcb {
     }
 
     /// Other settings. Those that the handshake agrees on, or that only count at its end, stay as they were: `mss`,
-    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `rto_initial`, and until
+    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `ecn`, `rto_initial`, and until
     /// the connection is open the receive buffer.
     pub fn configure(&mut self, now: Instant, wanted: &TcpConfig) {
         let old = *self.config;
@@ -239,6 +239,7 @@ impl Tcb {
             sack: old.sack,
             initial_window_segments: old.initial_window_segments,
             congestion: old.congestion,
+            ecn: old.ecn,
             rto_initial: old.rto_initial,
             ..wanted.clamped()
         };
@@ -469,6 +470,9 @@ impl Tcb {
             unacked: self.snd.outstanding(),
             in_flight: self.in_flight(),
             delivered: self.rate.delivered(),
+            ecn: self.ecn.mode(),
+            marked_bytes: self.ecn.marks().0,
+            marked_segments_in: self.ecn.marks().1,
             unsent: self.snd.unsent(),
             unread: self.rcv.held(),
             counts: self.counts,

@@ -26,7 +26,7 @@ pub use ip::IpHeader;
 pub use source_route::SourceRoute;
 
 use crate::addr::{Mac, SocketAddr};
-use crate::tcp::segment::{Options, Segment};
+use crate::tcp::segment::{Codepoint, Options, Segment};
 use core::ops::Range;
 use ethernet::ether_type;
 use ip::protocol;
@@ -175,7 +175,7 @@ fn parse_tcp(ip: &IpHeader, bytes: &[u8], at: usize, checksums: Checksums) -> Re
         dst,
         ttl: ip.ttl,
         tos: ip.tos,
-        segment: view.segment(),
+        segment: Segment { ecn: Codepoint::of(ip.tos), ..view.segment() },
         ip_options: 0..0,
         options: range(at + tcp::HEADER_LEN, view.options().len()),
         payload: range(at + view.header_len(), view.payload().len()),
@@ -201,7 +201,8 @@ pub fn tcp_header_len(is_v4: bool, vlan: bool, options: &Options) -> usize {
 }
 
 /// Writes the headers of `segment` into `frame`, whose payload of `segment.len` bytes is in place at
-/// [`tcp_header_len`], and the checksums. `ports` are the source's and the destination's. Gives the frame's length;
+/// [`tcp_header_len`], and the checksums. The segment's ECN field is put into `ip`'s. `ports` are the source's and the
+/// destination's. Gives the frame's length;
 /// 0, with the frame's contents lost, when it is longer than `frame` or than IP allows, or the two addresses are of
 /// different families.
 #[inline]
@@ -234,6 +235,7 @@ fn try_emit_tcp(
 ) -> Option<usize> {
     let len = tcp::HEADER_LEN + segment.options.wire_len() + usize::from(segment.len);
     let len = u16::try_from(len).ok()?;
+    let ip = &IpHeader { tos: ip.tos | segment.ecn as u8, ..*ip };
     let at = match route {
         None => ip::emit(frame, eth, ip, protocol::TCP, len)?,
         Some(route) => {

@@ -3,8 +3,11 @@
 use super::ip::{self, protocol};
 use super::{ParseError, tcp_option};
 use crate::addr::Addr;
-use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::segment::{Codepoint, Flags, Segment};
 use crate::tcp::seq::Seq;
+
+/// Which bits beside the data offset are flags: AE. The other three are reserved, sent as zero and not looked at.
+const HIGH_FLAGS: u8 = 1;
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -80,15 +83,16 @@ impl<'a> View<'a> {
     /// The segment as a value.
     #[inline]
     pub fn segment(&self) -> Segment {
-        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags, w0, w1, _, _, u0, u1] = *self.header;
+        let [_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] = *self.header;
         Segment {
             seq: Seq(u32::from_be_bytes([s0, s1, s2, s3])),
             ack: Seq(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags: Flags(flags),
+            flags: Flags(u16::from_be_bytes([offset & HIGH_FLAGS, flags])),
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
             // A view is made of what an IP packet holds, so this never saturates.
             len: u16::try_from(self.payload.len()).unwrap_or(u16::MAX),
+            ecn: Codepoint::NotEct,
             //= spec/rfc9293.txt#section-3.1
             //# A TCP implementation MUST be able to receive a TCP Option in any segment (MUST-5).
             options: tcp_option::parse(self.options),
@@ -109,8 +113,9 @@ pub fn emit(out: &mut [u8], src: &Addr, dst: &Addr, ports: (u16, u16), segment: 
     let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (segment.seq.0.to_be_bytes(), segment.ack.0.to_be_bytes());
     let ([w0, w1], [u0, u1]) = (segment.window.to_be_bytes(), segment.urgent.to_be_bytes());
     // The data offset counts words; wire_len never gives more than 40 bytes, so it fits its four bits.
-    let offset = ((header_len / 4) as u8) << 4;
-    *header = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, offset, segment.flags.0, w0, w1, 0, 0, u0, u1];
+    let [high, flags] = segment.flags.0.to_be_bytes();
+    let offset = ((header_len / 4) as u8) << 4 | high & HIGH_FLAGS;
+    *header = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, w0, w1, 0, 0, u0, u1];
     tcp_option::emit(rest, &segment.options)?;
     //= spec/rfc9293.txt#section-3.1
     //# The sender MUST generate it (MUST-2)
@@ -131,10 +136,11 @@ mod tests {
         Segment {
             seq: Seq(0x0102_0304),
             ack: Seq(0x0506_0708),
-            flags: Flags(0xff),
+            flags: Flags(0x1ff),
             window: 0x090a,
             urgent: 0x0b0c,
             len: 3,
+            ecn: Codepoint::NotEct,
             options: Options { mss: Some(1460), ..Options::NONE },
         }
     }
@@ -144,7 +150,7 @@ mod tests {
         let mut out = [0; 27];
         out[24..].copy_from_slice(b"abc");
         assert_eq!(emit(&mut out, &SRC, &DST, (0x1112, 0x1314), &segment()), Some(27));
-        let expected = [0x11, 0x12, 0x13, 0x14, 1, 2, 3, 4, 5, 6, 7, 8, 0x60, 0xff, 9, 10];
+        let expected = [0x11, 0x12, 0x13, 0x14, 1, 2, 3, 4, 5, 6, 7, 8, 0x61, 0xff, 9, 10];
         assert_eq!((&out[..16], &out[18..24]), (&expected[..], &[0x0b, 0x0c, 2, 4, 5, 0xb4][..]));
         let view = View::check(&out).expect("valid");
         assert!(view.verify(&SRC, &DST) && !view.verify(&SRC, &Addr::v4([10, 0, 0, 3])));
@@ -173,8 +179,10 @@ mod tests {
         let mut out = [0; 27];
         emit(&mut out, &SRC, &DST, (1, 2), &segment()).expect("fits");
         let before = View::check(&out).expect("valid").segment();
-        out[12] |= 0x0f;
+        out[12] |= 0x0e;
         assert_eq!(View::check(&out).expect("valid").segment(), before);
+        out[12] &= 0xf0;
+        assert_eq!(View::check(&out).expect("valid").segment().flags, Flags(0xff), "AE is not reserved any more");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! TCP options (RFC 9293 3.2 and the registry "TCP Option Kind Numbers"): reading any list, writing any option.
 
-use crate::tcp::segment::{FastOpen, Options, SackBlocks, Timestamps};
+use crate::tcp::segment::{AccurateEcn, FastOpen, Options, SackBlocks, Timestamps};
 use crate::tcp::seq::Seq;
 
 /// The most bytes of options that a header holds.
@@ -34,6 +34,13 @@ pub mod kind {
     //= spec/rfc7413.txt#section-9
     //# Current and new implementations SHOULD use option (34).
     pub const FAST_OPEN: u8 = 34;
+    /// `AccECN`, order 0 (RFC 9768 3.2.3).
+    //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3
+    //# When a Data Receiver sends an AccECN Option, it MUST set the Kind
+    //# field to 172 if using Order 0, or to 174 if using Order 1.
+    pub const ACCURATE_ECN_0: u8 = 172;
+    /// `AccECN`, order 1 (RFC 9768 3.2.3).
+    pub const ACCURATE_ECN_1: u8 = 174;
     /// Experiment one (RFC 4727, shared by RFC 6994).
     pub const EXPERIMENT_1: u8 = 253;
     /// Experiment two (RFC 4727, shared by RFC 6994).
@@ -69,6 +76,8 @@ pub enum TcpOption<'a> {
     },
     /// A Fast Open cookie of 4 to 16 bytes, or with no byte the request for one.
     FastOpen(&'a [u8]),
+    /// Byte counters of accurate ECN.
+    AccurateEcn(AccurateEcn),
     /// An MD5 signature.
     Md5(&'a [u8; 16]),
     /// An authentication option.
@@ -173,6 +182,17 @@ impl<'a> TcpOption<'a> {
             (kind::USER_TIMEOUT, &[a, b]) => {
                 Self::UserTimeout { minutes: a & 0x80 != 0, value: u16::from_be_bytes([a & 0x7f, b]) }
             }
+            //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3
+            //# All implementations of a Data Sender that read any AccECN Option MUST
+            //# be able to read AccECN Options of any of the above lengths. For
+            //# forward compatibility, if the AccECN Option is of any other length,
+            //# implementations MUST use those whole 3-octet fields that fit within
+            //# the length and ignore the remainder of the option, treating it as
+            //# padding.
+            (kind::ACCURATE_ECN_0 | kind::ACCURATE_ECN_1, data) => {
+                let fields = data.as_chunks::<3>().0.iter().map(|&[a, b, c]| u32::from_be_bytes([0, a, b, c]));
+                Self::AccurateEcn(AccurateEcn::new(kind == kind::ACCURATE_ECN_1, fields))
+            }
             (kind::FAST_OPEN, data) if is_cookie_len(data.len()) => Self::FastOpen(data),
             (kind::AO, [key_id, rnext_key_id, mac @ ..]) => {
                 Self::Ao { key_id: *key_id, rnext_key_id: *rnext_key_id, mac }
@@ -196,6 +216,7 @@ impl<'a> TcpOption<'a> {
             Self::MaximumSegmentSize(_) | Self::UserTimeout { .. } => 4,
             Self::Timestamps(_) => 10,
             Self::Md5(_) => 18,
+            Self::AccurateEcn(option) => 2 + 3 * option.fields().len(),
             Self::Sack(blocks) => 2 + 8 * blocks.as_slice().len(),
             Self::Ao { mac, .. } => 4 + mac.len(),
             Self::Experimental { data, .. } => 4 + data.len(),
@@ -220,6 +241,8 @@ impl<'a> TcpOption<'a> {
             Self::Timestamps(_) => kind::TIMESTAMPS,
             Self::UserTimeout { .. } => kind::USER_TIMEOUT,
             Self::FastOpen(_) => kind::FAST_OPEN,
+            Self::AccurateEcn(option) if option.is_ect1_first() => kind::ACCURATE_ECN_1,
+            Self::AccurateEcn(_) => kind::ACCURATE_ECN_0,
             Self::Md5(_) => kind::MD5,
             Self::Ao { .. } => kind::AO,
             Self::Experimental { kind, .. } | Self::Unknown { kind, .. } => kind,
@@ -250,6 +273,7 @@ impl<'a> TcpOption<'a> {
                 }
                 out.copy_from_slice(cookie);
             }
+            Self::AccurateEcn(ref option) => out.copy_from_slice(option.fields().as_flattened()),
             Self::Md5(digest) => out.copy_from_slice(digest),
             Self::Ao { key_id, rnext_key_id, mac } => {
                 let (ids, rest) = out.split_first_chunk_mut::<2>()?;
@@ -304,6 +328,7 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
             TcpOption::Sack(blocks) => found.sack = blocks,
             TcpOption::Timestamps(timestamps) => found.timestamps = Some(timestamps),
             TcpOption::FastOpen(cookie) => found.fast_open = FastOpen::new(cookie),
+            TcpOption::AccurateEcn(option) => found.accurate_ecn = Some(option),
             //= spec/rfc9293.txt#section-3.1
             //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming
             //# that the option has a length field.
@@ -321,7 +346,8 @@ fn parse_each(bytes: &[u8], found: &mut Options) {
 }
 
 /// Writes a segment's options, each padded with NOPs so that what follows stays aligned, in Linux's order: MSS,
-/// SACK-permitted, timestamps, window scale, Fast Open, SACK with as many ranges as fit. Gives [`Options::wire_len`], `None` when
+/// SACK-permitted, timestamps, window scale, Fast Open, `AccECN` if it fits, SACK with as many ranges as fit. Gives
+/// [`Options::wire_len`], `None` when
 /// `out` is shorter than that.
 #[inline]
 pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
@@ -351,6 +377,12 @@ pub fn emit(out: &mut [u8], options: &Options) -> Option<usize> {
         // Behind the cookie, as Linux has it.
         option.fill(kind::NOP);
         TcpOption::FastOpen(cookie).emit(option)?;
+        rest = after;
+    }
+    if let Some(option) = options.accurate_ecn_in(MAX_LEN - (len - rest.len())) {
+        let (place, after) = rest.split_at_mut_checked(option.wire_len())?;
+        place.fill(kind::NOP);
+        TcpOption::AccurateEcn(*option).emit(place)?;
         rest = after;
     }
     // What wire_len left is exactly NOP NOP SACK with the ranges that fit.
@@ -456,6 +488,31 @@ mod tests {
         }
     }
 
+    //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3
+    //= type=test
+    //# For
+    //# forward compatibility, if the AccECN Option is of any other length,
+    //# implementations MUST use those whole 3-octet fields that fit within
+    //# the length and ignore the remainder of the option, treating it as
+    //# padding.
+    //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.3
+    //= type=test
+    //# When a Data Receiver sends an AccECN Option, it MUST set the Kind
+    //# field to 172 if using Order 0, or to 174 if using Order 1.
+    #[test]
+    fn accurate_ecn_of_any_length_gives_its_whole_fields() {
+        for len in 0..=20u8 {
+            for kind in [172, 174] {
+                let mut bytes = std::vec![kind, len + 2];
+                bytes.extend((0..len).map(|n| n + 1));
+                let fields = [0x01_0203, 0x04_0506, 0x07_0809].into_iter().take(usize::from(len / 3));
+                assert_eq!(parse(&bytes).accurate_ecn, Some(AccurateEcn::new(kind == 174, fields)), "{len}");
+            }
+        }
+        let option = AccurateEcn::new(true, [1, 2]);
+        assert_eq!(emitted(&Options { accurate_ecn: Some(option), ..Options::NONE }), [174, 8, 0, 0, 1, 0, 0, 2]);
+    }
+
     #[test]
     fn a_syn_has_linux_order() {
         let syn = Options {
@@ -464,6 +521,7 @@ mod tests {
             sack_permitted: true,
             timestamps: Some(CLOCKS),
             fast_open: None,
+            accurate_ecn: None,
             sack: SackBlocks::EMPTY,
         };
         assert_eq!(emitted(&syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
@@ -487,7 +545,7 @@ mod tests {
     #[test]
     fn every_combination_comes_back() {
         for bits in 0..64u8 {
-            for ranges in 0..=4 {
+            for (ranges, fields) in (0..=4).flat_map(|ranges| (0..=4).map(move |fields| (ranges, fields))) {
                 let options = Options {
                     mss: (bits & 1 != 0).then_some(536),
                     window_scale: (bits & 2 != 0).then_some(255),
@@ -496,12 +554,15 @@ mod tests {
                     // None, the request, a cookie, the longest cookie.
                     fast_open: FastOpen::new(&[9; 16][..[0, 0, 6, 16][usize::from(bits >> 4)]])
                         .filter(|_| bits >> 4 != 0),
+                    accurate_ecn: (fields > 0).then(|| AccurateEcn::new(bits & 1 != 0, (1..fields).map(|n| n << 20))),
                     sack: sack(ranges),
                 };
                 let bytes = emitted(&options);
                 assert_eq!(bytes.len(), options.wire_len());
                 assert!(bytes.len() <= MAX_LEN && bytes.len().is_multiple_of(4), "{options:?}");
                 let mut expected = options;
+                let before = Options { sack: SackBlocks::EMPTY, accurate_ecn: None, ..options }.wire_len();
+                expected.accurate_ecn = options.accurate_ecn_in(MAX_LEN - before).copied();
                 let others = Options { sack: SackBlocks::EMPTY, ..options }.wire_len();
                 expected.sack.truncate(MAX_LEN.saturating_sub(4 + others) / 8);
                 assert_eq!(parse(&bytes), expected);
@@ -577,6 +638,9 @@ mod tests {
             TcpOption::UserTimeout { minutes: false, value: 30 },
             TcpOption::FastOpen(&[]),
             TcpOption::FastOpen(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            TcpOption::AccurateEcn(AccurateEcn::new(false, [])),
+            TcpOption::AccurateEcn(AccurateEcn::new(false, [1, 2])),
+            TcpOption::AccurateEcn(AccurateEcn::new(true, [0xff_ffff, 2, 3])),
             TcpOption::Md5(&digest),
             TcpOption::Ao { key_id: 1, rnext_key_id: 2, mac: &digest[..12] },
             TcpOption::Experimental { kind: kind::EXPERIMENT_2, exid: 0xf989, data: &digest[..4] },

@@ -5,6 +5,7 @@ mod attacks;
 mod bench;
 mod blind;
 mod closing;
+mod ecn;
 mod recovery;
 mod retransmission;
 mod scaling;

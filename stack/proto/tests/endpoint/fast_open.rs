@@ -2,8 +2,9 @@
 
 use crate::hosts::{Bench, Pair, at, config, segment};
 use corelane_proto::endpoint::{ConnId, EndpointConfig, Event};
-use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::tcp::segment::{FastOpen, Flags, Options, Segment};
+use corelane_proto::tcp::config::{Ecn, TcpConfig};
+use corelane_proto::tcp::info::EcnMode;
+use corelane_proto::tcp::segment::{Codepoint, FastOpen, Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::tcp::state::State;
 use std::time::Duration;
@@ -173,6 +174,39 @@ fn no_more_connections_than_allowed_are_open_before_their_handshake() {
     let theirs = bench.receive(at(3, 2), at(1, 80), syn(cookie))[0];
     assert_eq!(theirs.ack, Seq(101));
     assert!(theirs.options.fast_open.is_some_and(|own| Some(own) != cookie));
+}
+
+/// Accurate ECN beside Fast Open: the SYN's data says nothing of ECN, the answer that overtakes the handshake does, and the
+/// ACK that ends the handshake is not taken for a counter.
+#[test]
+fn ecn_is_agreed_on_by_the_same_syns() {
+    let mut pair = pair();
+    let config = TcpConfig { ecn: Ecn::Accurate, ..fast() };
+    let connect = |pair: &mut Pair, bytes: &[u8]| {
+        let id = pair.a.endpoint.connect(pair.now, at(1, 0), at(2, 80), config).expect("connect");
+        pair.a.write(id, bytes);
+        id
+    };
+    connect(&mut pair, b"first");
+    pair.settle();
+    assert!(pair.b.accepted().is_some());
+    pair.trace.clear();
+    let a = connect(&mut pair, b"second");
+    assert!(pair.exchange(|_, _| true));
+    let b = pair.b.accepted().expect("accepted by the SYN");
+    pair.b.write(b, b"answer");
+    pair.settle();
+    assert_eq!(pair.a.read(a), b"answer");
+    pair.a.write(a, b"more");
+    pair.settle();
+    let data = pair.trace.iter().filter(|(_, s)| s.len > 0).map(|(n, s)| (*n, s.len, s.ecn));
+    let expected = [(1, 6, Codepoint::NotEct), (2, 6, Codepoint::Ect0), (1, 4, Codepoint::Ect0)];
+    assert_eq!(data.collect::<Vec<_>>(), expected);
+    for info in [pair.a.endpoint.info(a), pair.b.endpoint.info(b)] {
+        let info = info.expect("it is there");
+        assert_eq!((info.ecn, info.marked_bytes, info.marked_segments_in), (EcnMode::Accurate, 0, 0));
+        assert!(info.ssthresh == u32::MAX, "no congestion");
+    }
 }
 
 //= spec/rfc7413.txt#section-2

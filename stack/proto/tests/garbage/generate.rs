@@ -2,7 +2,7 @@
 
 use crate::target::{Live, OUR_MAC, OURS, PEERS, PORT, Target, peer};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::tcp::segment::{FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
+use corelane_proto::tcp::segment::{AccurateEcn, Codepoint, FastOpen, Flags, Options, SackBlocks, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::arp::{self, Operation};
 use corelane_proto::wire::{Arp, EthernetHeader, IpHeader, emit_tcp, tcp_header_len};
@@ -193,7 +193,7 @@ impl Generator {
             flags = flags | Flags::FIN;
         }
         let window = if self.chance(0.8) { 30_000 } else { self.next() as u16 };
-        let segment = Segment { seq, ack: live.sent, flags, window, len, options, urgent: 0 };
+        let segment = Segment { seq, ack: live.sent, flags, window, len, options, ..Segment::default() };
         emit(live.flow, &segment)
     }
 
@@ -213,8 +213,8 @@ impl Generator {
         let edge = live.expects + u32::from(live.window);
         let around = if self.chance(0.7) { live.expects } else { edge };
         let flags = match self.below(4) {
-            0 => Flags(self.next() as u8),
-            1 => Flags::ACK | Flags(1 << self.below(8)),
+            0 => Flags(self.next() as u16 & 0x1ff),
+            1 => Flags::ACK | Flags(1 << self.below(9)),
             _ => Flags::ACK,
         };
         // A reset ends what the others live on: it comes rarely.
@@ -226,6 +226,7 @@ impl Generator {
             window: if self.chance(0.7) { 20_000 } else { self.below(3000) as u16 },
             urgent: self.next() as u16,
             len: if self.chance(0.5) { self.below(1500) as u16 } else { self.below(3) as u16 },
+            ecn: Codepoint::of(self.next() as u8),
             options: self.options(live.stamp),
         };
         emit(live.flow, &segment)
@@ -254,6 +255,7 @@ impl Generator {
             sack_permitted: self.chance(0.2),
             timestamps,
             fast_open: self.chance(0.1).then_some(FastOpen::REQUEST),
+            accurate_ecn: self.chance(0.1).then(|| AccurateEcn::new(self.chance(0.5), [self.next() as u32, 7])),
             sack,
         }
     }

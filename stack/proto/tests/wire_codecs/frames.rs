@@ -1,6 +1,6 @@
 //! Values that the wire suites draw from.
 
-use corelane_proto::tcp::segment::{Flags, Options, Segment, Timestamps};
+use corelane_proto::tcp::segment::{Codepoint, Flags, Options, Segment, Timestamps};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::wire::{EthernetHeader, IpHeader, emit_tcp, tcp_header_len};
 use corelane_proto::{Addr, Mac};
@@ -74,13 +74,14 @@ pub(crate) fn options() -> impl Strategy<Value = Options> {
 
 /// Any segment of up to 600 bytes with its payload.
 pub(crate) fn tcp_frame() -> impl Strategy<Value = TcpFrame> {
-    let fields = any::<(u32, u32, u8, u16, u16)>();
+    let fields = (any::<u32>(), any::<u32>(), 0u16..512, any::<u16>(), any::<u16>());
     let payload = proptest::collection::vec(any::<u8>(), 0..600);
     (ethernet(), ip(), (1u16.., 1u16..), fields, options(), payload).prop_map(
         |(eth, ip, ports, (seq, ack, flags, window, urgent), options, payload)| {
             let len = u16::try_from(payload.len()).expect("short");
             let (seq, ack, flags) = (Seq(seq), Seq(ack), Flags(flags));
-            let segment = Segment { seq, ack, flags, window, urgent, len, options };
+            let ecn = Codepoint::of(ip.tos);
+            let segment = Segment { seq, ack, flags, window, urgent, len, ecn, options };
             TcpFrame { eth, ip, ports, segment, payload }
         },
     )

@@ -37,8 +37,15 @@ fn ip(v4: bool) -> IpHeader {
 }
 
 fn tcp(eth: EthernetHeader, v4: bool, options: Options) -> Vec<u8> {
-    let segment =
-        Segment { seq: Seq(1), ack: Seq(2), flags: Flags::ACK | Flags::PSH, window: 3, urgent: 0, len: 16, options };
+    let segment = Segment {
+        seq: Seq(1),
+        ack: Seq(2),
+        flags: Flags::ACK | Flags::PSH,
+        window: 3,
+        len: 16,
+        options,
+        ..Segment::default()
+    };
     TcpFrame { eth, ip: ip(v4), ports: (1000, 80), segment, payload: b"sixteen bytes :)".to_vec() }.bytes()
 }
 

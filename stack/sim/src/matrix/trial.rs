@@ -4,7 +4,7 @@ use super::algorithm::{Algorithm, equip};
 use super::node::{self, Node};
 use crate::path::{Drop, Link, LinkCounters, LinkPlan, Packet};
 use corelane_proto::Instant;
-use corelane_proto::tcp::config::TcpConfig;
+use corelane_proto::tcp::config::{Ecn, TcpConfig};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::time::Duration;
@@ -330,5 +330,7 @@ fn config(plan: &TrialPlan, algorithm: Option<Algorithm>) -> TcpConfig {
     config
 }
 
-/// Where ECN is turned on once TCP speaks it; until then marks change nothing.
-fn set_ecn(_config: &mut TcpConfig, _on: bool) {}
+/// Asks for accurate ECN, which tells DCTCP how much is marked and the others that something is.
+fn set_ecn(config: &mut TcpConfig, on: bool) {
+    config.ecn = if on { Ecn::Accurate } else { Ecn::Off };
+}

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_window_of_data_sees_eight_undone_and_no_more() {
         let mut undo = Undo::default();
-        let mut undone = |undo: &mut Undo, una| {
+        let undone = |undo: &mut Undo, una| {
             undo.begin(Seq(una));
             undo.on_resent(Seq(100), 7);
             let spurious = undo.on_echo(Seq(200), Some(6));
