@@ -78,7 +78,11 @@ impl Tcb {
         frames_left: bool,
     ) -> Option<Step<'_>> {
         self.blocked = false;
-        if frames_left && self.syn_due {
+        if self.syn_due {
+            if !frames_left {
+                // Nothing goes ahead of it: the peer would not know what it is.
+                return None;
+            }
             match self.data_for_syn() {
                 Some(InSyn::Chunk) => return self.send_syn_with_data(now),
                 Some(InSyn::Part(at)) => return Some(Step::Split { index: self.snd.next_new()?, at }),
@@ -421,6 +425,7 @@ impl Tcb {
             options.sack_permitted &= self.agreed.sack;
             options.timestamps = options.timestamps.filter(|_| self.agreed.timestamps).map(|_| stamp);
             self.last_ack_sent = self.rcv.next();
+            self.ack.on_sent();
         } else {
             options.fast_open = self.fast_open_option();
         }

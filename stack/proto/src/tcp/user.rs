@@ -228,7 +228,7 @@ impl Tcb {
 
     /// Other settings. Those that the handshake agrees on, or that only count at its end, stay as they were: `mss`,
     /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `rto_initial`, and until
-    /// the connection is open the receive buffer.
+    /// our SYN is acknowledged the receive buffer.
     pub fn configure(&mut self, now: Instant, wanted: &TcpConfig) {
         let old = *self.config;
         let mut config = TcpConfig {
@@ -242,7 +242,8 @@ impl Tcb {
             rto_initial: old.rto_initial,
             ..wanted.clamped()
         };
-        if !self.state.is_synchronized() {
+        if !self.state.is_synchronized() || self.syn_unacked() {
+            // Our SYN may go again, and what it offers follows from the buffer.
             config.recv_buffer = old.recv_buffer;
             config.recv_buffer_initial = old.recv_buffer_initial;
         }
