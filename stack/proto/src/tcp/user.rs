@@ -54,6 +54,16 @@ impl Tcb {
         self.snd.frames()
     }
 
+    /// Whether nothing of what was sent is on its way, as far as is known.
+    pub fn is_nothing_in_flight(&self) -> bool {
+        self.snd.pipe() == 0
+    }
+
+    /// Whether there are bytes that are not in flight.
+    pub fn has_waiting_data(&self) -> bool {
+        self.snd.queued() > self.snd.pipe()
+    }
+
     /// Whether the `len` bytes that begin at `seq` hold the next in order.
     pub fn expects(&self, seq: Seq, len: u16) -> bool {
         seq.at_or_before(self.rcv.next()) && (seq + u32::from(len)).after(self.rcv.next())
