@@ -207,7 +207,7 @@ impl Bench {
             return;
         };
         let piece = self.model.pieces[index];
-        let fin = index + 1 == self.model.pieces.len() && self.model.fin && piece.len % 2 == 0;
+        let fin = index + 1 == self.model.pieces.len() && self.model.fin && piece.len.is_multiple_of(2);
         self.queue.on_sent_new(self.stamp(), fin);
         let piece = &mut self.model.pieces[index];
         (piece.mark, piece.sent_at) = (Mark::Out, now);
