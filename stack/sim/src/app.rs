@@ -41,8 +41,12 @@ pub(crate) struct App {
     /// Both ends of it, if it was still there when its application heard of it.
     pub(crate) flow: Option<Flow>,
     pub(crate) order: EventOrder,
-    /// When it was opened or accepted.
-    pub(crate) opened_at: Instant,
+    /// Since when something has waited without that anything new was acknowledged; the user time-out counts from there. It
+    /// begins with the SYN, and is kept for connections that have such a time-out only.
+    pub(crate) waits_since: Instant,
+    /// What of that was seen last: whether the handshake is over, what has been acknowledged, whether anything waits.
+    /// `None` without a user time-out.
+    progress: Option<(bool, i64, bool)>,
     /// When the application left it.
     pub(crate) left_at: Option<Instant>,
     /// When it ended.
@@ -88,7 +92,8 @@ impl App {
             id,
             flow: None,
             order: EventOrder::default(),
-            opened_at: now,
+            waits_since: now,
+            progress: config.user_timeout.map(|_| (false, 0, true)),
             left_at: None,
             closed_at: None,
             sent: 0,
@@ -125,6 +130,20 @@ impl App {
             self.may_write = true;
             self.write(act);
         }
+    }
+
+    /// Takes note of what has been acknowledged.
+    pub(crate) fn watch(&mut self, now: Instant, endpoint: &Endpoint) {
+        let Some((was_open, acked_before, waited)) = self.progress else { return };
+        let Some(info) = endpoint.info(self.id) else { return };
+        let left = i64::from(info.unacked) + i64::from(info.unsent);
+        // A FIN that leaves counts as a byte less.
+        let (open, acked) = (info.state.is_synchronized(), self.sent as i64 - left);
+        let waits = !open || left > 0;
+        if open != was_open || acked > acked_before || waits && !waited {
+            self.waits_since = now;
+        }
+        self.progress = Some((open, acked, waits));
     }
 
     /// A copy of the SYN has opened another connection, and `bytes` came with it: the same as with the first.

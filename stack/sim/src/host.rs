@@ -269,6 +269,8 @@ impl Host {
             self.endpoint.on_time(now, &mut self.frames);
             let events = self.tell(now, shared);
             let sent = self.transmit(now, shared);
+            let Self { apps, endpoint, .. } = self;
+            apps.iter_mut().for_each(|app| app.watch(now, endpoint));
             self.check(shared);
             if !(events || sent) || shared.failure.is_some() {
                 return;

@@ -1,6 +1,7 @@
 //! What a seed stands for: the network, the hosts, and what the applications do.
 
 use corelane_proto::Instant;
+use corelane_proto::tcp::algorithm::Algorithm;
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -186,6 +187,13 @@ impl Scenario {
             draw.rarer_settings(&mut conn.config, 0.08);
         }
         scenario.watch_the_hurried();
+        let mut draw = Draw(scenario.rng(21));
+        for host in &mut scenario.hosts {
+            draw.sender(&mut host.accepts);
+        }
+        for conn in &mut scenario.conns {
+            draw.sender(&mut conn.config);
+        }
         scenario
     }
 
@@ -349,6 +357,14 @@ impl Draw {
         if self.chance(hurry) {
             config.user_timeout = Some(self.millis(500.0, 120_000.0));
         }
+    }
+
+    /// How data is sent.
+    fn sender(&mut self, config: &mut TcpConfig) {
+        config.congestion = self.pick(&Algorithm::ALL);
+        config.pacing = self.chance(0.3);
+        config.tail_loss_probe = self.chance(0.8);
+        config.peer_ack_delay = self.pick(&[0, 0, 1, 40, 500]).to_duration();
     }
 
     /// `longest_lead` is how many microseconds the first of two that open to each other may be ahead.

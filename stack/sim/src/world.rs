@@ -204,14 +204,18 @@ impl World {
         {
             return Ok(());
         }
-        if [Some(opener), of_side(1)].into_iter().flatten().any(|app| self.is_hurried_end(app, plan)) {
-            return Ok(());
+        let ends = [Some(opener), of_side(1)].into_iter().flatten();
+        if let Some(first) = ends.filter(|app| self.is_hurried_end(app, plan)).min_by_key(|app| app.closed_at) {
+            let other = of_side(1 - first.side);
+            return other.map_or(Ok(()), |other| self.check_left_behind(other, first, plan));
         }
         match opener.order.closed() {
             Some(CloseReason::Refused) if plan.refused => return Ok(()),
             Some(CloseReason::Aborted) if plan.sides[0].leave.is_abrupt() => return Ok(()),
             // Every ARP request or its answer was lost.
             Some(CloseReason::Unreachable) if unlucky && of_side(1).is_none() => return Ok(()),
+            // So were the answers to a SYN whose cookie has opened the other end, until the neighbour was asked.
+            Some(CloseReason::Unreachable) if unlucky && self.was_told_early(opener, of_side(1), plan) => return Ok(()),
             other if plan.refused => return Err(format!("it ended as {other:?} where nobody listens")),
             _ if !plan.is_orderly() => return Ok(()),
             _ => {}
@@ -242,11 +246,40 @@ impl World {
         };
         match app.order.closed() {
             Some(CloseReason::TimedOut) => {
-                is_over(app.left_at, config.linger) || is_over(Some(app.opened_at), config.user_timeout)
+                is_over(app.left_at, config.linger) || is_over(Some(app.waits_since), config.user_timeout)
             }
             Some(CloseReason::Aborted) => config.linger == Some(Duration::ZERO),
             _ => false,
         }
+    }
+
+    /// What is left for `app` after `first` has given up: it may have ended before, its peer's RST ends it, or if that was
+    /// lost its keepalive or another limit of its own. Nothing ends it with bytes missing and without a word.
+    fn check_left_behind(&self, app: &App, first: &App, plan: &ConnPlan) -> Result<(), String> {
+        let missing = app.read != plan.sides[first.side].total && plan.sides[app.side].shut_read_after.is_none();
+        let after = app.closed_at >= first.closed_at;
+        let is_right = match app.order.closed() {
+            Some(CloseReason::Finished) => !(plan.is_orderly() && missing),
+            Some(CloseReason::Reset | CloseReason::TimedOut) => after || self.is_hurried_end(app, plan),
+            // It was not open yet, and asked a host that had given it up.
+            Some(CloseReason::Refused | CloseReason::Unreachable) => after && !app.order.is_open(),
+            Some(CloseReason::Aborted) => plan.sides[app.side].leave.is_abrupt() || self.is_hurried_end(app, plan),
+            _ => false,
+        };
+        if is_right {
+            return Ok(());
+        }
+        let (reason, read) = (app.order.closed(), app.read);
+        Err(format!("the {} ended as {reason:?} with {read} bytes read, where its peer gave up", app.name()))
+    }
+
+    /// Whether a cookie has opened the other end, and its answers never came: the opener was not open, and the other end
+    /// did not finish.
+    fn was_told_early(&self, opener: &App, other: Option<&App>, plan: &ConnPlan) -> bool {
+        let fast = [0, 1].iter().all(|side| self.shared.scenario.config_of(plan, *side).fast_open);
+        let unfinished = other
+            .is_some_and(|app| app.order.closed() != Some(CloseReason::Finished) && app.read <= plan.sides[0].total);
+        fast && !opener.order.is_open() && unfinished
     }
 
     fn outlived(&self, app: &App, other: &App) -> bool {

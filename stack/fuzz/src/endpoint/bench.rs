@@ -5,6 +5,7 @@ use super::peer::{Peer, peer_byte};
 use super::segments;
 use crate::{Input, route};
 use corelane_proto::endpoint::{Cidr, EndpointConfig, Event, ListenConfig, ListenerId, SynCookies, Transmit};
+use corelane_proto::tcp::algorithm::Algorithm;
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::tcp::segment::Flags;
 use corelane_proto::tcp::seq::Seq;
@@ -372,6 +373,11 @@ pub(super) fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         r1_retransmits: if bit(19) { 1 } else { 3 },
         report_soft_errors: bit(20),
         fast_open: bit(21),
+        // What is not drawn is 0, and that is the default.
+        congestion: [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr, Algorithm::Dctcp][(what >> 22 & 3) as usize],
+        pacing: bit(24),
+        tail_loss_probe: !bit(25),
+        peer_ack_delay: Duration::from_millis(if bit(26) { 40 } else { 0 }),
         ..TcpConfig::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Input;
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, EndpointConfig, Event, Shutdown, Transmit};
+use corelane_proto::tcp::algorithm::Algorithm;
 use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
 use corelane_proto::{Addr, Endpoint, Instant, Mac, Memory, SocketAddr};
 use corelane_sim::checks::{EventOrder, Stream};
@@ -288,6 +289,11 @@ fn tcp_config(input: &mut Input<'_>) -> TcpConfig {
         quick_acks: if bit(12) { 0 } else { 16 },
         // So that who waits for the other's answer tries again while the other still remembers.
         rto_max: Duration::from_secs(10),
+        // What is not drawn is 0, and that is the default.
+        congestion: [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr, Algorithm::Dctcp][(what >> 14 & 3) as usize],
+        pacing: bit(16),
+        tail_loss_probe: !bit(17),
+        peer_ack_delay: Duration::from_millis(if bit(18) { 40 } else { 0 }),
         ..TcpConfig::default()
     }
 }

@@ -143,6 +143,13 @@ pub struct EndpointConfig {
     pub hoarding_after: Duration,
 }
 
+impl EndpointConfig {
+    /// Free frames that the queues of connections leave alone: what is queued waits for ACKs, and so does the peer.
+    pub(super) fn kept_frames(&self) -> usize {
+        self.low_water_frames.min(64)
+    }
+}
+
 impl Default for EndpointConfig {
     fn default() -> Self {
         Self {

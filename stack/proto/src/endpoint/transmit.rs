@@ -1,7 +1,7 @@
 //! From a connection, or a reply, to a frame.
 
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, Marking, Outgoing, Transmit};
+use super::{ConnId, Endpoint, EndpointConfig, Marking, Outgoing, Transmit};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::Step;
@@ -91,9 +91,11 @@ impl Endpoint {
         loop {
             let frames_left = memory.available() > 0;
             let conn = self.conns.get_mut(id)?;
+            let waits = conn.tcb.has_waiting_data();
+            let may_split = memory.available() > kept_from_splits(&self.config, conn.tcb.is_nothing_in_flight());
             let marking = Marking::of(conn.tcb.config());
-            match conn.tcb.poll_transmit(self.now, |token| memory.is_posted(token), frames_left) {
-                None if !frames_left => {
+            match conn.tcb.poll_transmit(self.now, |token| memory.is_posted(token), frames_left, may_split) {
+                None if !frames_left || !may_split && waits => {
                     // Something may have had to stay for want of a frame: look again when there is one.
                     self.starved.push(id.slot() as u32);
                     return None;
@@ -221,6 +223,14 @@ impl Endpoint {
         self.time_wait.insert(self.now, &flow, waiting);
         self.bury(id);
     }
+}
+
+/// Free frames that splitting does not take. What the application wrote before the peer's SYN told of a small MSS, or what
+/// a small window cuts, would otherwise take the frames for ACKs, without which neither side's queue gets shorter. Of what
+/// is kept a connection that has nothing in flight may take half, or no ACK would ever be for it.
+fn kept_from_splits(config: &EndpointConfig, nothing_in_flight: bool) -> usize {
+    let kept = config.kept_frames();
+    if nothing_in_flight { (kept / 2).max(1) } else { kept.max(1) }
 }
 
 /// Writes the headers in front of a payload that is in place.

@@ -310,7 +310,7 @@ impl Endpoint {
 /// Whether the payloads of a connection that holds `held` frames may have another. Some are kept: what is queued waits for
 /// ACKs, and so does the peer.
 fn may_take<M: Memory>(held: usize, memory: &M, config: &EndpointConfig) -> bool {
-    is_fair(held, memory.available().saturating_sub(config.low_water_frames.min(64)))
+    is_fair(held, memory.available().saturating_sub(config.kept_frames()))
 }
 
 /// Adds to the last chunk what fits in; `None` when there is no chunk to add to.

@@ -71,19 +71,24 @@ enum Control {
 
 impl Tcb {
     /// The next thing to do, until there is none. `posted` says whether the device still has a frame; `frames_left`
-    /// whether a segment without payload will find one.
+    /// whether a segment without payload will find one, and `may_split` whether a chunk that does not go whole may have one.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
         posted: impl Fn(&Token) -> bool,
         frames_left: bool,
+        may_split: bool,
     ) -> Option<Step<'_>> {
         self.blocked = false;
-        if frames_left && self.syn_due {
+        if self.syn_due {
+            if !frames_left {
+                // Nothing goes ahead of it: the peer would not know what it is.
+                return None;
+            }
             match self.data_for_syn() {
                 Some(InSyn::Chunk) => return self.send_syn_with_data(now),
-                Some(InSyn::Part(at)) => return Some(Step::Split { index: self.snd.next_new()?, at }),
-                None => {}
+                Some(InSyn::Part(at)) if may_split => return Some(Step::Split { index: self.snd.next_new()?, at }),
+                Some(InSyn::Part(_)) | None => {}
             }
             let control = if self.state == State::SynSent { Control::Syn } else { Control::SynAck };
             return Some(self.send_control(now, &control));
@@ -100,7 +105,7 @@ impl Tcb {
             // SACK blocks, and ECN's answer to a SYN-ACK, go in a segment of their own: in front of data they would move the payload.
             return Some(self.send_control(now, &Control::Ack));
         }
-        let next = self.next_probe(&posted, frames_left).unwrap_or_else(|| self.next_data(now, &posted, frames_left));
+        let next = self.next_probe(&posted, frames_left).unwrap_or_else(|| self.next_data(now, &posted, may_split));
         match next {
             Next::Resend(index) => return self.send_again(now, index),
             Next::New(index) => return self.send_new(now, index),
@@ -154,7 +159,7 @@ impl Tcb {
     //# meets the following three criteria for determining loss, the
     //# sequence range of one segment of up to SMSS octets starting
     //# with S2 MUST be returned.
-    fn next_data(&mut self, now: Instant, posted: &impl Fn(&Token) -> bool, frames_left: bool) -> Next {
+    fn next_data(&mut self, now: Instant, posted: &impl Fn(&Token) -> bool, may_split: bool) -> Next {
         let lost = self.snd.next_lost();
         let new = self.snd.next_new();
         let Some(index) = (if self.recovery.prefers_new_data() { new.or(lost) } else { lost.or(new) }) else {
@@ -176,7 +181,7 @@ impl Tcb {
             Decision::Whole if self.is_paced(now) => Next::Nothing,
             Decision::Whole if again => Next::Resend(index),
             Decision::Whole => Next::New(index),
-            Decision::Part(at) if frames_left => Next::Split { index, at },
+            Decision::Part(at) if may_split => Next::Split { index, at },
             Decision::Closed => {
                 self.watch_window(now);
                 Next::Nothing
@@ -430,6 +435,7 @@ impl Tcb {
             self.last_ack_sent = self.rcv.next();
             let (ecn, option) = self.ecn.syn_ack(self.rto.expiries(), options.room());
             (flags, options.accurate_ecn) = (flags | Flags::ACK | ecn, option);
+            self.ack.on_sent();
         } else {
             options.fast_open = self.fast_open_option();
             flags = flags | self.ecn.request(self.rto.expiries());

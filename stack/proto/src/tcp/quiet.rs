@@ -99,7 +99,7 @@ impl World {
                 assert!(round < 10_000, "it never stops sending: {:?}", self.ends[side]);
                 let tail = Token::new(u32::MAX);
                 let Some(tcb) = self.ends.get_mut(side) else { break };
-                match tcb.poll_transmit(self.now, |_| false, true) {
+                match tcb.poll_transmit(self.now, |_| false, true, true) {
                     None => break,
                     Some(Step::Send { segment, .. }) => self.wire.push((1 - side, segment)),
                     Some(Step::Posted) => unreachable!("no frame is posted here"),

@@ -425,6 +425,10 @@ impl Tcb {
     //# The mitigations suggested in this document SHOULD be implemented in devices that regularly need to maintain TCP
     //# connections of the kind most vulnerable to the attacks described in this document.
     fn challenge(&mut self, now: Instant, fx: &mut Effects) {
+        if self.syn_due {
+            // Our SYN-ACK says where we are, and before it the peer knows neither our numbers nor how the window is scaled.
+            return;
+        }
         let may = self.ack.may_challenge(now, self.config.challenge_interval);
         let owed = self.ack;
         fx.reply = may.then(|| self.pure_ack(now));

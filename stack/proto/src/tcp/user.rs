@@ -54,6 +54,16 @@ impl Tcb {
         self.snd.frames()
     }
 
+    /// Whether nothing of what was sent is on its way, as far as is known.
+    pub fn is_nothing_in_flight(&self) -> bool {
+        self.snd.pipe() == 0
+    }
+
+    /// Whether there are bytes that are not in flight.
+    pub fn has_waiting_data(&self) -> bool {
+        self.snd.queued() > self.snd.pipe()
+    }
+
     /// Whether the `len` bytes that begin at `seq` hold the next in order.
     pub fn expects(&self, seq: Seq, len: u16) -> bool {
         seq.at_or_before(self.rcv.next()) && (seq + u32::from(len)).after(self.rcv.next())
@@ -227,8 +237,8 @@ impl Tcb {
     }
 
     /// Other settings. Those that the handshake agrees on, or that only count at its end, stay as they were: `mss`,
-    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `ecn`, `rto_initial`, and until
-    /// the connection is open the receive buffer.
+    /// `min_mss`, `window_scaling`, `timestamps`, `sack`, `initial_window_segments`, `congestion`, `ecn`, `rto_initial`, and
+    /// until our SYN is acknowledged the receive buffer.
     pub fn configure(&mut self, now: Instant, wanted: &TcpConfig) {
         let old = *self.config;
         let mut config = TcpConfig {
@@ -243,7 +253,8 @@ impl Tcb {
             rto_initial: old.rto_initial,
             ..wanted.clamped()
         };
-        if !self.state.is_synchronized() {
+        if !self.state.is_synchronized() || self.syn_unacked() {
+            // Our SYN may go again, and what it offers follows from the buffer.
             config.recv_buffer = old.recv_buffer;
             config.recv_buffer_initial = old.recv_buffer_initial;
         }

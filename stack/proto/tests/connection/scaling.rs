@@ -1,9 +1,11 @@
 //! Window scaling: RFC 7323 2.
 
 use crate::bench::{Bench, IRS, segment};
+use corelane_proto::endpoint::Shutdown;
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::{Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
+use std::time::Duration;
 
 fn scaled(window_scale: u8) -> Options {
     Options { window_scale: Some(window_scale), mss: Some(1000), ..Options::NONE }
@@ -85,4 +87,23 @@ fn what_one_ack_has_offered_is_taken_whatever_a_later_one_rounds_off() {
     assert_eq!(bench.endpoint.counters().dropped_unacceptable, before);
     bench.receive(segment(edge, ours, Flags::ACK, 1));
     assert_eq!(bench.endpoint.counters().dropped_unacceptable, before + 1);
+}
+
+//= spec/rfc7323.txt#section-2.3
+//= type=test
+//# o The Window Scale option MUST be sent with shift.cnt = R, where R is the value that the TCP would like to use for its
+//# receive window.
+#[test]
+fn a_syn_ack_that_goes_again_offers_the_same_shift_whatever_the_buffer_is_meanwhile() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, syn) = bench.connect(TcpConfig::default());
+    assert_eq!(syn.options.window_scale, Some(3));
+    // Both open at once, and this side has closed before its SYN is acknowledged.
+    bench.receive(Segment { options: scaled(2), ..segment(IRS, Seq(0), Flags::SYN, 0) });
+    bench.endpoint.shutdown(conn, Shutdown::Write);
+    assert_eq!(bench.sent().len(), 1, "the FIN");
+    bench.endpoint.configure(conn, TcpConfig { recv_buffer: 4096, ..TcpConfig::default() });
+    let again = bench.wait(Duration::from_millis(1100));
+    let syn_ack = again.iter().find(|s| s.flags.has(Flags::SYN)).expect("it goes again");
+    assert_eq!(syn_ack.options.window_scale, Some(3));
 }

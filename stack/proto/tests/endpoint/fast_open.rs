@@ -1,6 +1,6 @@
 //! Data in the SYN (RFC 7413), between two endpoints and against a scripted peer.
 
-use crate::hosts::{Bench, Pair, at, config, segment};
+use crate::hosts::{Bench, Pair, at, config, frame, segment};
 use corelane_proto::endpoint::{ConnId, EndpointConfig, Event};
 use corelane_proto::tcp::config::{Ecn, TcpConfig};
 use corelane_proto::tcp::info::EcnMode;
@@ -207,6 +207,46 @@ fn ecn_is_agreed_on_by_the_same_syns() {
         assert_eq!((info.ecn, info.marked_bytes, info.marked_segments_in), (EcnMode::Accurate, 0, 0));
         assert!(info.ssthresh == u32::MAX, "no congestion");
     }
+}
+
+/// A scripted peer's first connection, which gave it the cookie, and what it has said; the SYN with that cookie opens.
+fn bench_with_cookie() -> (Bench, Segment) {
+    let mut bench = Bench::new(config(1));
+    bench.host.endpoint.listen(at(1, 80), fast()).expect("listen");
+    let syn = |fast_open| {
+        let options = Options { mss: Some(1460), fast_open, ..Options::NONE };
+        Segment { options, ..segment(Seq(100), Seq(0), Flags::SYN, 4) }
+    };
+    let given = bench.receive(at(2, 1), at(1, 80), syn(Some(FastOpen::REQUEST)))[0].options.fast_open;
+    assert!(given.is_some());
+    (bench, syn(given))
+}
+
+#[test]
+fn nothing_goes_ahead_of_the_syn_ack_when_an_old_ack_comes_with_the_syn() {
+    let (mut bench, syn) = bench_with_cookie();
+    let old_ack = segment(Seq(105), Seq(7), Flags::ACK, 0);
+    for segment in [syn, old_ack] {
+        bench.host.receive(bench.now, &frame(at(2, 2), at(1, 80), &segment));
+    }
+    let sent = bench.sent();
+    assert_eq!(sent.iter().map(|s| s.flags).collect::<Vec<_>>(), [SYN_ACK], "{sent:?}");
+    // Once it is out, the old ACK is told where we are.
+    let answers = bench.receive(at(2, 2), at(1, 80), old_ack);
+    assert_eq!(answers.iter().map(|s| (s.flags, s.ack)).collect::<Vec<_>>(), [(Flags::ACK, Seq(105))]);
+}
+
+#[test]
+fn nothing_goes_ahead_of_the_syn_ack_for_want_of_frames() {
+    let (mut bench, syn) = bench_with_cookie();
+    bench.host.receive(bench.now, &frame(at(2, 2), at(1, 80), &syn));
+    let conn = bench.host.accepted().expect("accepted by the SYN");
+    bench.host.write(conn, b"answer");
+    let taken = bench.host.take_all_frames();
+    assert_eq!(bench.sent(), [], "the SYN-ACK has no frame, and the answer has one");
+    bench.host.give_back(taken);
+    let sent = bench.wait(Duration::from_millis(1));
+    assert_eq!(sent.iter().map(|s| (s.flags.has(Flags::SYN), s.len)).collect::<Vec<_>>(), [(true, 0), (false, 6)]);
 }
 
 //= spec/rfc7413.txt#section-2

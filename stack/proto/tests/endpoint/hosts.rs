@@ -303,10 +303,15 @@ impl Bench {
 
     /// Time passes; gives what is sent at its end.
     pub(crate) fn wait(&mut self, time: Duration) -> Vec<Segment> {
+        self.wait_quietly(time);
+        self.sent()
+    }
+
+    /// Time passes, and nothing is sent yet.
+    pub(crate) fn wait_quietly(&mut self, time: Duration) {
         self.now = self.now + time;
         self.host.endpoint.on_time(self.now, &mut self.host.frames);
         self.host.take_events();
-        self.sent()
     }
 }
 

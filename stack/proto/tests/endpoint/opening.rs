@@ -3,7 +3,7 @@
 use crate::hosts::{Bench, Pair, addr, at, config, frame, segment};
 use corelane_proto::endpoint::{Cidr, CloseReason, ConnId, ConnectError, EndpointConfig, Event, ListenError};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::tcp::segment::Flags;
+use corelane_proto::tcp::segment::{Flags, Options, Segment};
 use corelane_proto::tcp::seq::Seq;
 use corelane_proto::tcp::state::State;
 use corelane_proto::{Addr, SocketAddr};
@@ -360,4 +360,47 @@ fn half_open_connections_end_with_their_listener() {
     assert_eq!((answer[0].flags, answer[0].seq), (Flags::RST, ours + 1));
     let answer = bench.receive(at(2, 5001), at(1, 80), segment(Seq(100), Seq(0), Flags::SYN, 0));
     assert_eq!(answer[0].flags, RST_ACK);
+}
+
+#[test]
+fn what_was_written_before_a_small_mss_was_known_leaves_frames_for_acks_and_gets_through() {
+    const PORTS: std::ops::RangeInclusive<u16> = 1..=12;
+    let mut bench = Bench::new(config(1));
+    let conns: Vec<_> = PORTS
+        .map(|port| {
+            let remote = at(2, port);
+            let id = bench.host.endpoint.connect(bench.now, at(1, 0), remote, TcpConfig::default()).expect("connect");
+            bench.host.write(id, &[7; 10_000]);
+            id
+        })
+        .collect();
+    let options = Options { mss: Some(100), ..Options::NONE };
+    let mut sent = bench.packets();
+    for syn in &sent {
+        let answer = segment(Seq(1000), syn.segment.seq + 1, Flags::SYN | Flags::ACK, 0);
+        bench.host.receive(bench.now, &frame(syn.dst, syn.src, &Segment { options, ..answer }));
+    }
+    // Every peer says something before it acknowledges anything.
+    let syns = std::mem::replace(&mut sent, bench.packets());
+    for (syn, id) in syns.iter().zip(&conns) {
+        let said = segment(Seq(1001), syn.segment.seq + 1, Flags::ACK, 10);
+        let answer = bench.receive(syn.dst, syn.src, said);
+        assert!(answer.iter().any(|s| s.ack == Seq(1011)), "port {}: {answer:?}", syn.dst.port);
+        bench.host.read(*id);
+    }
+    for _ in 0..10_000 {
+        for packet in sent.iter().filter(|packet| packet.segment.len > 0) {
+            let ack = segment(Seq(1011), packet.segment.end(), Flags::ACK, 0);
+            bench.host.receive(bench.now, &frame(packet.dst, packet.src, &ack));
+        }
+        bench.wait_quietly(Duration::from_millis(1));
+        sent = bench.packets();
+        if sent.is_empty() {
+            break;
+        }
+    }
+    for id in conns {
+        let info = bench.host.endpoint.info(id).expect("it is open");
+        assert_eq!((info.unsent, info.in_flight), (0, 0));
+    }
 }
