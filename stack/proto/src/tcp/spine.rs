@@ -218,6 +218,9 @@ impl Tcb {
             self.ack.force();
         }
         self.timers.cancel(Timer::Retransmit);
+        // Our SYN is acknowledged: that is progress.
+        self.timers.cancel(Timer::User);
+        self.arm_user(now);
         // The application knows already of one that Fast Open has opened.
         self.news.opened |= !self.is_early();
         self.end_unacked();

@@ -269,3 +269,17 @@ fn a_cork_gives_way_after_a_while() {
     bench.receive(segment(IRS + 1, ours + 600, Flags::ACK, 0));
     assert_eq!(bench.send(conn, b"and again it waits"), []);
 }
+
+#[test]
+fn the_user_time_out_begins_anew_when_our_syn_is_acknowledged() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let config = TcpConfig { user_timeout: Some(Duration::from_millis(800)), ..TcpConfig::default() };
+    let (conn, syn) = bench.connect(config);
+    bench.endpoint.send_copy(&mut bench.frames, conn, b"early").expect("open for sending");
+    bench.wait(Duration::from_millis(700));
+    bench.receive(segment(IRS, syn.seq + 1, Flags::SYN | Flags::ACK, 0));
+    bench.wait(Duration::from_millis(700));
+    assert_eq!(bench.events(), [Event::Connected(conn)], "700 ms since the last progress");
+    bench.wait(Duration::from_millis(200));
+    assert_eq!(bench.ended(conn), Some(CloseReason::TimedOut));
+}
