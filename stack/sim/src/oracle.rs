@@ -3,9 +3,10 @@
 
 use etherparse::{Ipv4Slice, Ipv6Slice, NetSlice, SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice};
 
-/// Fast Open (RFC 7413 4.1.1) and user timeout (RFC 5482 3), which `etherparse` does not know.
+/// Fast Open (RFC 7413 4.1.1), user timeout (RFC 5482 3) and accurate ECN in either order (RFC 9768 3.2.3), which `etherparse` does not know.
 const FAST_OPEN: u8 = 34;
 const USER_TIMEOUT: u8 = 28;
+const ACCURATE_ECN: [u8; 2] = [172, 174];
 const END_OF_LIST: u8 = 0;
 
 /// Judges a frame.
@@ -96,6 +97,8 @@ fn check_options(tcp: &TcpSlice<'_>) -> Result<(), String> {
         }
         seen[usize::from(kind)] += 1;
         require(seen[usize::from(kind)] == 1, format!("option {kind} stands there twice"))?;
+        // RFC 9768 3.2.3.2.1.
+        require(!syn || tcp.ack() || !ACCURATE_ECN.contains(&kind), "accurate ECN's option in a SYN")?;
         check_option(syn, kind, option)?;
     }
     let fast_open = seen[usize::from(FAST_OPEN)] > 0;
@@ -106,6 +109,9 @@ fn check_options(tcp: &TcpSlice<'_>) -> Result<(), String> {
 fn check_option(syn: bool, kind: u8, option: &[u8]) -> Result<(), String> {
     match kind {
         FAST_OPEN => return require(syn, "a Fast Open cookie without SYN"),
+        kind if ACCURATE_ECN.contains(&kind) => {
+            return require(matches!(option.len(), 2 | 5 | 8 | 11), "accurate ECN's option has a wrong length");
+        }
         USER_TIMEOUT => return same("length of the user timeout", option.len(), 4),
         _ => {}
     }

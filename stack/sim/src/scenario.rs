@@ -2,7 +2,7 @@
 
 use corelane_proto::Instant;
 use corelane_proto::tcp::algorithm::Algorithm;
-use corelane_proto::tcp::config::{KeepaliveConfig, TcpConfig};
+use corelane_proto::tcp::config::{Ecn, KeepaliveConfig, TcpConfig};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::time::Duration;
@@ -350,6 +350,7 @@ impl Draw {
     fn rarer_settings(&mut self, config: &mut TcpConfig, hurry: f64) {
         config.fast_open = self.chance(0.4);
         config.cork = self.chance(0.1);
+        config.ecn = self.pick(&[Ecn::Off, Ecn::Passive, Ecn::Passive, Ecn::Classic, Ecn::Accurate, Ecn::Accurate]);
         if self.chance(hurry) {
             let at_once = self.chance(0.2);
             config.linger = Some(if at_once { Duration::ZERO } else { self.millis(1.0, 30_000.0) });

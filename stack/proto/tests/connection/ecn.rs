@@ -469,6 +469,32 @@ fn accurate_feedback_halves_once_a_round_trip_without_an_answer() {
     assert_eq!(info(&bench, conn).cwnd, 2500);
 }
 
+/// RFC 8257 3.3: the window gives way by as much as has been marked of late, and a loss still halves.
+#[test]
+fn dctcp_gives_way_by_what_is_marked() {
+    let mut bench = Bench::new(TcpConfig { congestion: Algorithm::Dctcp, ..config(Ecn::Passive) });
+    let ours = bench.receive(syn(Flags::ECN))[0].seq + 1;
+    bench.receive(segment(IRS + 1, ours, with_ace(2), 0));
+    let conn = bench.accepted();
+    let mut at = 0;
+    let mut round = |bench: &mut Bench, ace| {
+        let len: u32 = bench.send(conn, &[b'x'; 10_000]).iter().map(|s| u32::from(s.len)).sum();
+        assert_eq!(len, 10_000);
+        bench.now = bench.now + Duration::from_millis(10);
+        // An ACK of all at once could hide eight marks.
+        for _ in 0..5 {
+            at += 2000;
+            bench.receive(segment(IRS + 1, ours + at, with_ace(ace), 0));
+        }
+        info(bench, conn).cwnd
+    };
+    // Each round trip without a mark takes a sixteenth of alpha, which begins at one.
+    let before = (0..40).map(|_| round(&mut bench, 5)).last().expect("40 rounds");
+    let after = round(&mut bench, 6);
+    assert!(after < before && after > before * 9 / 10, "{before} {after}");
+    assert!(info(&bench, conn).marked_bytes >= 1000);
+}
+
 /// An ACK that has been overtaken says nothing: its counter would have to be read as nearly a whole turn.
 //= spec/draft-ietf-tcpm-accurate-ecn-34.txt#section-3.2.2.2
 //= type=test
