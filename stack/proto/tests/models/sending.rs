@@ -465,3 +465,29 @@ proptest! {
         }
     }
 }
+
+/// A window that goes again at one moment and is acknowledged but for its last segment leaves no trace of the others.
+#[test]
+fn what_has_arrived_is_not_remembered_as_sent_again() {
+    let mut queue = SendQueue::new(Seq(0));
+    for n in 0..200 {
+        queue.push(Buf::new(Token::new(n), 66, 100));
+        queue.on_sent_new(Stamp::sent_at(Instant::ZERO), false);
+    }
+    queue.lose_all(Instant::ZERO, &mut |_| {});
+    while let Some(index) = queue.next_lost() {
+        queue.on_sent_again(index, Stamp::sent_at(Instant::from_millis(5)), false);
+    }
+    for ack in [10_000, 19_900, 19_950] {
+        queue.on_ack(Seq(ack), &mut drop, &mut |_| {});
+        queue.check_consistency();
+    }
+    let mut judged = 0;
+    let asked = std::cell::Cell::new(0);
+    let judge = |_, _| {
+        asked.set(asked.get() + 1);
+        Verdict::Lost
+    };
+    queue.find_lost(judge, &mut |loss| judged += loss.bytes);
+    assert_eq!((judged, asked.get()), (50, 1), "half of the last segment, asked for once");
+}

@@ -23,6 +23,8 @@ pub struct Chunk {
     seq: Seq,
     marks: Marks,
     times_sent: u8,
+    /// Bytes at its front that have been acknowledged since it was sent.
+    trimmed: u16,
     stamp: Stamp,
 }
 
@@ -148,7 +150,14 @@ impl SendQueue {
         debug_assert!(!self.fin.queued);
         let seq = self.end;
         self.end += u32::from(buf.len);
-        self.chunks.push_back(Chunk { buf, seq, marks: Marks::NONE, times_sent: 0, stamp: Stamp::default() });
+        self.chunks.push_back(Chunk {
+            buf,
+            seq,
+            marks: Marks::NONE,
+            times_sent: 0,
+            trimmed: 0,
+            stamp: Stamp::default(),
+        });
     }
 
     /// The last chunk's buffer when it was never sent, so that small writes share a segment.
@@ -190,7 +199,7 @@ impl SendQueue {
         chunk.buf.truncate(at);
         let Chunk { seq, marks, times_sent, stamp, .. } = *chunk;
         let seq = seq + u32::from(at);
-        self.chunks.insert(index + 1, Chunk { buf: tail, seq, marks, times_sent, stamp });
+        self.chunks.insert(index + 1, Chunk { buf: tail, seq, marks, times_sent, trimmed: 0, stamp });
         if index < self.next {
             self.next += 1;
         }
@@ -264,7 +273,9 @@ impl SendQueue {
                 delivered(&Delivered { stamp, start, end, times_sent, cumulative: true });
             }
             if part < len {
-                front.buf.trim_front(u16::try_from(part).unwrap_or(u16::MAX));
+                let part16 = u16::try_from(part).unwrap_or(u16::MAX);
+                front.buf.trim_front(part16);
+                front.trimmed = front.trimmed.saturating_add(part16);
                 front.seq += part;
                 acked.cuts = true;
                 break;
@@ -290,6 +301,7 @@ impl SendQueue {
                 // The rest of a segment that was acknowledged in part is still lost.
                 holes.add_lost(ack);
             }
+            self.bound_resent();
         }
         acked
     }

@@ -207,7 +207,8 @@ impl SendQueue {
     fn resent_at(&self, seq: Seq, at: Instant) -> Option<(usize, Seq)> {
         let index = self.index_of(seq.max(self.una));
         let chunk = self.chunks.get(index)?;
-        (chunk.marks == Marks::RESENT && chunk.stamp.at == at).then(|| (index, chunk.end()))
+        let is_it = chunk.marks == Marks::RESENT && chunk.stamp.at == at && chunk.first_sent() == seq;
+        is_it.then(|| (index, chunk.end()))
     }
 
     fn judge_fin(&mut self, judge: &impl Fn(Instant, Seq) -> Verdict, lost: &mut dyn FnMut(&Loss)) -> Option<Instant> {
@@ -305,7 +306,7 @@ impl SendQueue {
         }
         let resent = self.chunks.iter().filter(|chunk| chunk.marks == Marks::RESENT);
         holes.resent.clear();
-        holes.resent.extend(resent.map(|chunk| (chunk.seq, chunk.stamp.at)));
+        holes.resent.extend(resent.map(|chunk| (chunk.first_sent(), chunk.stamp.at)));
         holes.resent.make_contiguous().sort_by_key(|(_, at)| *at);
     }
 
@@ -340,24 +341,27 @@ impl SendQueue {
         if !chunk.marks.has(Marks::SACKED) {
             chunk.marks = Marks::RESENT;
         }
-        chunk.stamp = stamp;
+        (chunk.stamp, chunk.trimmed) = (stamp, 0);
         chunk.times_sent = chunk.times_sent.saturating_add(1);
         let seq = chunk.seq;
-        let most = 2 * self.chunks.len() + 16;
         let holes = self.holes.get_or_insert_default();
         holes.remove_lost(seq);
         holes.resent.push_back((seq, stamp.at));
-        if holes.resent.len() > most {
-            self.compact_resent();
-        }
+        self.bound_resent();
         if fin {
             self.on_sent_fin(stamp);
         }
     }
 
-    /// Drops what is not true any more from the list of what was sent again.
-    fn compact_resent(&mut self) {
-        let Some(mut holes) = self.holes.take() else { return };
+    /// Most that the list of what was sent again may hold.
+    fn most_resent(&self) -> usize {
+        2 * self.chunks.len() + 16
+    }
+
+    /// Drops from that list what is not true any more, when it has become long.
+    pub(super) fn bound_resent(&mut self) {
+        let most = self.most_resent();
+        let Some(mut holes) = self.holes.take_if(|holes| holes.resent.len() > most) else { return };
         holes.resent.retain(|&(seq, at)| self.resent_at(seq, at).is_some());
         self.holes = Some(holes);
     }
@@ -389,6 +393,7 @@ impl SendQueue {
         first.times_sent = first.times_sent.max(second.times_sent);
         self.next -= usize::from(index + 1 < self.next);
         self.holes.as_mut()?.remove_lost(second.seq);
+        self.bound_resent();
         Some(second.buf.token)
     }
 
@@ -407,7 +412,7 @@ impl SendQueue {
         for chunk in self.chunks.iter().filter(|chunk| chunk.marks.has(Marks::LOST)) {
             assert!(listed(chunk), "{:?} is lost and nobody sends it again", chunk.seq);
         }
-        assert!(holes.lost.len() <= self.chunks.len() && holes.resent.len() <= 2 * self.chunks.len() + 16 + 2);
+        assert!(holes.lost.len() <= self.chunks.len() && holes.resent.len() <= self.most_resent());
     }
 
     fn next_marked(&self) -> usize {
@@ -416,6 +421,11 @@ impl SendQueue {
 }
 
 impl Chunk {
+    /// The number of the first byte that it had when it was sent last.
+    fn first_sent(&self) -> Seq {
+        self.seq - u32::from(self.trimmed)
+    }
+
     /// The number after its last byte.
     fn end(&self) -> Seq {
         self.seq + u32::from(self.buf.len)
