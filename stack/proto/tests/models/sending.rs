@@ -478,6 +478,11 @@ fn what_has_arrived_is_not_remembered_as_sent_again() {
     while let Some(index) = queue.next_lost() {
         queue.on_sent_again(index, Stamp::sent_at(Instant::from_millis(5)), false);
     }
+    for _ in 0..1000 {
+        // At the same moment, as a test may have it.
+        queue.on_sent_again(199, Stamp::sent_at(Instant::from_millis(5)), false);
+        queue.check_consistency();
+    }
     for ack in [10_000, 19_900, 19_950] {
         queue.on_ack(Seq(ack), &mut drop, &mut |_| {});
         queue.check_consistency();

@@ -27,6 +27,8 @@ impl Marks {
     pub(super) const LOST: Self = Self(2);
     /// It has been sent again and is not known to be lost.
     pub(super) const RESENT: Self = Self(4);
+    /// The same, while the list of what was sent again is gone through.
+    const LISTED: Self = Self(8);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -362,7 +364,17 @@ impl SendQueue {
     pub(super) fn bound_resent(&mut self) {
         let most = self.most_resent();
         let Some(mut holes) = self.holes.take_if(|holes| holes.resent.len() > most) else { return };
-        holes.resent.retain(|&(seq, at)| self.resent_at(seq, at).is_some());
+        // Two sendings in the same moment are one: a segment that is listed is not found again.
+        holes.resent.retain(|&(seq, at)| {
+            let chunk = self.resent_at(seq, at).and_then(|(index, _)| self.chunks.get_mut(index));
+            chunk.map(|chunk| chunk.marks = Marks::LISTED).is_some()
+        });
+        for &(seq, _) in &holes.resent {
+            let index = self.index_of(seq.max(self.una));
+            if let Some(chunk) = self.chunks.get_mut(index) {
+                chunk.marks = Marks::RESENT;
+            }
+        }
         self.holes = Some(holes);
     }
 
