@@ -52,7 +52,7 @@ impl Tcb {
         };
         let advances = s.ack.after(before.una);
         let repeated = self.repeated(s, before.una);
-        let mut news = self.take_delivery(now, s, advances, fx);
+        let mut news = self.take_delivery(now, s, advances, repeated.is_some(), fx);
         if let Some(rtt) = news.rtt {
             self.on_round_trip(now, rtt, before.outstanding);
         }
@@ -94,8 +94,8 @@ impl Tcb {
         }
     }
 
-    /// Takes the number and the blocks.
-    fn take_delivery(&mut self, now: Instant, s: &Segment, advances: bool, fx: &mut Effects) -> News {
+    /// Takes the number and the blocks. `repeats` if the first of them tells of a duplicate.
+    fn take_delivery(&mut self, now: Instant, s: &Segment, advances: bool, repeats: bool, fx: &mut Effects) -> News {
         let mut delivery = Delivery::new(now, self.echoed_millis(now, s), self.min_rtt.get());
         let mut acked = Acked::default();
         let mut told = |segment: &Delivered<'_>| delivery.on_segment(segment);
@@ -113,8 +113,17 @@ impl Tcb {
         //= spec/rfc6298.txt#section-3
         //# A TCP implementation MUST take at least one RTT measurement per RTT (unless that is not possible per
         //# Karn's algorithm).
-        // Where it is not, the timestamp tells which of two transmissions has arrived.
-        let by_timestamp = || self.echoed(now, s).filter(|_| advances).map(|time| time.max(Duration::from_millis(1)));
+        // Where it is not, the timestamp tells which of two transmissions has arrived. When it tells of an earlier one, that
+        // may have come late, or long ago, its ACK got lost, and a duplicate is answered: then the time between is ours. A
+        // D-SACK says so; without SACK nothing does, so only the last transmission counts.
+        let is_of_the_path = |echo: u64| {
+            let is_last = delivery.stamp().is_some_and(|stamp| echo >= stamp.at.as_millis());
+            is_last || self.agreed.sack && !repeats
+        };
+        let by_timestamp = || {
+            self.echoed_millis(now, s).filter(|echo| advances && is_of_the_path(*echo))?;
+            self.echoed(now, s).map(|time| time.max(Duration::from_millis(1)))
+        };
         let rtt = delivery.rtt().or_else(by_timestamp);
         let marks = Told::default();
         News { acked, delivered: delivery.bytes(), delivery, rtt, progress: None, lost: 0, marks }

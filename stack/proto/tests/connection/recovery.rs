@@ -351,3 +351,22 @@ fn each_algorithm_recovers() {
         assert_eq!(info.delivered, u64::from(9 * MSS));
     }
 }
+
+/// The ACK of a segment got lost, and the segment went again: the answer to the second echoes the timestamp of the first. The
+/// time between is ours, not the path's.
+#[test]
+fn a_duplicate_that_is_acknowledged_late_is_no_round_trip() {
+    let mut peer = Peer::new(TcpConfig { tail_loss_probe: false, ..newreno() }, true);
+    let before = peer.info().rto;
+    let sent = peer.send(1);
+    let again = peer.bench.wait(Duration::from_secs(30));
+    assert!(again.len() >= 5 && peer.places(&again).iter().all(|place| *place == 1), "{again:?}");
+    // A peer that tells of the duplicate, and one that does not.
+    peer.ack(2, &[(1, 2)], &sent[0]);
+    assert!(peer.info().rto <= before, "{:?} from {before:?}", peer.info().rto);
+    let mut without = Peer::new(TcpConfig { tail_loss_probe: false, sack: false, ..newreno() }, true);
+    let sent = without.send(1);
+    assert!(!without.bench.wait(Duration::from_secs(30)).is_empty());
+    without.ack(2, &[], &sent[0]);
+    assert!(without.info().rto <= before, "{:?} from {before:?}", without.info().rto);
+}
