@@ -205,7 +205,8 @@ impl World {
             return Ok(());
         }
         let ends = [Some(opener), of_side(1)].into_iter().flatten();
-        if let Some(first) = ends.filter(|app| self.is_hurried_end(app, plan)).min_by_key(|app| app.closed_at) {
+        let gave_up = |app: &&App| self.is_hurried_end(app, plan) || self.gave_up_a_hoarder(app, plan);
+        if let Some(first) = ends.filter(gave_up).min_by_key(|app| app.closed_at) {
             let other = of_side(1 - first.side);
             return other.map_or(Ok(()), |other| self.check_left_behind(other, first, plan));
         }
@@ -251,6 +252,14 @@ impl World {
             Some(CloseReason::Aborted) => config.linger == Some(Duration::ZERO),
             _ => false,
         }
+    }
+
+    /// Whether the host of `app`, short of frames, gave up a peer that took nothing for as long as it is patient: two hosts
+    /// that are both short of frames may do that to each other.
+    fn gave_up_a_hoarder(&self, app: &App, plan: &ConnPlan) -> bool {
+        let host = if app.side == 0 { plan.opener } else { 1 - plan.opener };
+        let counters = self.hosts[host].endpoint.counters();
+        app.order.closed() == Some(CloseReason::TimedOut) && counters.hoarders_closed > 0
     }
 
     /// What is left for `app` after `first` has given up: it may have ended before, its peer's RST ends it, or if that was
