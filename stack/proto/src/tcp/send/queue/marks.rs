@@ -15,6 +15,9 @@ use alloc::collections::VecDeque;
 /// Most chunks that change their places when two become one.
 const MOST_MOVED: usize = 128;
 
+/// Segments found lost at once that are put into the list of them one by one.
+const FEW: usize = 16;
+
 /// The marks of one segment; at most one at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Marks(u8);
@@ -159,8 +162,11 @@ impl SendQueue {
         judge: impl Fn(Instant, Seq) -> Verdict,
         lost: &mut dyn FnMut(&Loss),
     ) -> Option<Instant> {
-        let originals = self.judge_originals(&judge, lost);
+        // What went again is mostly the lowest: so the list of what is lost grows at its end.
+        let listed = self.listed();
         let resent = self.judge_resent(&judge, lost);
+        let originals = self.judge_originals(&judge, lost);
+        self.order_lost(listed);
         let fin = self.judge_fin(&judge, lost);
         [originals, resent, fin].into_iter().flatten().min()
     }
@@ -238,12 +244,49 @@ impl SendQueue {
         chunk.marks = Marks::LOST;
         let (bytes, stamp, seq) = (u32::from(chunk.buf.len), chunk.stamp, chunk.seq);
         self.lost += bytes;
-        self.holes.get_or_insert_default().add_lost(seq);
+        self.holes.get_or_insert_default().lost.push_back(seq);
         lost(&Loss { bytes, stamp });
+    }
+
+    /// How many are listed as lost: what comes behind them is to be put in its place.
+    fn listed(&self) -> usize {
+        self.holes.as_ref().map_or(0, |holes| holes.lost.len())
+    }
+
+    /// Puts what has been added behind the first `listed` in its place: one by one where it is little, else the list is made
+    /// anew, so that a whole window that is lost at once costs each segment a step.
+    fn order_lost(&mut self, listed: usize) {
+        let Some(holes) = &mut self.holes else { return };
+        let begins = listed.saturating_sub(1).min(holes.lost.len());
+        let added = holes.lost.range(begins..);
+        if added.clone().zip(added.skip(1)).all(|(one, next)| one.before(*next)) {
+            return;
+        }
+        if holes.lost.len() - listed > FEW {
+            let lost = self.chunks.iter().filter(|chunk| chunk.marks.has(Marks::LOST));
+            holes.lost.clear();
+            holes.lost.extend(lost.map(|chunk| chunk.seq));
+            return;
+        }
+        let mut added = [Seq(0); FEW];
+        let mut few = 0;
+        while holes.lost.len() > listed
+            && let Some((place, seq)) = added.get_mut(few).zip(holes.lost.pop_back())
+        {
+            *place = seq;
+            few += 1;
+        }
+        added.iter().take(few).for_each(|seq| holes.add_lost(*seq));
     }
 
     /// The segment at SND.UNA is lost.
     pub fn lose_front(&mut self, lost: &mut dyn FnMut(&Loss)) {
+        let listed = self.listed();
+        self.mark_front_lost(lost);
+        self.order_lost(listed);
+    }
+
+    fn mark_front_lost(&mut self, lost: &mut dyn FnMut(&Loss)) {
         if self.next > 0 {
             self.mark_lost(0, lost);
         } else {
@@ -267,7 +310,8 @@ impl SendQueue {
     //# segment was transmitted is at least the sum of the recent RTT and the
     //# reordering window.
     pub fn lose_all(&mut self, before: Instant, lost: &mut dyn FnMut(&Loss)) {
-        self.lose_front(lost);
+        let listed = self.listed();
+        self.mark_front_lost(lost);
         for index in 0..self.next {
             if self.chunks.get(index).is_some_and(|chunk| chunk.stamp.at <= before) {
                 self.mark_lost(index, lost);
@@ -276,6 +320,7 @@ impl SendQueue {
         if self.fin.stamp.at <= before {
             self.lose_fin(lost);
         }
+        self.order_lost(listed);
     }
 
     /// What the peer has said that it holds does not count any more.
