@@ -88,7 +88,7 @@ pub struct RateSample {
     pub delivered: u32,
     /// How long that took: the longer of the time to send it and the time to acknowledge it. Never zero.
     pub interval: Duration,
-    /// [`Ack::delivered_total`] when the segment was sent.
+    /// What had been delivered on the connection when the segment was sent, bytes.
     pub prior_delivered: u64,
     /// Bytes in flight just after the segment was sent, it among them.
     pub in_flight_at_send: u32,

@@ -1,6 +1,6 @@
 //! What an ACK costs a sender, for a counter of instructions (`scripts/instructions`).
 //!
-//! Nothing is timed here: valgrind counts what happens inside of [`counted`], and gives a sum whenever [`part_ends`] is
+//! Nothing is timed here: valgrind counts what happens inside of `counted`, and gives a sum whenever `part_ends` is
 //! called. Everything else, the peer above all, is not counted. A run does the same on every machine.
 
 mod adversary;
