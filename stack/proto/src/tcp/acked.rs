@@ -43,13 +43,7 @@ struct News {
 impl Tcb {
     /// The fifth step's ACK, whose number lies between SND.UNA and SND.NXT. `duplicate` when it is one by RFC 5681 2.
     pub(super) fn on_ack(&mut self, now: Instant, s: &Segment, duplicate: bool, fx: &mut Effects) {
-        let before = Before {
-            una: self.snd.una(),
-            in_flight: self.in_flight(),
-            outstanding: self.snd.outstanding(),
-            sacked: self.snd.sacked(),
-            recovering: self.recovery.is_recovering(),
-        };
+        let before = self.before();
         let advances = s.ack.after(before.una);
         let repeated = self.repeated(s, before.una);
         let mut news = self.take_delivery(now, s, advances, repeated.is_some(), fx);
@@ -91,6 +85,17 @@ impl Tcb {
         }
         if advances || news.delivered > 0 {
             self.watch_tail(now);
+        }
+    }
+
+    /// How things stand.
+    fn before(&self) -> Before {
+        Before {
+            una: self.snd.una(),
+            in_flight: self.in_flight(),
+            outstanding: self.snd.outstanding(),
+            sacked: self.snd.sacked(),
+            recovering: self.recovery.is_recovering(),
         }
     }
 
@@ -399,13 +404,7 @@ impl Tcb {
     /// The timer for losses has come: for what RACK has not decided, or for the tail.
     pub(super) fn on_loss_timer(&mut self, now: Instant, fx: &mut Effects) {
         if core::mem::take(&mut self.reordering) {
-            let before = Before {
-                una: self.snd.una(),
-                in_flight: self.in_flight(),
-                outstanding: self.snd.outstanding(),
-                sacked: self.snd.sacked(),
-                recovering: self.recovery.is_recovering(),
-            };
+            let before = self.before();
             if self.detect(now) > 0 && self.recovery.on_loss(self.snd.nxt()) {
                 self.begin_recovery(now, &before, fx);
             }
