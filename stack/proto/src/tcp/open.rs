@@ -89,9 +89,11 @@ pub fn on_half_open(segment: &Segment, irs: Seq, iss: Seq, acceptable: bool) -> 
         //= spec/rfc9293.txt#section-3.10.7.4
         //# If the connection was initiated with a passive OPEN, then
         //# return this connection to the LISTEN state and return.
+        // A SYN that comes again does not become another one by data in the window: a client that opens fast sends its
+        // SYN again without any, and the first may be the later one to come.
         return match segment.flags.has(Flags::ACK) {
             true => OnHalfOpen::Ignore,
-            false if acceptable => OnHalfOpen::Forget,
+            false if acceptable && segment.seq != irs => OnHalfOpen::Forget,
             false => OnHalfOpen::Again,
         };
     }
@@ -172,6 +174,8 @@ mod tests {
         assert_eq!(answer(101, 502, Flags::ACK), OnHalfOpen::Reset);
         assert_eq!(answer(100, 0, Flags::SYN), OnHalfOpen::Again, "the same SYN again");
         assert_eq!(answer(300, 0, Flags::SYN), OnHalfOpen::Forget, "another SYN in the window");
+        let with_data = Segment { len: 520, ..segment(100, 0, Flags::SYN) };
+        assert_eq!(on_half_open(&with_data, Seq(100), Seq(500), true), OnHalfOpen::Again, "its data is in the window");
         assert_eq!(answer(5000, 501, Flags::ACK), OnHalfOpen::Ignore, "an answer is not answered");
         assert_eq!(answer(5000, 501, Flags::ACK | Flags::FIN), OnHalfOpen::Again);
         assert_eq!(answer(101, 0, Flags::RST), OnHalfOpen::Forget);

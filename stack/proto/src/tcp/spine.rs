@@ -303,7 +303,7 @@ impl Tcb {
             //= spec/rfc5961.txt#section-4.2
             //# After sending the acknowledgment, TCP MUST drop the unacceptable segment and stop processing further.
             // In synchronized states and, as RFC 9293 allows, before them.
-            self.challenge(now, fx);
+            self.answer_syn(now, s, fx);
             fx.dropped = Some(Dropped::ByState);
             return data;
         }
@@ -327,18 +327,27 @@ impl Tcb {
     //# 1) If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as
     //# challenge ACK) to the remote peer:
     fn answer_unacceptable(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
-        if (self.state == State::SynReceived || self.is_early())
-            && s.flags.without(Flags::ECN) == Flags::SYN
-            && s.seq == self.irs
-        {
-            // Their SYN again: they have not heard our SYN-ACK.
-            self.syn_due = true;
-            self.on_ecn_syn_again(now, s, fx);
-        } else if s.flags.has(Flags::SYN) && self.state.is_synchronized() {
-            self.on_ecn_answer_again(s);
-            self.challenge(now, fx);
+        if self.is_syn_again(s) || s.flags.has(Flags::SYN) && self.state.is_synchronized() {
+            self.answer_syn(now, s, fx);
         } else {
             self.ack.on_unacceptable(now, s.seq_len() == 0, self.config.challenge_interval);
+        }
+    }
+
+    /// Their SYN again, and they have not heard our SYN-ACK.
+    fn is_syn_again(&self, s: &Segment) -> bool {
+        (self.state == State::SynReceived || self.is_early())
+            && s.flags.without(Flags::ECN) == Flags::SYN
+            && s.seq == self.irs
+    }
+
+    fn answer_syn(&mut self, now: Instant, s: &Segment, fx: &mut Effects) {
+        if self.is_syn_again(s) {
+            self.syn_due = true;
+            self.on_ecn_syn_again(now, s, fx);
+        } else {
+            self.on_ecn_answer_again(s);
+            self.challenge(now, fx);
         }
     }
 

@@ -405,6 +405,9 @@ fn crossing_syns_open_although_the_first_syn_acks_are_lost() {
     // The peer has not seen our SYN: it sends its own again, and then hears the SYN-ACK at once.
     let again = bench.receive(segment(IRS, Seq(0), Flags::SYN, 0));
     assert_eq!(brief(&again), [(ours - 1, 0, Flags::SYN | Flags::ACK)]);
+    // Data behind it, which lies in the window, does not make it another one.
+    let again = bench.receive(segment(IRS, Seq(0), Flags::SYN, 5));
+    assert_eq!(brief(&again), [(ours - 1, 0, Flags::SYN | Flags::ACK)]);
     // Ours is lost too, and goes again by itself.
     let again = bench.wait(2 * SECOND);
     assert_eq!(brief(&again), [(ours - 1, 0, Flags::SYN | Flags::ACK)]);
