@@ -21,7 +21,7 @@ struct Even(Rc<Cell<bool>>);
 
 impl Ownership for Even {
     fn is_ours(&self, flow: &Flow) -> bool {
-        (flow.remote.port ^ flow.local.port) % 2 == 0 || self.0.get()
+        (flow.remote.port ^ flow.local.port).is_multiple_of(2) || self.0.get()
     }
 }
 
