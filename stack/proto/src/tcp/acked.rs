@@ -53,8 +53,8 @@ impl Tcb {
         let (newest, original) = (news.delivery.newest(), news.delivery.lowest_original());
         self.rack.on_delivery(now, newest, original, news.delivery.highest());
         let mut spurious = advances && self.undo.on_echo(s.ack, self.echoed_millis(now, s));
-        if let Some((start, segments)) = repeated {
-            self.rack.on_duplicate_sack(self.snd.una(), self.snd.nxt());
+        if let Some((start, end, segments)) = repeated {
+            self.rack.on_duplicate_sack(end, self.snd.una(), self.snd.nxt());
             spurious |= self.undo.on_duplicate_sack(start, segments);
             self.counts.duplicates += segments;
             fx.duplicates += segments;
@@ -157,7 +157,7 @@ impl Tcb {
     //# number of the duplicate contiguous sequence, and the right edge of
     //# the D-SACK block specifies the sequence number immediately
     //# following the last sequence in the duplicate contiguous sequence.
-    fn repeated(&self, s: &Segment, una: Seq) -> Option<(Seq, u32)> {
+    fn repeated(&self, s: &Segment, una: Seq) -> Option<(Seq, Seq, u32)> {
         let [(start, end), rest @ ..] = s.options.sack.as_slice() else { return None };
         let (start, end) = (*start, *end);
         // What lies below any window was never sent on this connection, or so long ago that it says nothing.
@@ -168,7 +168,7 @@ impl Tcb {
         let below = end.at_or_before(s.ack);
         let inside = rest.first().is_some_and(|(from, to)| start.at_or_after(*from) && end.at_or_before(*to));
         let segments = end.since(start).div_ceil(u32::from(self.size.effective()).max(1));
-        (self.agreed.sack && is_ours && (below || inside)).then_some((start, segments))
+        (self.agreed.sack && is_ours && (below || inside)).then_some((start, end, segments))
     }
 
     /// What RACK, or without SACK the third duplicate, finds lost; and whether recovery begins with it.

@@ -60,14 +60,17 @@ impl Rack {
         }
     }
 
-    /// A D-SACK has come when everything before `una` was acknowledged and before `nxt` sent: a retransmission was
-    /// needless.
+    /// A D-SACK that ends at `end` has come when everything before `una` was acknowledged and before `nxt` sent: a
+    /// retransmission was needless. Then what lay below the highest that had arrived came out of order, though the rule of
+    /// [`on_delivery`](Self::on_delivery) never sees it: as long as nothing is waited for, all that is late has gone again
+    /// when it arrives.
     //= spec/rfc8985.txt#section-6.2
     //# The RACK.reo_wnd increases linearly for every round trip in which the sender receives
     //# some DSACK option so that after N round trips in which a DSACK is
     //# received, the RACK.reo_wnd becomes (N+1) * min_RTT / 4, with an
     //# upper-bound of SRTT.
-    pub fn on_duplicate_sack(&mut self, una: Seq, nxt: Seq) {
+    pub fn on_duplicate_sack(&mut self, end: Seq, una: Seq, nxt: Seq) {
+        self.reordering_seen |= end.before(self.fack);
         if self.dsack_round.is_some_and(|round| una.at_or_after(round)) {
             self.dsack_round = None;
         }
@@ -181,6 +184,16 @@ mod tests {
         assert_eq!(rack.patience(), rack.rtt + MS);
     }
 
+    #[test]
+    fn a_needless_retransmission_below_the_highest_is_reordering() {
+        let mut rack = Rack::new(Seq(0));
+        deliver(&mut rack, 10, 0, 500, 1);
+        rack.on_duplicate_sack(Seq(600), Seq(600), Seq(900));
+        assert!(!rack.has_seen_reordering(), "it may have been the probe of a tail");
+        rack.on_duplicate_sack(Seq(500), Seq(600), Seq(900));
+        assert!(rack.has_seen_reordering());
+    }
+
     //= spec/rfc8985.txt#section-6.2
     //= type=test
     //# The RACK.reo_wnd increases linearly for every round trip in which the sender receives
@@ -195,10 +208,10 @@ mod tests {
             rack.window
         };
         assert_eq!(window(&mut rack), 10 * MS);
-        rack.on_duplicate_sack(Seq(100), Seq(1000));
-        rack.on_duplicate_sack(Seq(999), Seq(2000));
+        rack.on_duplicate_sack(Seq(50), Seq(100), Seq(1000));
+        rack.on_duplicate_sack(Seq(50), Seq(999), Seq(2000));
         assert_eq!(window(&mut rack), 20 * MS, "the same round trip");
-        (0..9).for_each(|n| rack.on_duplicate_sack(Seq(2000 * n + 2000), Seq(2000 * n + 4000)));
+        (0..9).for_each(|n| rack.on_duplicate_sack(Seq(50), Seq(2000 * n + 2000), Seq(2000 * n + 4000)));
         assert_eq!(window(&mut rack), 45 * MS, "no more than SRTT");
         (0..15).for_each(|_| rack.on_recovered());
         assert_eq!(window(&mut rack), 45 * MS);
