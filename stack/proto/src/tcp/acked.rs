@@ -6,6 +6,7 @@ use super::congestion::{Ack, Cause, CongestionControl, Lost};
 use super::ecn::Told;
 use super::effects::Effects;
 use super::loss::delivery::Delivery;
+use super::loss::dsack::{self, Duplicate};
 use super::loss::prr::Prr;
 use super::loss::recovery::{OnDuplicate, OnProgress};
 use super::loss::tlp::{OnAck, Tlp};
@@ -53,7 +54,7 @@ impl Tcb {
         let (newest, original) = (news.delivery.newest(), news.delivery.lowest_original());
         self.rack.on_delivery(now, newest, original, news.delivery.highest());
         let mut spurious = advances && self.undo.on_echo(s.ack, self.echoed_millis(now, s));
-        if let Some((start, end, segments)) = repeated {
+        if let Some(Duplicate { start, end, segments }) = repeated {
             self.rack.on_duplicate_sack(end, self.snd.una(), self.snd.nxt());
             spurious |= self.undo.on_duplicate_sack(start, segments);
             self.counts.duplicates += segments;
@@ -64,10 +65,14 @@ impl Tcb {
             self.soft_error = false;
             self.undo.on_progress(s.ack);
             news.progress = Some(self.recovery.on_progress(s.ack, news.acked.chunks));
+            if news.progress == Some(OnProgress::Repaired) {
+                self.frto.end();
+            }
         }
         if advances || duplicate || news.delivered > 0 {
-            let (original, may_send) = (news.delivery.highest_original(), self.has_sendable());
-            spurious |= self.recovery.on_ack_after_time_out(advances, original, may_send);
+            let original = news.delivery.highest_original().is_some_and(|end| self.recovery.began_behind(end));
+            let may_send = self.has_sendable();
+            spurious |= self.frto.on_ack(advances, original, may_send);
         }
         news.marks = self.ecn_told(s, news.delivered, duplicate);
         //= spec/rfc4015.txt#section-3.4
@@ -151,24 +156,11 @@ impl Tcb {
         now.as_millis().checked_sub(u64::try_from(ago.as_millis()).ok()?)
     }
 
-    /// The D-SACK block, if the first one is: its start, and how many segments it tells of (RFC 2883 4).
-    //= spec/rfc2883.txt#section-4
-    //# The left edge of the D-SACK block specifies the first sequence
-    //# number of the duplicate contiguous sequence, and the right edge of
-    //# the D-SACK block specifies the sequence number immediately
-    //# following the last sequence in the duplicate contiguous sequence.
-    fn repeated(&self, s: &Segment, una: Seq) -> Option<(Seq, Seq, u32)> {
-        let [(start, end), rest @ ..] = s.options.sack.as_slice() else { return None };
-        let (start, end) = (*start, *end);
-        // What lies below any window was never sent on this connection, or so long ago that it says nothing.
-        let is_ours = end.after(start)
-            && start.at_or_after(una - self.snd_window.max().max(1 << 16))
-            && start.at_or_after(self.iss + 1)
-            && end.at_or_before(self.snd.nxt());
-        let below = end.at_or_before(s.ack);
-        let inside = rest.first().is_some_and(|(from, to)| start.at_or_after(*from) && end.at_or_before(*to));
-        let segments = end.since(start).div_ceil(u32::from(self.size.effective()).max(1));
-        (self.agreed.sack && is_ours && (below || inside)).then_some((start, end, segments))
+    /// What a D-SACK of `s` tells of.
+    fn repeated(&self, s: &Segment, una: Seq) -> Option<Duplicate> {
+        let blocks = Some(s.options.sack.as_slice()).filter(|blocks| self.agreed.sack && !blocks.is_empty())?;
+        let oldest = una - self.snd_window.max().max(1 << 16).min(una.since(self.iss).saturating_sub(1));
+        dsack::find(blocks, s.ack, &dsack::Sent { oldest, nxt: self.snd.nxt(), mss: self.size.effective().into() })
     }
 
     /// What RACK, or without SACK the third duplicate, finds lost; and whether recovery begins with it.
@@ -282,6 +274,7 @@ impl Tcb {
             self.rack.on_recovered();
         }
         self.recovery.end();
+        self.frto.end();
         self.undo.on_undone(self.snd.nxt());
         self.counts.undone += 1;
         fx.undone = true;

@@ -51,6 +51,7 @@ use ecn::negotiation::Asked;
 use fast_open::Offer;
 use info::Counts;
 use keepalive::Keepalive;
+use loss::frto::Frto;
 use loss::min_rtt::MinRtt;
 use loss::prr::Prr;
 use loss::rack::Rack;
@@ -135,6 +136,7 @@ pub struct Tcb {
     tune: Tune,
     ack: AckPolicy,
     recovery: Recovery,
+    frto: Frto,
     rack: Rack,
     tlp: Tlp,
     prr: Prr,
@@ -238,6 +240,7 @@ impl Tcb {
             tune: Tune::new(now, Seq(0), 0),
             ack: AckPolicy::new(config.quick_acks),
             recovery: Recovery::new(config.duplicate_ack_threshold),
+            frto: Frto::default(),
             rack: Rack::new(iss + 1),
             tlp: Tlp::default(),
             prr: Prr::default(),
@@ -342,6 +345,7 @@ impl Tcb {
         if cfg!(debug_assertions) {
             self.snd.check_consistency();
             self.recovery.check_consistency(self.snd.nxt());
+            self.frto.check_consistency(self.recovery.is_recovering());
             self.rack.check_consistency(self.snd.nxt());
             self.rcv.check_consistency();
             self.reassembly.check_consistency(self.rcv.next());

@@ -162,7 +162,7 @@ impl Tcb {
     fn next_data(&mut self, now: Instant, posted: &impl Fn(&Token) -> bool, may_split: bool) -> Next {
         let lost = self.snd.next_lost();
         let new = self.snd.next_new();
-        let Some(index) = (if self.recovery.prefers_new_data() { new.or(lost) } else { lost.or(new) }) else {
+        let Some(index) = (if self.frto.prefers_new_data() { new.or(lost) } else { lost.or(new) }) else {
             if self.in_flight() < self.congestion.cwnd() {
                 self.rate.on_dry(self.in_flight());
             }

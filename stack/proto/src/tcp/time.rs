@@ -95,7 +95,8 @@ impl Tcb {
         self.syn_due |= self.syn_unacked();
         self.congestion.on_time_out(now, self.flight_to_reduce(self.snd.outstanding()), first);
         self.ecn.on_reduced();
-        self.recovery.on_time_out(self.snd.nxt(), self.agreed.sack);
+        self.frto.on_time_out(self.recovery.is_recovering(), self.agreed.sack);
+        self.recovery.on_time_out(self.snd.nxt());
         if first {
             self.undo.begin(self.snd.una());
         }

@@ -2,6 +2,8 @@
 //! except in fast recovery, where PRR brings the flight down to what the congestion control has set.
 
 pub mod delivery;
+pub mod dsack;
+pub mod frto;
 pub mod min_rtt;
 pub mod prr;
 pub mod rack;

@@ -1,5 +1,5 @@
-//! Fast recovery and recovery after a time-out: when they begin, when they end (RFC 6675 5, RFC 6582, RFC 8985), F-RTO
-//! (RFC 5682), and for peers without SACK the counting of duplicate ACKs (RFC 5681 3.2).
+//! Fast recovery and recovery after a time-out: when they begin, when they end (RFC 6675 5, RFC 6582, RFC 8985), and
+//! for peers without SACK the counting of duplicate ACKs (RFC 5681 3.2).
 //!
 //! What is lost is found by RACK, or without SACK by the third duplicate; how many bytes may be in flight is the
 //! congestion control's business.
@@ -15,17 +15,6 @@ enum Phase {
     Fast(Seq),
     /// After a time-out, until everything before this is acknowledged.
     TimedOut(Seq),
-}
-
-/// Where F-RTO stands after a time-out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Frto {
-    /// It is not used, or the time-out was right.
-    Off,
-    /// Step 2: the first segment has gone again, and its ACK is waited for.
-    Probing,
-    /// Step 3: new data has gone.
-    Sent,
 }
 
 /// What an ACK that acknowledges nothing new means for a peer without SACK.
@@ -56,7 +45,6 @@ pub enum OnProgress {
 #[derive(Clone, Copy, Debug)]
 pub struct Recovery {
     phase: Phase,
-    frto: Frto,
     duplicates: u16,
     /// Segments that were out when fast recovery began.
     most: u16,
@@ -66,7 +54,7 @@ pub struct Recovery {
 impl Recovery {
     /// `threshold` duplicate ACKs, or segments `SACKed`, tell of a loss; 3 by RFC 5681.
     pub fn new(threshold: u8) -> Self {
-        Self { phase: Phase::Open, frto: Frto::Off, duplicates: 0, most: u16::MAX, threshold: threshold.max(1) }
+        Self { phase: Phase::Open, duplicates: 0, most: u16::MAX, threshold: threshold.max(1) }
     }
 
     /// Another threshold.
@@ -146,54 +134,20 @@ impl Recovery {
         }
     }
 
-    /// The retransmission timer fired when everything before `nxt` had been sent; F-RTO is used if `may_be_spurious`.
-    //= spec/rfc5682.txt#section-3.1
-    //# This algorithm
-    //# SHOULD NOT be applied if the TCP sender is already in loss recovery
-    //# when a retransmission timeout occurs.
-    pub fn on_time_out(&mut self, nxt: Seq, may_be_spurious: bool) {
-        let again = matches!(self.phase, Phase::TimedOut(_)) && self.frto != Frto::Off;
-        let applies = may_be_spurious && (self.phase == Phase::Open || again);
-        self.frto = if applies { Frto::Probing } else { Frto::Off };
+    /// The retransmission timer fired when everything before `nxt` had been sent.
+    pub fn on_time_out(&mut self, nxt: Seq) {
         self.phase = Phase::TimedOut(nxt);
         self.duplicates = 0;
     }
 
-    /// An ACK came after a time-out: whether it shows that the time-out was spurious. `advances` when it moves SND.UNA;
-    /// `original` is the highest end of a segment that it delivers and that went once, `may_send` whether there is new
-    /// data that the window takes.
-    pub fn on_ack_after_time_out(&mut self, advances: bool, original: Option<Seq>, may_send: bool) -> bool {
-        let Phase::TimedOut(recover) = self.phase else { return false };
-        match self.frto {
-            Frto::Off => false,
-            //= spec/rfc5682.txt#section-3.1
-            //# If duplicate ACKs arrive before
-            //# the cumulative acknowledgment for retransmitted data, adjust the
-            //# scoreboard according to the incoming SACK information.
-            Frto::Probing if !advances => false,
-            Frto::Probing => {
-                self.frto = if may_send { Frto::Sent } else { Frto::Off };
-                false
-            }
-            Frto::Sent => {
-                self.frto = Frto::Off;
-                //= spec/rfc5682.txt#section-3.1
-                //# it acknowledges data that was not acknowledged earlier (either
-                //# with cumulative acknowledgment or using SACK information),
-                //# declare the timeout spurious
-                original.is_some_and(|end| end.at_or_before(recover))
-            }
-        }
-    }
-
-    /// Whether new data goes in front of what is lost: F-RTO asks with it whether anything is.
-    pub fn prefers_new_data(&self) -> bool {
-        self.frto == Frto::Sent
-    }
-
     /// Recovery is over, or was needless.
     pub fn end(&mut self) {
-        (self.phase, self.frto, self.duplicates) = (Phase::Open, Frto::Off, 0);
+        (self.phase, self.duplicates) = (Phase::Open, 0);
+    }
+
+    /// Whether everything before `end` had been sent when the recovery that is going on began.
+    pub fn began_behind(&self, end: Seq) -> bool {
+        matches!(self.phase, Phase::Fast(recover) | Phase::TimedOut(recover) if end.at_or_before(recover))
     }
 
     /// Whether fast recovery is going on.
@@ -210,7 +164,7 @@ impl Recovery {
     pub fn check_consistency(&self, nxt: Seq) {
         if cfg!(debug_assertions) {
             match self.phase {
-                Phase::Open => assert_eq!(self.frto, Frto::Off),
+                Phase::Open => {}
                 Phase::Fast(recover) | Phase::TimedOut(recover) => assert!(recover.at_or_before(nxt)),
             }
         }
@@ -242,6 +196,7 @@ mod tests {
         assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Lost);
         assert!(recovery.on_loss(Seq(120)));
         assert!(!recovery.on_loss(Seq(130)), "it has begun");
+        assert!(recovery.began_behind(Seq(120)) && !recovery.began_behind(Seq(121)));
         assert_eq!(recovery.on_duplicate(Seq(0), 10), OnDuplicate::Counted);
         assert_eq!(recovery.duplicates(), 4);
         assert_eq!(recovery.on_progress(Seq(50), 3), OnProgress::Partial);
@@ -270,7 +225,7 @@ mod tests {
     #[test]
     fn after_a_time_out_duplicates_of_what_was_sent_before_mean_nothing() {
         let mut recovery = Recovery::new(3);
-        recovery.on_time_out(Seq(100), false);
+        recovery.on_time_out(Seq(100));
         for _ in 0..5 {
             assert_eq!(recovery.on_duplicate(Seq(20), 10), OnDuplicate::Ignored);
         }
@@ -278,50 +233,5 @@ mod tests {
         assert_eq!(recovery.on_progress(Seq(99), 1), OnProgress::Partial);
         assert_eq!(recovery.on_progress(Seq(100), 1), OnProgress::Repaired);
         assert_eq!(recovery.on_duplicate(Seq(100), 10), OnDuplicate::Counted);
-    }
-
-    //= spec/rfc5682.txt#section-3.1
-    //= type=test
-    //# it acknowledges data that was not acknowledged earlier (either
-    //# with cumulative acknowledgment or using SACK information),
-    //# declare the timeout spurious
-    //= spec/rfc5682.txt#section-3.1
-    //= type=test
-    //# If duplicate ACKs arrive before
-    //# the cumulative acknowledgment for retransmitted data, adjust the
-    //# scoreboard according to the incoming SACK information.
-    #[test]
-    fn an_original_that_arrives_after_new_data_was_sent_shows_a_needless_time_out() {
-        let mut recovery = Recovery::new(3);
-        recovery.on_time_out(Seq(100), true);
-        assert!(!recovery.on_ack_after_time_out(false, Some(Seq(50)), true), "step 2 waits");
-        assert!(!recovery.on_ack_after_time_out(true, None, true));
-        assert!(recovery.prefers_new_data());
-        assert!(recovery.on_ack_after_time_out(true, Some(Seq(60)), true));
-        recovery.end();
-        assert!(!recovery.is_recovering());
-    }
-
-    //= spec/rfc5682.txt#section-3.1
-    //= type=test
-    //# This algorithm
-    //# SHOULD NOT be applied if the TCP sender is already in loss recovery
-    //# when a retransmission timeout occurs.
-    #[test]
-    fn a_time_out_in_recovery_or_without_new_data_is_taken_as_right() {
-        let mut recovery = Recovery::new(3);
-        recovery.on_loss(Seq(100));
-        recovery.on_time_out(Seq(100), true);
-        assert!(!recovery.on_ack_after_time_out(true, Some(Seq(50)), true));
-        assert!(!recovery.prefers_new_data());
-        let mut dry = Recovery::new(3);
-        dry.on_time_out(Seq(100), true);
-        assert!(!dry.on_ack_after_time_out(true, None, false));
-        assert!(!dry.on_ack_after_time_out(true, Some(Seq(60)), false));
-        let mut real = Recovery::new(3);
-        real.on_time_out(Seq(100), true);
-        real.on_ack_after_time_out(true, None, true);
-        assert!(!real.on_ack_after_time_out(false, None, true), "a duplicate that delivers nothing old");
-        assert!(!real.prefers_new_data());
     }
 }
