@@ -1,5 +1,5 @@
 //! HyStart++: slow start that ends before anything is lost, when the round-trip time grows (RFC 9406); and, as in the
-//! HyStart from which it comes, when the [train](train) of ACKs shows that the path is full.
+//! HyStart from which it comes, when the train of ACKs shows that the path is full.
 //!
 //! It watches the least round-trip time of each round. When that has grown by an eighth, conservative slow start goes on
 //! at a quarter of the speed for five rounds, and either sees the delay fall again, and slow start goes on, or ends it.
