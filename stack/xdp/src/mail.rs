@@ -167,12 +167,12 @@ impl Inbox {
     }
 
     /// The next packet that this core shall send; it stays.
-    pub(crate) fn to_send(&mut self) -> Option<Packet> {
+    pub(crate) fn send_front(&mut self) -> Option<Packet> {
         self.sends.front().map(Packet::unpack)
     }
 
-    /// Takes what [`Inbox::to_send`] showed.
-    pub(crate) fn sent(&mut self) {
+    /// Takes what [`Inbox::send_front`] showed.
+    pub(crate) fn send_pop(&mut self) {
         self.sends.pop();
     }
 
@@ -215,9 +215,9 @@ mod tests {
         assert!(!inbox.is_empty());
         assert!(std::iter::from_fn(|| inbox.notice()).eq(notices));
         assert_eq!((inbox.handed_off(), inbox.handed_off()), (Some(packet), None));
-        assert_eq!((inbox.to_send(), inbox.to_send()), (Some(packet), Some(packet)));
-        inbox.sent();
-        assert!(inbox.to_send().is_none() && inbox.is_empty());
+        assert_eq!((inbox.send_front(), inbox.send_front()), (Some(packet), Some(packet)));
+        inbox.send_pop();
+        assert!(inbox.send_front().is_none() && inbox.is_empty());
     }
 
     #[test]
@@ -229,8 +229,8 @@ mod tests {
         outbox.send(packet);
         outbox.flush();
         inbox.handed_off();
-        inbox.to_send();
-        inbox.sent();
+        inbox.send_front();
+        inbox.send_pop();
         assert!(!outbox.hand_off(packet) && outbox.send_room() == 0);
         inbox.release();
         assert!(outbox.hand_off(packet) && outbox.send_room() == 1);

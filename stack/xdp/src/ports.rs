@@ -50,7 +50,7 @@ pub fn open(
         let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
         bound.push(bind_patiently(&config, &found, &on)?);
     }
-    assemble(Arc::new(plan), bound, config.tx_ring as usize, max_len(&found))
+    assemble(&Arc::new(plan), bound, config.tx_ring as usize, max_len(&found))
         .map_err(|error| OpenError::translate(Step::Event, error, config, &found))
 }
 
@@ -104,6 +104,8 @@ pub struct PortSeed<R: Rings = Xsk> {
     plan: Arc<Plan>,
     regions: Vec<Arc<Region>>,
     sockets: Vec<Socket<R>>,
+    /// The queue that the core sends on, as the interface counts it.
+    queue: u32,
     /// By queue, how many frames are in the fill ring.
     filled: Vec<u32>,
     outboxes: Vec<Option<Outbox>>,
@@ -115,7 +117,7 @@ pub struct PortSeed<R: Rings = Xsk> {
 
 /// Fills the fill rings, and divides what was bound. `sends` packets may wait for a core that sends them for another.
 pub(crate) fn assemble<R: Rings>(
-    plan: Arc<Plan>,
+    plan: &Arc<Plan>,
     bound: Vec<BoundQueue<R>>,
     sends: usize,
     max_len: usize,
@@ -125,9 +127,10 @@ pub(crate) fn assemble<R: Rings>(
         let bell = if plan.cores() > 1 { Some(Arc::new(Bell::new()?)) } else { None };
         seeds.push(PortSeed {
             core,
-            plan: Arc::clone(&plan),
+            plan: Arc::clone(plan),
             regions: bound.iter().map(|queue| Arc::clone(&queue.region)).collect(),
             sockets: Vec::new(),
+            queue: bound[plan.transmit_queue(core)].queue,
             filled: vec![0; plan.queues()],
             outboxes: Vec::new(),
             inboxes: Vec::new(),
@@ -136,7 +139,7 @@ pub(crate) fn assemble<R: Rings>(
             max_len,
         });
     }
-    connect(&plan, &mut seeds, sends);
+    connect(plan, &mut seeds, sends);
     // What a core without a socket sends through.
     let through: Vec<_> = bound.iter().map(|queue| queue.sockets[0].mode).collect();
     for (position, queue) in bound.into_iter().enumerate() {
@@ -147,7 +150,7 @@ pub(crate) fn assemble<R: Rings>(
             let lane = u16::try_from(position).unwrap_or(u16::MAX);
             let mut socket = Socket { rings, lane, queue: queue.queue, is_owner, mode, busy_poll, is_pending: false };
             if is_owner {
-                seeds[core].filled[position] = first_fill(&plan, &mut socket);
+                seeds[core].filled[position] = first_fill(plan, &mut socket);
             }
             seeds[core].sockets.push(socket);
         }
@@ -229,13 +232,13 @@ impl<R: Rings> PortSeed<R> {
     /// Settles on this thread's core. All memory that the port writes alone is allocated here, so that it is near, and
     /// no cache line of it is another core's too.
     pub fn into_port(self) -> Port<R> {
-        let Self { core, plan, regions, sockets, filled, outboxes, inboxes, bell, mode, max_len } = self;
-        let lanes = regions.into_iter().zip(filled).enumerate().map(|(queue, (region, filled))| LaneStart {
+        let Self { core, plan, regions, sockets, queue, filled, outboxes, inboxes, bell, mode, max_len } = self;
+        let lanes = regions.into_iter().zip(filled).enumerate().map(|(lane, (region, filled))| LaneStart {
             region,
-            first: plan.first(queue),
-            own: plan.own(core, queue),
-            owner: narrow(plan.owner(queue)),
-            reserve: plan.reserve(core, queue),
+            first: plan.first(lane),
+            own: plan.own(core, lane),
+            owner: narrow(plan.owner(lane)),
+            reserve: plan.reserve(core, lane),
             filled,
         });
         let transmit = narrow(plan.transmit_queue(core));
@@ -246,6 +249,7 @@ impl<R: Rings> PortSeed<R> {
             lanes: plan.queues(),
             inboxes: here(inboxes).into(),
             bell,
+            queue,
             mode,
             max_len,
         })

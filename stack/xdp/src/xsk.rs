@@ -214,7 +214,7 @@ impl Xsk {
         if answer == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
     }
 
-    fn raw_fd(&self) -> RawFd {
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.rx.fd().as_raw_fd()
     }
 

@@ -103,6 +103,8 @@ pub struct Port<R: Rings = Xsk> {
     /// What `wait` sleeps on.
     poll: Vec<libc::pollfd>,
     pool: Pool,
+    /// The queue that this core sends on, as the interface counts it.
+    queue: u32,
     mode: ModeInForce,
     max_len: usize,
     counters: Counters,
@@ -121,13 +123,14 @@ pub(crate) struct Parts<R> {
     pub(crate) lanes: usize,
     pub(crate) inboxes: Box<[Inbox]>,
     pub(crate) bell: Option<Arc<Bell>>,
+    pub(crate) queue: u32,
     pub(crate) mode: ModeInForce,
     pub(crate) max_len: usize,
 }
 
 impl<R: Rings> Port<R> {
     pub(crate) fn new(parts: Parts<R>) -> Self {
-        let Parts { sockets, pool, lanes, inboxes, bell, mode, max_len } = parts;
+        let Parts { sockets, pool, lanes, inboxes, bell, queue, mode, max_len } = parts;
         let route = |lane: usize| {
             let here = sockets.iter().position(|socket| usize::from(socket.lane) == lane);
             // There are fewer than 2^16 lanes.
@@ -146,6 +149,7 @@ impl<R: Rings> Port<R> {
             bell,
             poll,
             pool,
+            queue,
             mode,
             max_len,
             counters: Counters::default(),
@@ -222,6 +226,11 @@ impl<R: Rings> Port<R> {
         usize::from(self.pool.shared().core())
     }
 
+    /// The queue that this core sends on, as the interface counts it.
+    pub fn queue(&self) -> u32 {
+        self.queue
+    }
+
     /// The longest packet that can be sent, in bytes.
     pub fn max_len(&self) -> usize {
         self.max_len
@@ -230,6 +239,18 @@ impl<R: Rings> Port<R> {
     /// The pool whose frames this port receives into and sends.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+}
+
+impl Port<Xsk> {
+    /// The core's first socket; where it has none, what other cores wake it by.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        let socket = self.sockets.first().map(|socket| socket.rings.raw_fd());
+        // A core without a socket has others beside it, and so a bell.
+        let fd = socket.or_else(|| self.bell.as_ref().map(|bell| bell.fd())).unwrap_or(-1);
+        debug_assert!(fd >= 0, "a port without a socket and without a bell");
+        // SAFETY: sockets and bell are open for as long as the port lives, and it is borrowed.
+        unsafe { BorrowedFd::borrow_raw(fd) }
     }
 }
 

@@ -112,11 +112,11 @@ impl<R: Rings> Port<R> {
     /// this core is `idle` itself.
     fn send_for_others(&mut self, idle: bool) {
         for at in 0..self.inboxes.len() {
-            while let Some(first) = self.inboxes[at].to_send() {
+            while let Some(first) = self.inboxes[at].send_front() {
                 let Some(Route::Socket(socket)) = self.routes.get(usize::from(first.name.lane)).copied() else {
                     debug_assert!(false, "{first:?} is for a queue without a socket here");
                     self.counters.mail_foreign += 1;
-                    self.inboxes[at].sent();
+                    self.inboxes[at].send_pop();
                     continue;
                 };
                 let room = self.sockets[socket].rings.transmit_room(BATCH).min(BATCH);
@@ -138,9 +138,9 @@ impl<R: Rings> Port<R> {
         let inbox = &mut self.inboxes[at];
         self.tx_scratch.clear();
         while self.tx_scratch.len() < room
-            && let Some(packet) = inbox.to_send().filter(|packet| packet.name.lane == lane)
+            && let Some(packet) = inbox.send_front().filter(|packet| packet.name.lane == lane)
         {
-            inbox.sent();
+            inbox.send_pop();
             let index = self.pool.shared().local(packet.name);
             self.tx_scratch.push(TxDescriptor { index, len: packet.len.into() });
             self.lent.posted(packet.name, inbox.from);

@@ -272,6 +272,7 @@ fn a_core_that_does_not_look_is_handed_no_more_than_the_bound() {
 fn a_core_without_a_socket_sends_through_the_owner_in_order() {
     let mut nic = Nic::new(1, 2, One);
     assert_eq!((nic.ports[0].sockets().count(), nic.ports[1].sockets().count()), (1, 0));
+    assert_eq!((nic.ports[0].queue(), nic.ports[1].queue(), nic.ports[1].mode().to_string()), (4, 4, "copy".into()));
     for round in 0..10u8 {
         let packets = (0..12).map(|i| fresh(&nic.ports[1], &[round, i])).collect::<Vec<_>>();
         nic.send(1, packets);
