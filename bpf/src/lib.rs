@@ -15,6 +15,7 @@
 
 mod attach;
 mod error;
+mod hash;
 mod info;
 mod link;
 mod map;
@@ -23,5 +24,6 @@ mod shared;
 
 pub use attach::{AttachMode, Layout, Run, Steering, Verdict};
 pub use error::{AttachError, MapError};
+pub use hash::FlowHash;
 pub use info::{Mode, ProgramInfo, program_on};
 pub use shared::{Counter, Counters, MAX_LISTENERS, MAX_OWN_ADDRESSES, MAX_SOCKETS};
