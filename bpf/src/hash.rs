@@ -24,7 +24,7 @@ impl FlowHash {
         Self { key }
     }
 
-    /// The hash of the flow between two ends, in whichever order they are given; the table of owners
+    /// The hash of the flow between two ends, in whichever order they are given; [`Table::owner`](crate::Table::owner)
     /// takes it. Where there are no ports, as in an ICMP message, they are 0.
     pub fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u32 {
         let mut bytes = [0; LONGEST];
@@ -39,7 +39,6 @@ impl FlowHash {
     }
 
     /// The two words of the key, k0 and k1.
-    #[cfg(test)]
     pub(crate) fn words(&self) -> [u64; 2] {
         let key = u128::from_le_bytes(self.key);
         [key as u64, (key >> 64) as u64]
