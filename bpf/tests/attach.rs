@@ -124,7 +124,7 @@ fn a_process_without_capabilities_is_told_which() {
     assert_eq!(program_on(pair.ifindex).unwrap(), None);
 }
 
-/// Neither CAP_PERFMON nor CAP_SYS_ADMIN: the verifier then forbids more.
+/// Neither `CAP_PERFMON` nor `CAP_SYS_ADMIN`: the verifier then forbids more.
 #[test]
 fn two_capabilities_suffice() {
     let pair = Pair::up();
