@@ -1,4 +1,5 @@
-//! What the program costs, in time and in instructions, printed: `cargo test -p corelane-bpf --features kernel --test packets cost -- --nocapture`.
+//! What the program costs, in time and in instructions, printed:
+//! `cargo test -p corelane-bpf --features kernel --test packets cost -- --nocapture --test-threads 1`.
 //!
 //! Nothing is asserted about time, as the machine may be anything.
 
