@@ -13,7 +13,7 @@ use crate::bell::Bell;
 use crate::bind::{BusyPollInForce, ModeInForce};
 use crate::frame::Frame;
 use crate::mail::Inbox;
-use crate::pool::{Pool, State};
+use crate::pool::{Lane, Pool, Shared, State};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
 use crate::statistics::{Counters, Statistics};
 use crate::sync::Arc;
@@ -200,7 +200,12 @@ impl<R: Rings> Port<R> {
     pub fn statistics(&self) -> io::Result<Statistics> {
         let mut kernel = KernelStatistics::default();
         for socket in &self.sockets {
-            kernel += socket.rings.statistics()?;
+            let mut counted = socket.rings.statistics()?;
+            if !socket.is_owner {
+                // The fill ring is the queue's: each of its sockets tells the same number.
+                counted.rx_fill_ring_empty_descs = 0;
+            }
+            kernel += counted;
         }
         Ok(Statistics { port: self.counters, kernel })
     }
