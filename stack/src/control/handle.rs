@@ -3,6 +3,7 @@
 use super::WAITING;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use serde::Serialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long an answer may take: longer than a core may be busy with one turn of its application.
@@ -13,13 +14,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// It is given to [`Builder::control`](crate::runtime::Builder::control) before the stack starts.
 #[derive(Clone, Debug)]
 pub struct Control {
-    requests: Sender<Request>,
-    /// The stack's end, until it is taken.
-    desk: Receiver<Request>,
+    /// The way to the stack's desk while it runs.
+    desk: Arc<Mutex<Option<Sender<Request>>>>,
 }
 
-/// Where the stack hears what it is asked.
-pub(crate) type Desk = Receiver<Request>;
+/// Where a stack hears what it is asked. Nobody is heard any more when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) requests: Receiver<Request>,
+    handle: Control,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        *self.handle.lock() = None;
+    }
+}
 
 /// One thing that is asked, and where the answer goes.
 #[derive(Debug)]
@@ -106,12 +116,18 @@ impl Default for Control {
 impl Control {
     /// A handle of no stack yet.
     pub fn new() -> Self {
-        let (requests, desk) = bounded(WAITING);
-        Self { requests, desk }
+        Self { desk: Arc::default() }
     }
 
-    pub(crate) fn desk(&self) -> Desk {
-        self.desk.clone()
+    /// The stack runs from now on, and listens here.
+    pub(crate) fn open_desk(&self) -> Desk {
+        let (sender, requests) = bounded(WAITING);
+        *self.lock() = Some(sender);
+        Desk { requests, handle: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sender<Request>>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the cores share new connections, and what each has.
@@ -150,7 +166,9 @@ impl Control {
 
     fn ask(&self, what: Ask) -> Result<Vec<CoreShare>, ControlError> {
         let (answer, answered) = bounded(1);
-        self.requests.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;
+        let desk = self.lock().clone().ok_or(ControlError::NotRunning)?;
+        desk.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;
+        drop(desk);
         answered.recv_timeout(PATIENCE).map_err(|error| match error {
             crossbeam::channel::RecvTimeoutError::Timeout => ControlError::NoAnswer,
             crossbeam::channel::RecvTimeoutError::Disconnected => ControlError::NotRunning,

@@ -101,7 +101,7 @@ impl Builder {
         let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret() };
         let table = Arc::new(steering.table());
         std::thread::scope(|scope| {
-            let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.desk());
+            let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.open_desk());
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);

@@ -145,7 +145,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     fn take(&mut self, longest: Duration) {
         let nobody = never();
         // One thing after the other: a request waits until the one before is answered.
-        let desk = if self.steerer.is_busy() { nobody } else { self.desk.clone() };
+        let desk = if self.steerer.is_busy() { nobody } else { self.desk.requests.clone() };
         select! {
             recv(self.reports) -> report => match report {
                 Ok(report) => self.on_report(report),

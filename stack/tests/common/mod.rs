@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each suite uses its own part of the harness")]
 
+#[cfg(feature = "veth")]
+pub(crate) mod veth;
+
 use corelane::config::Config;
 use corelane::device::mem::{MemConfig, pair};
 use corelane::device::{AnyDevice, Impaired, MemDevice};
