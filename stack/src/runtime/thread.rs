@@ -12,7 +12,7 @@ use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
 use crate::steer::{Shared, View};
 use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
 use corelane_xdp::PortSeed;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 /// How long connections may take to close by themselves when the stack stops.
@@ -20,6 +20,9 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(300);
 
 /// How long resets and the last frames may take after that.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
+
+/// How long a worker that is done sleeps at most while others are not.
+const SERVE_EVERY: Duration = Duration::from_millis(1);
 
 /// What all workers share, and only read.
 pub(super) struct Common<'a> {
@@ -84,12 +87,31 @@ impl Thread {
         }
         close_connections(&mut running, &clock)?;
         if tell(Report::Quiet { worker }) {
-            // Without an answer the main thread has gone, and the program with it.
-            wait_for(&orders, &Command::Close);
+            serve_until_closed(&mut running, &clock, &orders)?;
         }
         running.discard_received(clock.now());
         farewell.well = true;
         Ok(WorkerSummary::of(&running, worker, core, queue))
+    }
+}
+
+/// Others may still send through this worker's sockets, so it goes on turning until all are quiet and the program is
+/// detached.
+fn serve_until_closed<A: App, D: Device>(
+    worker: &mut Worker<A, D>,
+    clock: &Clock,
+    orders: &Receiver<Command>,
+) -> Result<(), Error> {
+    loop {
+        match orders.try_recv() {
+            // Without a main thread the program has gone too.
+            Ok(Command::Close) | Err(TryRecvError::Disconnected) => return Ok(()),
+            Ok(_) => {}
+            Err(TryRecvError::Empty) => {
+                worker.turn(clock.now())?;
+                worker.wait(SERVE_EVERY)?;
+            }
+        }
     }
 }
 

@@ -22,6 +22,15 @@ fn wait_for(control: &Control) {
     }
 }
 
+/// Waits until nothing is left of the connections of these workers.
+fn wait_until_empty(control: &Control, workers: std::ops::Range<usize>) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while control.shares().unwrap()[workers.clone()].iter().any(|share| share.flows > 0) {
+        assert!(Instant::now() < end, "{:?}", control.shares());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Drains and adds workers while connections live and others come and go; `sockets` for each queue.
 fn drain_and_add(name: &str, sockets: &str) {
     let link = Link::new(name, 2);
@@ -69,13 +78,14 @@ fn drain_and_add(name: &str, sockets: &str) {
         }
         over.store(true, Ordering::Relaxed);
     });
+    wait_until_empty(&control, 0..3);
     stop.stop();
     let summary = stack.join().unwrap().unwrap();
     println!("{sockets}: {} exchanges while shares moved eight times\n{summary}", exchanges.load(Ordering::Relaxed));
     assert!(exchanges.load(Ordering::Relaxed) > IN_FLIGHT);
     let endings = summary.endings();
-    // A client that is reset panics. (What comes for a connection that is over is answered by an RST, as everywhere.)
     assert_eq!(endings["finished"], endings.values().sum::<u64>(), "{summary}");
+    assert_eq!(summary.protocol()["resets_out"], 0, "{summary}");
     assert!(summary.all_frames_accounted_for(), "{summary}");
 }
 
@@ -107,11 +117,7 @@ fn a_drained_worker_is_empty_in_the_end_and_the_last_cannot_be_drained() {
         exchange(stream, number);
     }
     drop(streams);
-    let end = Instant::now() + Duration::from_secs(10);
-    while control.shares().unwrap()[1].flows > 0 {
-        assert!(Instant::now() < end, "{:?}", control.shares());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_empty(&control, 1..2);
     stop.stop();
     let summary = stack.join().unwrap().unwrap();
     assert!(summary.all_frames_accounted_for(), "{summary}");
