@@ -7,11 +7,18 @@
 
 mod cores;
 mod machine;
+mod pages;
+mod placement;
+mod priority;
+mod privileges;
 mod stop;
 mod summary;
 mod supervisor;
 mod thread;
 
+pub use pages::Pages;
+pub use placement::{Place, Placement, Why};
+pub use privileges::NEEDED as NEEDED_CAPABILITIES;
 pub use stop::StopHandle;
 pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
@@ -78,7 +85,10 @@ impl Builder {
         let Self { config, stop, signals } = self;
         let machine = Machine::query(&config)?;
         let queues = config.interface().queues().to_vec();
-        let cores = cores::choose(config.cores(), queues.len())?;
+        let placement = Placement::choose(&config, queues.len())?;
+        privileges::check()?;
+        placement.log();
+        let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let base_queue = queues.iter().copied().min().unwrap_or(0);
         let layout = Layout { base_queue, sockets_per_queue: 1 };
@@ -99,7 +109,7 @@ impl Builder {
             }
             // From now on the channel closes when the last worker has ended.
             drop(report);
-            supervisor.run()
+            supervisor.run().map(|summary| Summary { placement, ..summary })
         })
     }
 }

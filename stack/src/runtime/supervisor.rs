@@ -1,12 +1,14 @@
 //! The main thread while the workers run: it holds the program, and keeps the order of start and stop.
 
-use super::StopHandle;
+use super::placement::Placement;
 use super::summary::{Named, Summary, WorkerSummary, named};
 use super::thread::{Order, Report};
+use super::{StopHandle, privileges};
 use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
 use corelane_bpf::Steering;
+use rustix::thread::CapabilitySet;
 use std::any::Any;
 use std::io;
 use std::net::IpAddr;
@@ -78,6 +80,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         {
             self.fail(error.into());
         }
+        // What is still to be done, reading maps and closing, needs none: see `privileges`.
+        if let Err(error) = privileges::drop_on_main(self.config.privileges().drop(), CapabilitySet::empty()) {
+            self.fail(error);
+        }
         let clock = Clock::new();
         self.order(Order::Go);
         while self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
@@ -142,7 +148,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             }
         }
         let interface = config.interface().name().to_owned();
-        error.map_or(Ok(Summary { interface, duration_s, workers: summaries, steering }), Err)
+        error.map_or(
+            Ok(Summary { interface, duration_s, placement: Placement::default(), workers: summaries, steering }),
+            Err,
+        )
     }
 }
 

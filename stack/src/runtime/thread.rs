@@ -2,7 +2,7 @@
 
 use super::machine::{Machine, endpoint_config};
 use super::summary::WorkerSummary;
-use super::{StopHandle, cores};
+use super::{Pages, StopHandle, cores, pages, priority, privileges};
 use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
@@ -11,6 +11,7 @@ use crate::device::xdp::queue_config;
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
 use crate::worker::{Idle, Pause, Siblings, Worker, WorkerConfig};
 use corelane_bpf::MapError;
+use corelane_xdp::QueueConfig;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -87,12 +88,14 @@ impl Thread {
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
-        let (device, socket) = open(common, queue)?;
+        priority::apply(common.config.cores().priority())?;
+        let (device, socket, pages) = open(common, queue)?;
         let clock = Clock::new();
-        tracing::info!(worker, core, queue, mode = device.info().mode, "a queue is open");
+        tracing::info!(worker, core, queue, mode = device.info().mode, %pages, "a queue is open");
         let app = make_app(worker);
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         running.start(clock.now())?;
+        privileges::drop_on_worker(common.config.privileges().drop())?;
         let tell = |report_now| report.send(report_now).is_ok();
         if tell(Report::Ready { worker, socket }) && orders.recv() == Ok(Order::Go) {
             turn_until_stopped(&mut running, &clock, common)?;
@@ -104,26 +107,29 @@ impl Thread {
         }
         running.discard_received(clock.now());
         farewell.well = true;
-        Ok(WorkerSummary::of(&running, worker, core, queue))
+        Ok(WorkerSummary::of(&running, worker, core, queue, pages))
     }
 }
 
 /// Opens the queue, and behind the impairments that are configured, if any.
-fn open(common: &Common<'_>, queue: u32) -> Result<(AnyDevice, OwnedFd), Error> {
+fn open(common: &Common<'_>, queue: u32) -> Result<(AnyDevice, OwnedFd, Pages), Error> {
     let config = common.config;
-    let device =
-        XdpDevice::open(&queue_config(config.interface(), config.memory(), queue), |_, _| Ok::<_, MapError>(()))?;
+    let wanted = queue_config(config.interface(), config.memory(), queue);
+    let bytes = u64::from(wanted.frame_count) * u64::from(wanted.frame_size);
+    let (device, pages) = pages::open_with(config.memory().huge_pages(), bytes, |huge_pages| {
+        XdpDevice::open(&QueueConfig { huge_pages, ..wanted.clone() }, |_, _| Ok::<_, MapError>(()))
+    })?;
     // The main thread registers it, when every worker is ready.
     let socket =
         device.fd().try_clone_to_owned().map_err(|error| Error::System { what: "duplicating a socket", error })?;
     let device = AnyDevice::from(device);
     if !config.impair_rx().is_active() && !config.impair_tx().is_active() {
-        return Ok((device, socket));
+        return Ok((device, socket, pages));
     }
     // Each queue its own sequence of accidents.
     let seed = config.impair().seed().wrapping_add(queue.into());
     let impaired = Impaired::new(device, config.impair_rx().into(), config.impair_tx().into(), seed);
-    Ok((impaired.into(), socket))
+    Ok((impaired.into(), socket, pages))
 }
 
 fn worker_config(common: &Common<'_>) -> WorkerConfig {

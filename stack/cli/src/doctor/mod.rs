@@ -5,11 +5,13 @@
 
 mod checks;
 mod interface;
+mod placement;
 mod report;
 mod system;
 
 use crate::{DONE, Failure, MACHINE, USAGE};
-use corelane::config::{Config, Mode};
+use corelane::config::{Config, HugePages, Mode, Priority, Strategy};
+use corelane::runtime::Placement;
 use std::path::PathBuf;
 use system::System;
 
@@ -33,7 +35,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
     let needs = Needs::of(&config);
-    let checks = checks::all(&System::look(&interface), &needs);
+    let mut system = System::look(&interface);
+    let config = config.into_builder().interface(&interface).build();
+    system.placement = config
+        .map_err(|error| error.to_string())
+        .and_then(|config| Placement::of(&config).map_err(|error| error.to_string()));
+    let checks = checks::all(&system, &needs);
     let mut out = std::io::stdout().lock();
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
@@ -52,7 +59,9 @@ struct Needs {
     locked_bytes: u64,
     /// The largest MTU that a frame holds.
     largest_mtu: u32,
-    huge_pages: bool,
+    huge_pages: HugePages,
+    priority: Priority,
+    strategy: Strategy,
 }
 
 impl Needs {
@@ -66,6 +75,8 @@ impl Needs {
             // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
             largest_mtu: memory.frame_size() - 256 - 18,
             huge_pages: memory.huge_pages(),
+            priority: config.cores().priority(),
+            strategy: config.waiting().strategy(),
         }
     }
 }
