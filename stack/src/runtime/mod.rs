@@ -92,7 +92,8 @@ impl Builder {
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let base_queue = queues.iter().copied().min().unwrap_or(0);
         let layout = Layout { base_queue, sockets_per_queue: 1 };
-        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), layout)?;
+        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), layout)
+            .map_err(privileges::explain)?;
         let (report, reports) = channel();
         let common = Common { config: &config, machine: &machine, stop: &stop };
         std::thread::scope(|scope| {

@@ -3,8 +3,10 @@
 //! Capabilities belong to threads. What was found on Linux 6.18 with `kernel.unprivileged_bpf_disabled = 2`, each shown
 //! by a test of `bench/tests/veth/unprivileged.rs` that runs a whole server without any after its set-up:
 //!
-//! - Loading the program and making its maps needs `CAP_BPF`, attaching it `CAP_NET_ADMIN`, an `AF_XDP` socket
-//!   `CAP_NET_RAW`; `CAP_PERFMON` is not needed for this program.
+//! - Making maps and loading a program needs `CAP_BPF`, attaching it `CAP_NET_ADMIN`, an `AF_XDP` socket `CAP_NET_RAW`.
+//! - The verifier wants `CAP_PERFMON` for our program unless the kernel was started with `mitigations=off`: it adds a length
+//!   that it read (IPv4's header length) to a pointer into the packet, and without the capability the verifier allows only
+//!   constants there ("pointer arithmetic with it prohibited for !root"), because it cannot sanitize it against Spectre.
 //! - Rings, `sendto` and `poll` on an open `AF_XDP` socket, and `XDP_STATISTICS`, need none.
 //! - Maps can be read and written through descriptors that are open already (from Linux 5.19 on; Linux 5.18 wants
 //!   `CAP_BPF` for each call while `unprivileged_bpf_disabled` is not 0, so that the steering counters stay empty).
@@ -16,37 +18,65 @@
 
 use crate::Error;
 use crate::config::Drop;
+use corelane_bpf::AttachError;
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs,
 };
+use std::io::ErrorKind;
 
-/// What the set-up needs, each with its name. `CAP_SYS_ADMIN` includes `CAP_BPF`, as it did before that was split off.
-pub const NEEDED: &[(&str, CapabilitySet, CapabilitySet)] = &[
-    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, CapabilitySet::NET_ADMIN),
-    ("CAP_NET_RAW", CapabilitySet::NET_RAW, CapabilitySet::NET_RAW),
-    ("CAP_BPF", CapabilitySet::BPF, CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN)),
+/// What the set-up needs, each with its name, the last only where the kernel's verifier wants it.
+pub const NEEDED: &[(&str, CapabilitySet)] = &[
+    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+    ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+    ("CAP_BPF", CapabilitySet::BPF),
+    PERFMON,
 ];
+
+const PERFMON: (&str, CapabilitySet) = ("CAP_PERFMON", CapabilitySet::PERFMON);
+
+/// What `CAP_SYS_ADMIN` includes, as it did before they were split off.
+const OF_ADMIN: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// Fails when the calling thread lacks a capability that the set-up needs, and names it.
 pub(super) fn check() -> Result<(), Error> {
-    let sets = capabilities(None).map_err(|error| system("reading the capabilities", error))?;
-    check_set(sets.effective)
+    check_set(effective()?)
+}
+
+/// What the calling thread has, with all that it includes.
+fn effective() -> Result<CapabilitySet, Error> {
+    let sets =
+        capabilities(None).map_err(|error| Error::System { what: "reading the capabilities", error: error.into() })?;
+    Ok(included(sets.effective))
+}
+
+fn included(set: CapabilitySet) -> CapabilitySet {
+    if set.contains(CapabilitySet::SYS_ADMIN) { set | OF_ADMIN } else { set }
 }
 
 fn check_set(effective: CapabilitySet) -> Result<(), Error> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(_, _, any)| !effective.intersects(*any)).map(|(name, ..)| *name).collect();
-    if missing.is_empty() {
-        return Ok(());
+    let needed = NEEDED.iter().filter(|needed| **needed != PERFMON);
+    let missing: Vec<&str> = needed.filter(|(_, set)| !effective.contains(*set)).map(|(name, _)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(lacks(&missing)) }
+}
+
+/// What a refusal to load the program means to a thread without `CAP_PERFMON`.
+pub(super) fn explain(error: AttachError) -> Error {
+    let verifier = matches!(&error, AttachError::Load { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+    match effective() {
+        Ok(set) if verifier && !set.contains(CapabilitySet::PERFMON) => lacks(&[PERFMON.0]),
+        _ => error.into(),
     }
-    let all: Vec<&str> = NEEDED.iter().map(|(name, ..)| *name).collect();
-    Err(Error::Capabilities {
+}
+
+fn lacks(missing: &[&str]) -> Error {
+    let all: Vec<&str> = NEEDED.iter().map(|(name, _)| *name).collect();
+    Error::Capabilities {
         missing: missing.join(", "),
         setcap: format!("{}+ep", all.join(",").to_lowercase()),
         ambient: format!("\"{}\"", all.join(" ")),
-    })
+    }
 }
 
 /// To be called by a worker after its own set-up and its application's `on_start`.
@@ -97,10 +127,6 @@ fn empty_bounding_set(keep: CapabilitySet) -> Result<(), Error> {
     Ok(())
 }
 
-fn system(what: &'static str, error: Errno) -> Error {
-    Error::System { what, error: error.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,9 +139,11 @@ mod tests {
         assert_eq!(error.exit_code(), 3);
         let text = error.to_string();
         assert!(text.contains("lacks CAP_NET_RAW, CAP_BPF:"), "{text}");
-        assert!(text.contains("setcap cap_net_admin,cap_net_raw,cap_bpf+ep FILE"), "{text}");
-        assert!(text.contains("AmbientCapabilities=\"CAP_NET_ADMIN CAP_NET_RAW CAP_BPF\""), "{text}");
-        assert!(check_set(CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::SYS_ADMIN).is_ok());
+        assert!(text.contains("setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep FILE"), "{text}");
+        assert!(text.contains("AmbientCapabilities=\"CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON\""), "{text}");
+        let net = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+        assert!(check_set(net | CapabilitySet::BPF).is_ok(), "the kernel says whether it wants CAP_PERFMON");
+        assert!(check_set(included(net | CapabilitySet::SYS_ADMIN)).is_ok());
     }
 
     /// Whatever this process has, a thread that dropped has none, and the others have what they had.
