@@ -42,11 +42,21 @@ impl Endpoint {
         self.astray.pop_front()
     }
 
+    /// Whether something of `flow` is here: a connection, half a one, or one in TIME-WAIT.
+    pub fn has_flow(&self, flow: &Flow) -> bool {
+        self.conns.find(flow).is_some() || self.half_open.find(flow).is_some() || self.time_wait.find(flow).is_some()
+    }
+
+    /// Every flow of which something is here. Those in TIME-WAIT come last; a flow whose successor is half-open comes twice.
+    pub fn flows(&self) -> impl Iterator<Item = Flow> + '_ {
+        let open = self.conns.iter().map(|(_, flow, _)| *flow);
+        let half_open = self.half_open.iter().map(|(half_open, _)| half_open.flow);
+        open.chain(half_open).chain(self.time_wait.iter().map(|(flow, _)| flow))
+    }
+
     /// Whether a flow that no table here has belongs to another endpoint.
     pub(super) fn is_elsewhere(&self, flow: &Flow) -> bool {
-        self.ownership.as_ref().is_some_and(|ownership| !ownership.is_ours(flow))
-            && self.half_open.find(flow).is_none()
-            && self.time_wait.find(flow).is_none()
+        self.ownership.as_ref().is_some_and(|ownership| !ownership.is_ours(flow)) && !self.has_flow(flow)
     }
 
     /// Puts a frame by for another endpoint; false when too many wait already.

@@ -88,6 +88,11 @@ fn what_has_begun_here_stays_here_although_its_flow_moves() {
     bench.receive(at(2, 5005), at(1, 80), segment(Seq(101), fin.seq + 1, FIN_ACK, 0));
     assert_eq!(bench.host.endpoint.time_waits(), 1);
     all.0.set(false);
+    let mut here: Vec<_> = bench.host.endpoint.flows().map(|flow| flow.remote.port).collect();
+    here.sort_unstable();
+    assert_eq!(here, [5001, 5003, 5005]);
+    let has = |port| bench.host.endpoint.has_flow(&flow(at(1, 80), at(2, port)));
+    assert_eq!([5001, 5003, 5005, 5007].map(has), [true, true, true, false]);
     bench.receive(at(2, 5001), at(1, 80), segment(Seq(101), half.seq + 1, Flags::ACK, 0));
     assert!(bench.host.accepted().is_some(), "the handshake ends here");
     bench.receive(at(2, 5003), at(1, 80), segment(Seq(101), open, Flags::ACK, 5));
