@@ -107,6 +107,16 @@ pub enum Error {
         /// What the kernel says.
         error: std::io::Error,
     },
+    /// `memory.huge_pages = "require"`, and there are too few.
+    #[error(
+        "{bytes} bytes of huge pages for the frames of a queue are not to be had: `{remedy}` (`corelane doctor` computes it for all queues), or set memory.huge_pages = \"auto\""
+    )]
+    HugePages {
+        /// Bytes of one queue's frames.
+        bytes: u64,
+        /// What to do.
+        remedy: String,
+    },
     /// A queue could not be made a device.
     #[error(transparent)]
     Queue(#[from] crate::device::xdp::XdpError),
@@ -173,6 +183,7 @@ impl Error {
             | Self::Capabilities { .. }
             | Self::Drop { .. }
             | Self::Priority { .. }
+            | Self::HugePages { .. }
             | Self::Queue(_)
             | Self::Attach(_)
             | Self::Steer(_)

@@ -1,5 +1,6 @@
 //! Frames in huge pages where they are to be had.
 
+use crate::Error;
 use crate::config::HugePages;
 use crate::device::xdp::XdpError;
 use corelane_xdp::OpenError;
@@ -30,12 +31,12 @@ impl fmt::Display for Pages {
 ///
 /// # Errors
 ///
-/// What `open` says to its last call.
+/// What `open` says to its last call; [`Error::HugePages`] when they are required and not there.
 pub(super) fn open_with<T>(
     wanted: HugePages,
     bytes: u64,
     mut open: impl FnMut(bool) -> Result<T, XdpError>,
-) -> Result<(T, Pages), XdpError> {
+) -> Result<(T, Pages), Error> {
     open_on(wanted, &Reserved::of_machine(), bytes, &mut open)
 }
 
@@ -44,7 +45,7 @@ fn open_on<T>(
     reserved: &Reserved,
     bytes: u64,
     open: &mut dyn FnMut(bool) -> Result<T, XdpError>,
-) -> Result<(T, Pages), XdpError> {
+) -> Result<(T, Pages), Error> {
     let with = match wanted {
         HugePages::Off => false,
         HugePages::Auto => reserved.hold(bytes),
@@ -55,15 +56,18 @@ fn open_on<T>(
             let remedy = reserved.remedy(bytes);
             tracing::info!(remedy, "the frames lie in normal pages: too few huge pages are free");
         }
-        return open(false).map(|opened| (opened, Pages::Normal));
+        return Ok((open(false)?, Pages::Normal));
     }
     match open(true) {
         // Somebody else took them since, or another NUMA node has them.
         Err(XdpError::Open(OpenError::HugePages { .. })) if wanted == HugePages::Auto => {
             tracing::info!("the frames lie in normal pages: the kernel gave no huge ones");
-            open(false).map(|opened| (opened, Pages::Normal))
+            Ok((open(false)?, Pages::Normal))
         }
-        opened => opened.map(|opened| (opened, Pages::Huge)),
+        Err(XdpError::Open(OpenError::HugePages { .. })) => {
+            Err(Error::HugePages { bytes, remedy: reserved.remedy(bytes) })
+        }
+        opened => Ok((opened?, Pages::Huge)),
     }
 }
 
@@ -148,9 +152,10 @@ mod tests {
             (vec![true], Ok(Pages::Huge)),
             "the kernel has the last word"
         );
-        let (calls, refused) = tried(HugePages::Require, ENOUGH, true);
+        let (calls, refused) = tried(HugePages::Require, NONE, true);
         assert_eq!(calls, [true]);
-        assert!(refused.unwrap_err().contains("vm.nr_hugepages"));
+        let refused = refused.unwrap_err();
+        assert!(refused.contains("`sysctl -w vm.nr_hugepages=8`"), "{refused}");
     }
 
     #[test]

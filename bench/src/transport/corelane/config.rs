@@ -11,14 +11,14 @@ use corelane::config::{Builder, ConfigError, Strategy};
 pub struct StackConfig {
     /// What the stack is started with.
     pub config: Config,
-    /// One for each worker.
+    /// One for each worker; empty when the stack chooses.
     pub cores: Vec<usize>,
 }
 
 impl StackConfig {
     /// Lays `args` over the file that they name, if any. `cores` are those of the command line; without them, the
-    /// file's; without these, `default`.
-    pub fn new(args: &StackArgs, cores: Option<&CoreList>, default: &CoreList) -> Result<Self, Failure> {
+    /// file's; without these, `default`; without that, the stack's own choice, which goes by the NIC's node.
+    pub fn new(args: &StackArgs, cores: Option<&CoreList>, default: Option<&CoreList>) -> Result<Self, Failure> {
         let wrong = |error: ConfigError| Failure::Usage(error.to_string());
         let StackArgs { config: file, interface, address, gateway, mode, wait, impair, set } = args;
         let mut builder = match file {
@@ -64,11 +64,14 @@ impl StackConfig {
                 (queues, cores.as_slice().to_vec())
             }
             None if !listed.is_empty() => (queues, listed),
-            None if queues.len() == 1 => (queues, default.as_slice().to_vec()),
-            None => {
-                let cores = CoreList::allowed().as_slice().iter().copied().take(queues.len()).collect();
-                (queues, cores)
-            }
+            None => match default {
+                None => (queues, Vec::new()),
+                Some(default) if queues.len() == 1 => (queues, default.as_slice().to_vec()),
+                Some(_) => {
+                    let cores = CoreList::allowed().as_slice().iter().copied().take(queues.len()).collect();
+                    (queues, cores)
+                }
+            },
         };
         let config = config.into_builder().queues(&queues).cores(&cores).build().map_err(wrong)?;
         Ok(Self { config, cores })
@@ -104,7 +107,7 @@ mod tests {
             "[interface]\nname = \"eth0\"\naddress = [\"10.0.0.9/24\"]\nqueues = [4, 5]\n[cores]\nlist = [0, 1]\n";
         file.write_all(text.as_bytes()).unwrap();
         let default = CoreList::parse("3").unwrap();
-        let stack = StackConfig::new(&args(Some(file.path())), None, &default).unwrap();
+        let stack = StackConfig::new(&args(Some(file.path())), None, Some(&default)).unwrap();
         let config = &stack.config;
         assert_eq!((config.interface().name(), config.interface().queues()), ("eth7", &[4, 5][..]));
         assert_eq!(config.interface().address().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2/24"]);
@@ -117,10 +120,12 @@ mod tests {
     #[test]
     fn there_is_a_worker_for_each_core_named() {
         let default = CoreList::parse("3").unwrap();
-        let stack = StackConfig::new(&args(None), None, &default).unwrap();
+        let stack = StackConfig::new(&args(None), None, Some(&default)).unwrap();
         assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[0][..]));
+        let stack = StackConfig::new(&args(None), None, None).unwrap();
+        assert!(stack.cores.is_empty() && stack.config.cores().list().is_empty(), "the stack chooses");
         let cores = CoreList::parse("2,1").unwrap();
-        let stack = StackConfig::new(&args(None), Some(&cores), &default).unwrap();
+        let stack = StackConfig::new(&args(None), Some(&cores), Some(&default)).unwrap();
         assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[0, 1][..]));
         assert_eq!(stack.config.cores().list(), [2, 1]);
     }
