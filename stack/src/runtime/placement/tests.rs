@@ -1,3 +1,5 @@
+//! Choosing on made-up machines.
+
 use super::*;
 use std::path::PathBuf;
 
