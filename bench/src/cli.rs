@@ -81,8 +81,7 @@ pub struct ServeArgs {
     /// The TCP port, 1 to 65535.
     #[arg(long)]
     pub port: u16,
-    /// One pinned thread for each core of a list such as 0,2-3 [default: with the kernel the first core allowed; Corelane
-    /// takes one for each queue, near the network card].
+    /// One pinned thread for each core of a list such as 0,2-3 [default: the first core allowed].
     #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
     pub cores: Option<CoreList>,
     #[command(flatten)]

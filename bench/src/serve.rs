@@ -40,7 +40,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
-            let config = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), None)?;
+            let config = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
             let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
             (summary, Some(stack))
         }

@@ -15,9 +15,11 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod device;
 pub mod error;
 pub mod runtime;
+mod steer;
 pub mod worker;
 
 pub use app::{App, Conn, Core, Rx, RxBuf, TxBuf};

@@ -24,7 +24,7 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     let default = CoreList::last_allowed();
     let stack = match args.transport {
         TransportKind::Kernel => None,
-        TransportKind::Corelane => Some(corelane::StackConfig::new(&args.stack, args.cores.as_ref(), Some(&default))?),
+        TransportKind::Corelane => Some(corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?),
     };
     let cores = stack
         .as_ref()

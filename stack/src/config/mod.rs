@@ -16,7 +16,8 @@ pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
 pub use machine::{HugePages, Priority};
 pub use sections::{
-    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, Strategy, Tcp, Waiting,
+    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, SocketsPerQueue, Steering, Strategy,
+    Tcp, Waiting,
 };
 pub use setting::Rule;
 
@@ -34,6 +35,7 @@ pub struct Config {
     cores: Cores,
     privileges: Privileges,
     waiting: Waiting,
+    steering: Steering,
     memory: Memory,
     limits: Limits,
     tcp: Tcp,
@@ -78,9 +80,20 @@ impl Config {
         &self.privileges
     }
 
+    /// How many workers the configuration asks for; `None` when the machine decides.
+    pub fn workers(&self) -> Option<usize> {
+        let listed = Some(self.cores.list().len()).filter(|count| *count > 0);
+        self.cores.workers().map(|workers| workers as usize).or(listed)
+    }
+
     /// What a worker does when there is nothing to do.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// Which worker owns which flow.
+    pub const fn steering(&self) -> &Steering {
+        &self.steering
     }
 
     /// Frames and rings.
@@ -144,11 +157,13 @@ impl Config {
 
     /// Shows each field to `visit`, in the order in which they are listed, until it fails.
     fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { interface, cores, privileges, waiting, memory, limits, tcp, impair, impair_rx, impair_tx } = self;
+        let Self { interface, cores, privileges, waiting, steering, memory, limits, tcp, impair, impair_rx, impair_tx } =
+            self;
         interface.walk("interface", visit)?;
         cores.walk("cores", visit)?;
         privileges.walk("privileges", visit)?;
         waiting.walk("waiting", visit)?;
+        steering.walk("steering", visit)?;
         memory.walk("memory", visit)?;
         limits.walk("limits", visit)?;
         tcp.walk("tcp", visit)?;

@@ -84,17 +84,12 @@ impl fmt::Display for Placement {
 }
 
 impl Placement {
-    /// The cores that the workers of `config` would get now, on this machine: one for each queue.
+    /// The cores that `workers` workers of `config` would get now, on this machine.
     ///
     /// # Errors
     ///
     /// As [`run`](super::run) would say: a core of `cores.list` is not allowed, or there are too few.
-    pub fn of(config: &Config) -> Result<Self, Error> {
-        Self::choose(config, config.interface().queues().len())
-    }
-
-    /// The same for `workers` workers.
-    pub(super) fn choose(config: &Config, workers: usize) -> Result<Self, Error> {
+    pub fn choose(config: &Config, workers: usize) -> Result<Self, Error> {
         let nic_node = nic_node(Path::new(SYS), config.interface().name());
         choose(config.cores(), workers, &Topology::of_machine(), nic_node)
     }

@@ -11,14 +11,14 @@ use corelane::config::{Builder, ConfigError, Strategy};
 pub struct StackConfig {
     /// What the stack is started with.
     pub config: Config,
-    /// One for each worker; empty when the stack chooses.
+    /// One for each worker.
     pub cores: Vec<usize>,
 }
 
 impl StackConfig {
     /// Lays `args` over the file that they name, if any. `cores` are those of the command line; without them, the
-    /// file's; without these, `default`; without that, the stack's own choice, which goes by the NIC's node.
-    pub fn new(args: &StackArgs, cores: Option<&CoreList>, default: Option<&CoreList>) -> Result<Self, Failure> {
+    /// file's; without these, `default`.
+    pub fn new(args: &StackArgs, cores: Option<&CoreList>, default: &CoreList) -> Result<Self, Failure> {
         let wrong = |error: ConfigError| Failure::Usage(error.to_string());
         let StackArgs { config: file, interface, address, gateway, mode, wait, impair, set } = args;
         let mut builder = match file {
@@ -55,25 +55,17 @@ impl StackConfig {
             builder = builder.set_text(assignment);
         }
         let config = builder.build().map_err(wrong)?;
-        let (queues, listed) = (config.interface().queues().to_vec(), config.cores().list().to_vec());
-        let (queues, cores) = match cores {
-            // One worker for each core named: on the file's queues if it has as many, else on the first ones.
-            Some(cores) => {
-                let count = cores.as_slice().len();
-                let queues = if queues.len() == count { queues } else { (0..).take(count).collect() };
-                (queues, cores.as_slice().to_vec())
-            }
-            None if !listed.is_empty() => (queues, listed),
-            None => match default {
-                None => (queues, Vec::new()),
-                Some(default) if queues.len() == 1 => (queues, default.as_slice().to_vec()),
-                Some(_) => {
-                    let cores = CoreList::allowed().as_slice().iter().copied().take(queues.len()).collect();
-                    (queues, cores)
-                }
+        let listed = config.cores().list().to_vec();
+        // One worker for each core named. What queues there are is another matter.
+        let cores = match cores {
+            Some(cores) => cores.as_slice().to_vec(),
+            None if !listed.is_empty() => listed,
+            None => match config.cores().workers() {
+                Some(workers) => CoreList::allowed().as_slice().iter().copied().take(workers as usize).collect(),
+                None => default.as_slice().to_vec(),
             },
         };
-        let config = config.into_builder().queues(&queues).cores(&cores).build().map_err(wrong)?;
+        let config = config.into_builder().cores(&cores).build().map_err(wrong)?;
         Ok(Self { config, cores })
     }
     /// Whether the workers never sleep.
@@ -107,7 +99,7 @@ mod tests {
             "[interface]\nname = \"eth0\"\naddress = [\"10.0.0.9/24\"]\nqueues = [4, 5]\n[cores]\nlist = [0, 1]\n";
         file.write_all(text.as_bytes()).unwrap();
         let default = CoreList::parse("3").unwrap();
-        let stack = StackConfig::new(&args(Some(file.path())), None, Some(&default)).unwrap();
+        let stack = StackConfig::new(&args(Some(file.path())), None, &default).unwrap();
         let config = &stack.config;
         assert_eq!((config.interface().name(), config.interface().queues()), ("eth7", &[4, 5][..]));
         assert_eq!(config.interface().address().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2/24"]);
@@ -120,13 +112,11 @@ mod tests {
     #[test]
     fn there_is_a_worker_for_each_core_named() {
         let default = CoreList::parse("3").unwrap();
-        let stack = StackConfig::new(&args(None), None, Some(&default)).unwrap();
-        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[0][..]));
-        let stack = StackConfig::new(&args(None), None, None).unwrap();
-        assert!(stack.cores.is_empty() && stack.config.cores().list().is_empty(), "the stack chooses");
+        let stack = StackConfig::new(&args(None), None, &default).unwrap();
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[][..]));
         let cores = CoreList::parse("2,1").unwrap();
-        let stack = StackConfig::new(&args(None), Some(&cores), Some(&default)).unwrap();
-        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[0, 1][..]));
+        let stack = StackConfig::new(&args(None), Some(&cores), &default).unwrap();
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[][..]));
         assert_eq!(stack.config.cores().list(), [2, 1]);
     }
 }

@@ -34,12 +34,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => Config::default(),
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
-    let needs = Needs::of(&config);
     let mut system = System::look(&interface);
+    let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
+    let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
+    let needs = Needs::of(&config, queues);
+    let workers = config.workers().unwrap_or_else(|| needs.queues.len().min(system.allowed_cpus.len()).max(1));
     let config = config.into_builder().interface(&interface).build();
     system.placement = config
         .map_err(|error| error.to_string())
-        .and_then(|config| Placement::of(&config).map_err(|error| error.to_string()));
+        .and_then(|config| Placement::choose(&config, workers).map_err(|error| error.to_string()));
     let checks = checks::all(&system, &needs);
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -54,7 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
 #[derive(Clone, Debug)]
 struct Needs {
     mode: Mode,
+    /// The queues that are to be served.
     queues: Vec<u32>,
+    /// Workers that want a core each; `None` when they take what there is.
+    workers: Option<usize>,
     /// Bytes of locked memory: each queue's frames.
     locked_bytes: u64,
     /// The largest MTU that a frame holds.
@@ -65,12 +71,18 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(config: &Config) -> Self {
-        let (memory, queues) = (config.memory(), config.interface().queues().to_vec());
+    /// What `config` asks for, of an interface with so many queues.
+    fn of(config: &Config, there: u32) -> Self {
+        let memory = config.memory();
+        let queues = match config.interface().queues() {
+            [] => (0..there.max(1)).collect(),
+            named => named.to_vec(),
+        };
         let frames = u64::from(memory.frame_count()) * u64::from(memory.frame_size());
         Self {
             mode: config.interface().mode(),
             locked_bytes: frames * queues.len() as u64,
+            workers: config.workers(),
             queues,
             // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
             largest_mtu: memory.frame_size() - 256 - 18,

@@ -142,6 +142,6 @@ fn a_vlan_has_the_node_of_what_it_stands_on() {
 
 #[test]
 fn this_machine_has_a_place_for_one_worker() {
-    let placement = Placement::of(&automatic()).unwrap();
+    let placement = Placement::choose(&automatic(), 1).unwrap();
     assert_eq!(placement.cores.len(), 1);
 }
