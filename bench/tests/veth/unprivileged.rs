@@ -1,4 +1,4 @@
-//! Corelane as an ordinary user: four capabilities for the set-up, none afterwards.
+//! Corelane as an ordinary user: three capabilities for the set-up, none afterwards.
 
 use crate::neighbour::exchange;
 use crate::process::{Ended, Running, run};
@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MACHINE: i32 = 3;
 /// Nobody's.
 const USER: &str = "65534";
-const ALL: &str = "cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon";
+const ALL: &str = "cap_net_admin,cap_net_raw,cap_bpf";
 
 /// A copy of the binary that anybody may execute, gone when dropped.
 struct Binary {
@@ -135,9 +135,9 @@ fn a_stack_that_is_embedded_drops_in_its_workers_alone() {
     let (workers, others) = threads(server.id());
     assert_eq!(workers.len(), 1);
     expect_nothing(&workers);
-    let four = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let three = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::BPF;
     for thread in &others {
-        assert_eq!((thread.effective, thread.no_new_privs), (four.bits(), false), "{thread:?}");
+        assert_eq!((thread.effective, thread.no_new_privs), (three.bits(), false), "{thread:?}");
     }
     expect_service_and_end(&world, server);
 }
@@ -147,7 +147,7 @@ fn a_stack_that_is_embedded_drops_in_its_workers_alone() {
 fn ambient_capabilities_are_enough_without_new_privileges() {
     let world = World::new();
     let binary = Binary::with_capabilities("");
-    let sets = "-all,+net_admin,+net_raw,+bpf,+perfmon";
+    let sets = "-all,+net_admin,+net_raw,+bpf";
     let [inherited, ambient, bounding] =
         ["--inh-caps", "--ambient-caps", "--bounding-set"].map(|option| format!("{option}={sets}"));
     let more = [inherited.as_str(), &ambient, &bounding, "--no-new-privs"];
@@ -170,15 +170,12 @@ fn expect_refusal(ended: &Ended, words: &[&str]) {
 #[test]
 fn each_missing_capability_is_named_before_anything_is_done() {
     let world = World::new();
-    for missing in ALL.split(',').filter(|capability| *capability != "cap_perfmon" || verifier_wants_perfmon()) {
+    for missing in ALL.split(',') {
         let rest: Vec<&str> = ALL.split(',').filter(|capability| *capability != missing).collect();
         let binary = Binary::with_capabilities(&rest.join(","));
         let ended = run(&mut binary.serve(&world, &[], &[]), LIMIT);
         let lacks = format!("lacks {}:", missing.to_uppercase());
-        expect_refusal(
-            &ended,
-            &[&lacks, "setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep", "AmbientCapabilities="],
-        );
+        expect_refusal(&ended, &[&lacks, "setcap cap_net_admin,cap_net_raw,cap_bpf+ep", "AmbientCapabilities="]);
         world.expect_no_program("after a refusal");
     }
 }
@@ -194,12 +191,6 @@ fn too_little_locked_memory_is_refused_with_the_remedy() {
     let ended = run(&mut limited, LIMIT);
     expect_refusal(&ended, &["ulimit -l", "LimitMEMLOCK=", "CAP_IPC_LOCK"]);
     world.expect_no_program("after a refusal");
-}
-
-/// Without mitigations the verifier has nothing to be afraid of.
-fn verifier_wants_perfmon() -> bool {
-    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    !command_line.split_whitespace().any(|word| word == "mitigations=off")
 }
 
 fn bpf_disabled() -> String {

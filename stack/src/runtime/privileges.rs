@@ -4,9 +4,8 @@
 //! by a test of `bench/tests/veth/unprivileged.rs` that runs a whole server without any after its set-up:
 //!
 //! - Making maps and loading a program needs `CAP_BPF`, attaching it `CAP_NET_ADMIN`, an `AF_XDP` socket `CAP_NET_RAW`.
-//! - The verifier wants `CAP_PERFMON` for our program unless the kernel was started with `mitigations=off`: it adds a length
-//!   that it read (IPv4's header length) to a pointer into the packet, and without the capability the verifier allows only
-//!   constants there ("pointer arithmetic with it prohibited for !root"), because it cannot sanitize it against Spectre.
+//! - The verifier wants no `CAP_PERFMON` as long as the program adds only constants to packet pointers; with a length that it
+//!   read it would (unless `mitigations=off`), and so it may on another kernel. Then the error says so.
 //! - Rings, `sendto` and `poll` on an open `AF_XDP` socket, and `XDP_STATISTICS`, need none.
 //! - Maps can be read and written through descriptors that are open already (from Linux 5.19 on; Linux 5.18 wants
 //!   `CAP_BPF` for each call while `unprivileged_bpf_disabled` is not 0, so that the steering counters stay empty).
@@ -26,14 +25,14 @@ use rustix::thread::{
 };
 use std::io::ErrorKind;
 
-/// What the set-up needs, each with its name, the last only where the kernel's verifier wants it.
+/// What the set-up needs, each with its name.
 pub const NEEDED: &[(&str, CapabilitySet)] = &[
     ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
     ("CAP_NET_RAW", CapabilitySet::NET_RAW),
     ("CAP_BPF", CapabilitySet::BPF),
-    PERFMON,
 ];
 
+/// What some kernels' verifiers want beside those.
 const PERFMON: (&str, CapabilitySet) = ("CAP_PERFMON", CapabilitySet::PERFMON);
 
 /// What `CAP_SYS_ADMIN` includes, as it did before they were split off.
@@ -56,8 +55,8 @@ fn included(set: CapabilitySet) -> CapabilitySet {
 }
 
 fn check_set(effective: CapabilitySet) -> Result<(), Error> {
-    let needed = NEEDED.iter().filter(|needed| **needed != PERFMON);
-    let missing: Vec<&str> = needed.filter(|(_, set)| !effective.contains(*set)).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(_, set)| !effective.contains(*set)).map(|(name, _)| *name).collect();
     if missing.is_empty() { Ok(()) } else { Err(lacks(&missing)) }
 }
 
@@ -71,7 +70,10 @@ pub(super) fn explain(error: AttachError) -> Error {
 }
 
 fn lacks(missing: &[&str]) -> Error {
-    let all: Vec<&str> = NEEDED.iter().map(|(name, _)| *name).collect();
+    let mut all: Vec<&str> = NEEDED.iter().map(|(name, _)| *name).collect();
+    if missing.contains(&PERFMON.0) {
+        all.push(PERFMON.0);
+    }
     Error::Capabilities {
         missing: missing.join(", "),
         setcap: format!("{}+ep", all.join(",").to_lowercase()),
@@ -139,8 +141,10 @@ mod tests {
         assert_eq!(error.exit_code(), 3);
         let text = error.to_string();
         assert!(text.contains("lacks CAP_NET_RAW, CAP_BPF:"), "{text}");
-        assert!(text.contains("setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep FILE"), "{text}");
-        assert!(text.contains("AmbientCapabilities=\"CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON\""), "{text}");
+        assert!(text.contains("setcap cap_net_admin,cap_net_raw,cap_bpf+ep FILE"), "{text}");
+        assert!(text.contains("AmbientCapabilities=\"CAP_NET_ADMIN CAP_NET_RAW CAP_BPF\""), "{text}");
+        let perfmon = lacks(&[PERFMON.0]).to_string();
+        assert!(perfmon.contains("cap_bpf,cap_perfmon+ep"), "{perfmon}");
         let net = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
         assert!(check_set(net | CapabilitySet::BPF).is_ok(), "the kernel says whether it wants CAP_PERFMON");
         assert!(check_set(included(net | CapabilitySet::SYS_ADMIN)).is_ok());
