@@ -33,6 +33,8 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Compare the kernel's sender with Corelane's over bad paths, in network namespaces of its own.
     Path(PathArgs),
+    /// Measure what waiting costs, in network namespaces of its own: an idle stack's processor time, and its wake-ups.
+    Idle(IdleArgs),
     /// Show the results of loads, side by side.
     Report(ReportArgs),
 }
@@ -192,6 +194,29 @@ pub struct PathArgs {
     /// May be repeated.
     #[arg(long, value_name = "CONDITION", value_parser = PathThreshold::parse)]
     pub fail_if: Vec<PathThreshold>,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `idle`.
+#[derive(Args, Debug)]
+pub struct IdleArgs {
+    /// How long each stack is left idle, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "5")]
+    pub seconds: Duration,
+    /// How many requests then wake it.
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub requests: u32,
+    /// How long the client waits before each request, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    pub gap_ms: u64,
+    /// Only this strategy: sleep, adaptive or spin. May be repeated [default: all three].
+    #[arg(long, value_name = "WAIT")]
+    pub wait: Vec<String>,
+    /// Hold /dev/cpu_dma_latency at 0, so that idle cores do not halt.
+    #[arg(long)]
+    pub hold_cpu_dma_latency: bool,
     /// Print the result as one JSON document.
     #[arg(long)]
     pub json: bool,

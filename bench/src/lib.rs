@@ -6,12 +6,14 @@
 //!   time, so that open loops are tested without sleeping.
 //! - [`report`]: files and tables.
 //! - [`path`]: both senders over the same bad paths.
+//! - [`idle`]: what waiting costs.
 
 pub mod cli;
 pub mod clock;
 pub mod cores;
 pub mod dma_latency;
 pub mod failure;
+pub mod idle;
 pub mod load;
 pub mod path;
 pub mod report;

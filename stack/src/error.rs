@@ -79,6 +79,44 @@ pub enum Error {
         /// The cores that are allowed.
         allowed: String,
     },
+    /// Capabilities that the set-up needs are not in effect.
+    #[error(
+        "the process lacks {missing}: run it as root, give the program its capabilities with `sudo setcap {setcap} FILE`, or set AmbientCapabilities={ambient} in the systemd unit"
+    )]
+    Capabilities {
+        /// Those that are missing, as in `CAP_NET_RAW, CAP_BPF`.
+        missing: String,
+        /// All that are needed, as setcap(8) takes them.
+        setcap: String,
+        /// All that are needed, as systemd.exec(5) takes them.
+        ambient: String,
+    },
+    /// The capabilities could not be given up.
+    #[error("the capabilities could not be dropped ({error}): set privileges.drop = \"off\" to keep them")]
+    Drop {
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// The scheduler does not grant the priority.
+    #[error("cores.priority = \"{priority}\" is not granted ({error}): {remedy}, or leave it at \"normal\"")]
+    Priority {
+        /// What was asked for.
+        priority: crate::config::Priority,
+        /// What to do.
+        remedy: String,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// `memory.huge_pages = "require"`, and there are too few.
+    #[error(
+        "{bytes} bytes of huge pages for the frames of a queue are not to be had: `{remedy}` (`corelane doctor` computes it for all queues), or set memory.huge_pages = \"auto\""
+    )]
+    HugePages {
+        /// Bytes of one queue's frames.
+        bytes: u64,
+        /// What to do.
+        remedy: String,
+    },
     /// A queue could not be made a device.
     #[error(transparent)]
     Queue(#[from] crate::device::xdp::XdpError),
@@ -142,6 +180,10 @@ impl Error {
             | Self::MtuTooBig { .. }
             | Self::CoreNotAllowed { .. }
             | Self::TooFewCores { .. }
+            | Self::Capabilities { .. }
+            | Self::Drop { .. }
+            | Self::Priority { .. }
+            | Self::HugePages { .. }
             | Self::Queue(_)
             | Self::Attach(_)
             | Self::Steer(_)

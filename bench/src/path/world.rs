@@ -39,7 +39,8 @@ const BUFFER_MAX: u32 = 16 << 20;
 pub struct Space(File);
 
 impl Space {
-    fn new() -> Result<Self, Failure> {
+    /// A new one, with nothing in it but `lo`, which is down.
+    pub(crate) fn new() -> Result<Self, Failure> {
         let make = || -> std::io::Result<File> {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net")
@@ -62,7 +63,7 @@ impl Space {
     }
 
     /// How other processes name it, as long as this one lives.
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 }
@@ -132,7 +133,7 @@ fn set(name: &str, value: &str) -> Result<(), Failure> {
 
 /// Brings up an interface on which each frame is what would be on a wire: the kernel would send TCP with unfinished
 /// checksums, and segments that are longer than the path takes.
-fn up(name: &str) -> Result<(), Failure> {
+pub(crate) fn up(name: &str) -> Result<(), Failure> {
     run(&format!("ethtool -K {name} tx off rx off tso off gso off gro off"))?;
     run(&format!("ip link set {name} up"))
 }
@@ -143,7 +144,8 @@ fn mac(space: &Space, name: &str) -> Result<String, Failure> {
     mac.map(str::to_owned).ok_or_else(|| Failure::Machine(format!("{name} has no Ethernet address: {text}")))
 }
 
-fn run(command: &str) -> Result<(), Failure> {
+/// Runs a program in the calling thread's namespace.
+pub(crate) fn run(command: &str) -> Result<(), Failure> {
     output(command).map(drop)
 }
 

@@ -141,6 +141,6 @@ fn without_privilege_one_sentence_says_what_is_missing() {
     let who = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", copy];
     let arguments = own_arguments("serve", &["--workload", "echo", "--port", "7"]);
     let mut command = world.command(End::Server, "setpriv", &[&who[..], &arguments[..]].concat());
-    expect_refusal(&run(&mut command, LIMIT), MACHINE, &["root"]);
+    expect_refusal(&run(&mut command, LIMIT), MACHINE, &["root", "lacks CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF"]);
     world.expect_no_program("after a refusal");
 }

@@ -5,6 +5,7 @@
 
 mod cidr;
 mod error;
+mod machine;
 mod reader;
 mod rules;
 mod section;
@@ -13,8 +14,10 @@ mod setting;
 
 pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
+pub use machine::{HugePages, Priority};
 pub use sections::{
-    Cores, Impair, Impairment, Interface, Limits, Memory, Mode, SocketsPerQueue, Steering, Strategy, Tcp, Waiting,
+    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, SocketsPerQueue, Steering, Strategy,
+    Tcp, Waiting,
 };
 pub use setting::Rule;
 
@@ -30,6 +33,7 @@ use std::path::Path;
 pub struct Config {
     interface: Interface,
     cores: Cores,
+    privileges: Privileges,
     waiting: Waiting,
     steering: Steering,
     memory: Memory,
@@ -69,6 +73,11 @@ impl Config {
     /// Which cores the workers run on.
     pub const fn cores(&self) -> &Cores {
         &self.cores
+    }
+
+    /// What is given up once everything is set up.
+    pub const fn privileges(&self) -> &Privileges {
+        &self.privileges
     }
 
     /// How many workers the configuration asks for; `None` when the machine decides.
@@ -148,9 +157,11 @@ impl Config {
 
     /// Shows each field to `visit`, in the order in which they are listed, until it fails.
     fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { interface, cores, waiting, steering, memory, limits, tcp, impair, impair_rx, impair_tx } = self;
+        let Self { interface, cores, privileges, waiting, steering, memory, limits, tcp, impair, impair_rx, impair_tx } =
+            self;
         interface.walk("interface", visit)?;
         cores.walk("cores", visit)?;
+        privileges.walk("privileges", visit)?;
         waiting.walk("waiting", visit)?;
         steering.walk("steering", visit)?;
         memory.walk("memory", visit)?;
@@ -222,6 +233,12 @@ impl Builder {
         // What is set here has no place in the file any more.
         self.places.remove(key);
         self
+    }
+
+    /// Sets one setting unless the file that this started from names it: a program's own default.
+    #[must_use]
+    pub fn set_default(self, key: &str, value: impl Into<toml::Value>) -> Self {
+        if self.places.contains_key(key) { self } else { self.set(key, value) }
     }
 
     /// Sets one setting from text such as `tcp.rto_min_ms=10`, the way a flag gives it. A value that is not TOML is

@@ -1,6 +1,7 @@
 //! The sections of the configuration, a table each: every setting with its default, its bounds and what it costs.
 
 use super::Cidr;
+use super::machine::{HugePages, Priority};
 use super::section::section;
 use super::setting::{FromText, Rule, Setting, in_a_string};
 use corelane_proto::tcp::config::{Ecn as EcnSetting, KeepaliveConfig, TcpConfig};
@@ -125,6 +126,18 @@ words! {
     }
 }
 
+words! {
+    /// Which threads give up their capabilities once everything is set up.
+    Drop {
+        /// None.
+        Off = "off",
+        /// The workers, each for itself after its own set-up.
+        Workers = "workers",
+        /// The workers, and the thread that runs the stack.
+        All = "all",
+    }
+}
+
 section! {
     /// `[interface]`: which interface and queues, and who the stack is there.
     Interface {
@@ -158,13 +171,28 @@ section! {
 section! {
     /// `[cores]`: which cores the workers run on.
     Cores {
-        /// Core of each worker: there are as many workers as cores here. Empty: the first cores that the process may use.
+        /// Core of each worker: there are as many workers as cores here. Empty: cores that the process may use, those of its
+        /// present affinity first, whole cores before hyperthreads, the NIC's NUMA node before others.
         list: Vec<usize>, lend = Vec::new(), Rule::Range(0, 1023);
         /// How many workers there are, more or fewer than queues. Default: as many as `list` names; else one for each queue,
         /// as far as there are cores.
         workers: Option<u32>, copy = None, Rule::Range(1, 64);
         /// Whether each worker is pinned to its core. Off, the scheduler may move it: for tests and crowded machines.
         pin: bool, copy = true, Rule::Any;
+        /// How the scheduler treats the workers: "normal", a nice value from -20 to 19, or "fifo N" for `SCHED_FIFO` with
+        /// priority N. Real time needs `CAP_SYS_NICE` or `LimitRTPRIO=`. The kernel keeps up to 5 % of a core from real-time
+        /// threads (`kernel.sched_rt_runtime_us`): one that spins is paused for up to 50 ms in each second.
+        priority: Priority, copy = Priority::Inherited, Rule::Any;
+    }
+}
+
+section! {
+    /// `[privileges]`: what is given up once everything is set up.
+    Privileges {
+        /// Who drops all capabilities and takes none from later programs (`no_new_privs`), after the application's
+        /// `on_start`: "off", "workers", or "all" for the workers and the thread that runs the stack. The application's other
+        /// threads keep theirs in any case; a server that is nothing else than the stack wants "all".
+        drop: Drop, copy = Drop::Workers, Rule::Any;
     }
 }
 
@@ -211,8 +239,9 @@ section! {
         tx_ring: u32, copy = 2048, Rule::PowerOfTwo(32, 1 << 16);
         /// Free frames below which out-of-order data is dropped, so that one sender of holes cannot take all.
         low_water_frames: u32, copy = 256, Rule::Range(0, 1 << 20);
-        /// Whether the UMEM lies in huge pages (reserve them first: `vm.nr_hugepages`). Fewer TLB misses.
-        huge_pages: bool, copy = false, Rule::Any;
+        /// Whether the UMEM lies in huge pages, which have fewer TLB misses: "off", "auto" (where enough are reserved by
+        /// `vm.nr_hugepages`; the log and the summary say whether) or "require". `true` is "require", `false` is "off".
+        huge_pages: HugePages, copy = HugePages::Auto, Rule::Any;
     }
 }
 

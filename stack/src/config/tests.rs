@@ -10,6 +10,7 @@ fn wrong_values(field: &Field<'_>) -> Vec<&'static str> {
         "a number" => vec!["\"text\"", "2.0", "-0.1", "nan", "7"],
         "a string" => vec!["1", "[]"],
         kind if kind.starts_with("a list") => vec!["1", "{ a = 1 }", "[true]", "[-1]", "[[]]"],
+        kind if kind.contains("a nice value") => vec!["20", "-21", "true", "\"fifo 0\"", "\"nonsense\"", "\"\""],
         _ => vec!["1", "\"nonsense\"", "\"\""],
     };
     match field.rule {
@@ -142,6 +143,15 @@ fn code_and_flags_obey_the_same_rules() {
     assert!(wrong.to_string().contains("KEY=VALUE"), "{wrong}");
     let wrong = Config::builder().set("tcp.nagle", true).build().unwrap_err();
     assert_eq!(wrong.key(), Some("tcp.nagle"));
+}
+
+#[test]
+fn a_programs_default_gives_way_to_the_file() {
+    let drop = |file: &str| {
+        let builder = Builder::from_toml(file).unwrap().set_default("privileges.drop", "all");
+        builder.build().unwrap().privileges().drop()
+    };
+    assert_eq!((drop(""), drop("[privileges]\ndrop = \"workers\"\n")), (Drop::All, Drop::Workers));
 }
 
 #[test]

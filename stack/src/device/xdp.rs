@@ -49,7 +49,7 @@ pub fn queue_config(interface: &config::Interface, memory: &config::Memory, queu
         completion_ring: memory.completion_ring(),
         receive_reserve: memory.frame_count() / RESERVE_SHARE,
         mode,
-        huge_pages: memory.huge_pages(),
+        huge_pages: memory.huge_pages().wanted(),
         ..QueueConfig::new(interface.name(), queue)
     }
 }

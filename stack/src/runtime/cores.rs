@@ -1,37 +1,8 @@
-//! Which cores this process may use, and which of them the workers get.
+//! Which cores this process may use, and pinning a thread to one; `placement` chooses among them.
 
 use crate::Error;
-use crate::config::Cores;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-/// The cores of `workers` workers: those of the configuration, or the first ones that are allowed.
-pub(super) fn choose(cores: &Cores, workers: usize) -> Result<Vec<usize>, Error> {
-    choose_from(cores, workers, &allowed(), &preferred())
-}
-
-fn choose_from(
-    cores: &Cores,
-    workers: usize,
-    allowed: &BTreeSet<usize>,
-    preferred: &BTreeSet<usize>,
-) -> Result<Vec<usize>, Error> {
-    if let Some(&core) = cores.list().iter().find(|core| !allowed.contains(core)) {
-        return Err(Error::CoreNotAllowed { core, allowed: ranges(allowed) });
-    }
-    if !cores.list().is_empty() {
-        return Ok(cores.list().to_vec());
-    }
-    // Those of the present affinity first: whoever started the process with `taskset` meant it.
-    let first = allowed.intersection(preferred).chain(allowed.difference(preferred));
-    let chosen: Vec<usize> = first.copied().take(workers).collect();
-    match (chosen.len() == workers, cores.pin()) {
-        (true, _) => Ok(chosen),
-        (false, true) => Err(Error::TooFewCores { workers, allowed: ranges(allowed) }),
-        // Without pinning the number is a name only.
-        (false, false) => Ok((0..workers).collect()),
-    }
-}
 
 /// How many cores this process may use.
 pub(super) fn count() -> usize {
@@ -49,7 +20,7 @@ pub(super) fn pin(core: usize) -> Result<(), Error> {
 }
 
 /// The cores that the cgroup allows and that are online; without cgroups, those that are online.
-fn allowed() -> BTreeSet<usize> {
+pub(super) fn allowed() -> BTreeSet<usize> {
     let online = read_list(Path::new("/sys/devices/system/cpu/online"));
     match (cgroup_cores(), online) {
         (Some(cgroup), Some(online)) => cgroup.intersection(&online).copied().collect(),
@@ -59,7 +30,7 @@ fn allowed() -> BTreeSet<usize> {
 }
 
 /// The cores of the present affinity.
-fn preferred() -> BTreeSet<usize> {
+pub(super) fn preferred() -> BTreeSet<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
@@ -84,7 +55,7 @@ fn read_list(path: &Path) -> Option<BTreeSet<usize>> {
 }
 
 /// The kernel's list format, as in `0-3,8`.
-fn parse_list(text: &str) -> Option<BTreeSet<usize>> {
+pub(super) fn parse_list(text: &str) -> Option<BTreeSet<usize>> {
     let mut cores = BTreeSet::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -94,7 +65,7 @@ fn parse_list(text: &str) -> Option<BTreeSet<usize>> {
 }
 
 /// The inverse of [`parse_list`].
-fn ranges(cores: &BTreeSet<usize>) -> String {
+pub(super) fn ranges(cores: &BTreeSet<usize>) -> String {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for &core in cores {
         match runs.last_mut() {
@@ -109,7 +80,6 @@ fn ranges(cores: &BTreeSet<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn set(list: &str) -> BTreeSet<usize> {
         parse_list(list).unwrap()
@@ -120,22 +90,6 @@ mod tests {
         assert_eq!(set("0-2,5").into_iter().collect::<Vec<_>>(), [0, 1, 2, 5]);
         assert_eq!(ranges(&set("0,1,2,5,7-8")), "0-2,5,7-8");
         assert_eq!(parse_list("x"), None);
-    }
-
-    #[test]
-    fn a_core_that_is_not_allowed_is_refused_with_those_that_are() {
-        let config = Config::builder().cores(&[9]).build().unwrap();
-        let error = choose_from(config.cores(), 1, &set("0-3"), &set("0-3")).unwrap_err();
-        assert!(matches!(&error, Error::CoreNotAllowed { core: 9, allowed } if allowed == "0-3"), "{error}");
-    }
-
-    #[test]
-    fn without_a_list_the_present_affinity_comes_first() {
-        let config = Config::builder().build().unwrap();
-        assert_eq!(choose_from(config.cores(), 3, &set("0-3"), &set("2-3")).unwrap(), [2, 3, 0]);
-        assert!(matches!(choose_from(config.cores(), 5, &set("0-3"), &set("0")), Err(Error::TooFewCores { .. })));
-        let loose = Config::builder().set("cores.pin", false).build().unwrap();
-        assert_eq!(choose_from(loose.cores(), 5, &set("0-3"), &set("0")).unwrap(), [0, 1, 2, 3, 4]);
     }
 
     #[test]

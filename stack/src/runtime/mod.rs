@@ -7,12 +7,19 @@
 
 mod cores;
 mod machine;
+mod pages;
+mod placement;
+mod priority;
+mod privileges;
 mod steerer;
 mod stop;
 mod summary;
 mod supervisor;
 mod thread;
 
+pub use pages::Pages;
+pub use placement::{Place, Placement, Why};
+pub use privileges::NEEDED as NEEDED_CAPABILITIES;
 pub use stop::StopHandle;
 pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
@@ -24,7 +31,7 @@ use crate::device::xdp::{XdpError, queue_config};
 use crate::steer::View;
 use crate::worker::Siblings;
 use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering};
-use corelane_xdp::PortSeed;
+use corelane_xdp::{PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
 use machine::Machine;
 use std::sync::Arc;
@@ -92,13 +99,17 @@ impl Builder {
         let Self { config, stop, signals, control } = self;
         let machine = Machine::query(&config)?;
         let workers = machine.workers;
-        let cores = cores::choose(config.cores(), workers)?;
+        let placement = Placement::choose(&config, workers)?;
+        privileges::check()?;
+        placement.log();
+        let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let setup = setup(&config, &machine);
-        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)?;
-        let seeds = open(&config, &machine, &steering)?;
+        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)
+            .map_err(privileges::explain)?;
+        let (seeds, pages) = open(&config, &machine, &steering)?;
         let (report, reports) = bounded(WAITING);
-        let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret() };
+        let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret(), pages };
         let table = Arc::new(steering.table());
         std::thread::scope(|scope| {
             let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.open_desk());
@@ -118,21 +129,25 @@ impl Builder {
             }
             // From now on the channel closes when the last worker has ended.
             drop(report);
-            supervisor.run()
+            supervisor.run().map(|summary| Summary { placement, ..summary })
         })
     }
 }
 
 /// Opens the queues, and puts the sockets where the program looks for them. Nothing is registered yet, so that nothing
 /// comes.
-fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<Vec<PortSeed>, Error> {
+fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<PortSeed>, Pages), Error> {
     let (interface, memory) = (config.interface(), config.memory());
     let sockets = match interface.sockets_per_queue() {
         config::SocketsPerQueue::All => corelane_xdp::SocketsPerQueue::All,
         config::SocketsPerQueue::One => corelane_xdp::SocketsPerQueue::One,
     };
-    let opened = corelane_xdp::open(&queue_config(interface, memory, 0), &machine.queues, machine.workers, sockets);
-    let seeds = opened.map_err(XdpError::from)?;
+    let wanted = queue_config(interface, memory, 0);
+    let bytes = u64::from(wanted.frame_count) * u64::from(wanted.frame_size) * machine.queues.len() as u64;
+    let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
+        let wanted = QueueConfig { huge_pages, ..wanted.clone() };
+        corelane_xdp::open(&wanted, &machine.queues, machine.workers, sockets).map_err(XdpError::from)
+    })?;
     for (core, seed) in seeds.iter().enumerate() {
         for socket in seed.sockets() {
             if let Some(fd) = socket.fd {
@@ -140,7 +155,7 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<Vec<P
             }
         }
     }
-    Ok(seeds)
+    Ok((seeds, pages))
 }
 
 /// What the program is told.

@@ -1,5 +1,6 @@
 //! What a stack counted from start to stop.
 
+use super::{Pages, Placement};
 use crate::app::App;
 use crate::device::Device;
 use crate::worker::Worker;
@@ -18,6 +19,8 @@ pub struct Summary {
     pub interface: String,
     /// From the first turn to the end, seconds.
     pub duration_s: f64,
+    /// The NIC's NUMA node, and the workers' cores with the reason for each.
+    pub placement: Placement,
     /// Each worker.
     pub workers: Vec<WorkerSummary>,
     /// Packets by what the steering program did with them, all queues together.
@@ -35,6 +38,8 @@ pub struct WorkerSummary {
     pub queue: u32,
     /// How frames came in, as the device says: for AF_XDP `zero-copy` or `copy`.
     pub mode: String,
+    /// What its frames lie in.
+    pub pages: Pages,
     /// Turns, frames, sleeps.
     pub turns: Named,
     /// What the protocol counted: segments, retransmissions, and every dropped frame under its reason.
@@ -73,13 +78,20 @@ impl From<Census> for FrameCensus {
 
 impl WorkerSummary {
     /// What `worker` has counted until now.
-    pub(super) fn of<A: App, D: Device>(worker: &Worker<A, D>, number: usize, core: usize, queue: u32) -> Self {
+    pub(super) fn of<A: App, D: Device>(
+        worker: &Worker<A, D>,
+        number: usize,
+        core: usize,
+        queue: u32,
+        pages: Pages,
+    ) -> Self {
         let device = worker.device();
         Self {
             worker: number,
             core,
             queue,
             mode: device.info().mode.clone(),
+            pages,
             turns: named(worker.counters().iter()),
             protocol: named(worker.endpoint_counters().iter()),
             endings: named(worker.endings().iter().map(|(reason, n)| (reason.name(), n))),
@@ -123,11 +135,12 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} for {:.3} s", self.interface, self.duration_s)?;
+        writeln!(f, "{}", self.placement)?;
         for worker in &self.workers {
-            let WorkerSummary { worker, core, queue, mode, frames, .. } = worker;
+            let WorkerSummary { worker, core, queue, mode, pages, frames, .. } = worker;
             let FrameCensus { total, free, held, fill, tx, all_accounted_for } = frames;
             let verdict = if *all_accounted_for { "every frame accounted for" } else { "FRAMES ARE MISSING" };
-            writeln!(f, "worker {worker}: core {core}, queue {queue}, {mode}")?;
+            writeln!(f, "worker {worker}: core {core}, queue {queue}, {mode}, {pages} pages")?;
             writeln!(f, "  frames: {total} = {free} free + {held} held + {fill} fill + {tx} tx: {verdict}")?;
         }
         section(f, "turns", &self.sum(|worker| &worker.turns))?;
@@ -159,6 +172,7 @@ mod tests {
             core: 1,
             queue: 2,
             mode: "copy".into(),
+            pages: Pages::Normal,
             turns: named([("turns", 7)]),
             protocol: named([("segments_in", 3), ("dropped_no_listener", 0)]),
             endings: named([("finished", 1)]),
@@ -166,13 +180,21 @@ mod tests {
             frames: census.into(),
         };
         let workers = vec![worker.clone(), WorkerSummary { worker: 1, ..worker }];
-        Summary { interface: "eth0".into(), duration_s: 1.5, workers, steering: named([("redirected_own_tcp", 3)]) }
+        Summary {
+            interface: "eth0".into(),
+            duration_s: 1.5,
+            placement: Placement::default(),
+            workers,
+            steering: named([("redirected_own_tcp", 3)]),
+        }
     }
 
     #[test]
     fn the_table_adds_the_workers_up_and_leaves_zeroes_out() {
         let shown = summary(5).to_string();
         assert!(shown.contains("eth0 for 1.500 s"), "{shown}");
+        assert!(shown.contains("NUMA node of the NIC: none"), "{shown}");
+        assert!(shown.contains("worker 0: core 1, queue 2, copy, normal pages"), "{shown}");
         assert!(shown.contains("8 = 5 free + 1 held + 2 fill + 0 tx: every frame accounted for"), "{shown}");
         assert!(shown.lines().any(|line| line.split_whitespace().eq(["segments_in", "6"])), "{shown}");
         assert!(!shown.contains("dropped_no_listener"), "{shown}");

@@ -1,8 +1,9 @@
 //! The main thread while the workers run: it holds the program, and keeps the order of start and stop.
 
-use super::StopHandle;
+use super::placement::Placement;
 use super::steerer::{Means, Steerer};
 use super::summary::{Named, Summary, WorkerSummary, named};
+use super::{StopHandle, privileges};
 use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -10,6 +11,7 @@ use crate::control::{Command, Desk, Report};
 use corelane_bpf::Steering;
 use corelane_xdp::Waker;
 use crossbeam::channel::{Receiver, Sender, never, select};
+use rustix::thread::CapabilitySet;
 use std::any::Any;
 use std::io;
 use std::net::IpAddr;
@@ -114,6 +116,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             && let Err(error) = self.register()
         {
             self.fail(error.into());
+        }
+        // What is still to be done, reading maps and closing, needs none: see `privileges`.
+        if let Err(error) = privileges::drop_on_main(self.config.privileges().drop(), CapabilitySet::empty()) {
+            self.fail(error);
         }
         let clock = Clock::new();
         self.order(&Command::Go);
@@ -225,7 +231,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             }
         }
         let interface = config.interface().name().to_owned();
-        error.map_or(Ok(Summary { interface, duration_s, workers: summaries, steering }), Err)
+        error.map_or(
+            Ok(Summary { interface, duration_s, placement: Placement::default(), workers: summaries, steering }),
+            Err,
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::machine::{Machine, endpoint_config};
 use super::summary::WorkerSummary;
-use super::{StopHandle, cores};
+use super::{Pages, StopHandle, cores, priority, privileges};
 use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
@@ -29,6 +29,8 @@ pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
     pub(super) machine: &'a Machine,
     pub(super) stop: &'a StopHandle,
+    /// What the frames lie in.
+    pub(super) pages: Pages,
     /// The key of what peers hand back to us, until the main thread gives another one.
     pub(super) secret: [u8; 32],
 }
@@ -72,15 +74,17 @@ impl Thread {
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
+        priority::apply(common.config.cores().priority())?;
         let device = settle(common, seed, worker);
         let clock = Clock::new();
-        tracing::info!(worker, core, queue, mode = device.info().mode, "a worker is ready");
+        tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
         let post = Post::new(worker, Shared::new(view), orders.clone(), report.clone());
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
         running.start(clock.now())?;
+        privileges::drop_on_worker(common.config.privileges().drop())?;
         let tell = |report_now| report.send(report_now).is_ok();
         if tell(Report::Ready { worker }) && wait_for(&orders, &Command::Go) {
             turn_until_stopped(&mut running, &clock, common)?;
@@ -91,7 +95,7 @@ impl Thread {
         }
         running.discard_received(clock.now());
         farewell.well = true;
-        Ok(WorkerSummary::of(&running, worker, core, queue))
+        Ok(WorkerSummary::of(&running, worker, core, queue, common.pages))
     }
 }
 

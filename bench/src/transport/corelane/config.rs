@@ -4,7 +4,7 @@ use crate::cli::{Impair, StackArgs};
 use crate::cores::CoreList;
 use crate::failure::Failure;
 use corelane::Config;
-use corelane::config::{ConfigError, Strategy};
+use corelane::config::{Builder, ConfigError, Strategy};
 
 /// A configuration, and the cores that its workers run on.
 #[derive(Clone, Debug)]
@@ -22,9 +22,11 @@ impl StackConfig {
         let wrong = |error: ConfigError| Failure::Usage(error.to_string());
         let StackArgs { config: file, interface, address, gateway, mode, wait, impair, set } = args;
         let mut builder = match file {
-            Some(path) => Config::load(path).map_err(wrong)?.into_builder(),
+            Some(path) => Builder::from_file(path).map_err(wrong)?,
             None => Config::builder(),
         };
+        // This program is nothing else than the stack once it runs: all of it needs no privilege then.
+        builder = builder.set_default("privileges.drop", "all");
         if let Some(name) = interface {
             builder = builder.interface(name);
         }
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!((config.impair_rx().loss(), config.impair_tx().loss()), (0.02, 0.02));
         assert_eq!((config.tcp().rto_min_ms(), stack.spins()), (100, true));
         assert_eq!(stack.cores, [0, 1]);
+        assert_eq!(config.privileges().drop(), corelane::config::Drop::All);
     }
 
     #[test]

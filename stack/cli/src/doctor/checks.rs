@@ -1,7 +1,8 @@
 //! Judgements about the machine itself. Each is a function of what was seen and what is needed.
 
 use super::system::{Opened, System};
-use super::{Check, Needs, interface};
+use super::{Check, Needs, interface, placement};
+use corelane::config::HugePages;
 
 /// The oldest kernel that the steering program loads on: it is an `xdp.frags` program and calls
 /// `bpf_xdp_get_buff_len`, both of Linux 5.18.
@@ -14,6 +15,7 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_NICE: u32 = 23;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
@@ -28,12 +30,19 @@ pub(super) fn all(system: &System, needs: &Needs) -> Vec<Check> {
         huge_pages(system, needs),
         cpu_latency(system),
         cpus(system, needs),
+        placement::check(system),
+        placement::priority(system, needs),
         clock(system),
     ];
     if let Some(seen) = &system.interface {
         checks.extend(interface::all(seen, needs));
     }
     checks
+}
+
+/// Whether the scheduler gives any priority to this process.
+pub(super) fn may_schedule(system: &System) -> bool {
+    has(system, CAP_SYS_NICE)
 }
 
 fn has(system: &System, capability: u32) -> bool {
@@ -126,17 +135,31 @@ fn memlock(system: &System, needs: &Needs) -> Check {
 fn huge_pages(system: &System, needs: &Needs) -> Check {
     let name = "huge-pages";
     let free = system.huge_pages_free;
-    if !needs.huge_pages {
-        return Check::ok(name, format!("{free} free, and the configuration does not use them"));
-    }
+    let required = match needs.huge_pages {
+        HugePages::Off => {
+            return Check::ok(name, format!("{free} free, and the configuration does not use them"));
+        }
+        HugePages::Auto => false,
+        HugePages::Require => true,
+    };
     if system.huge_page_bytes == 0 {
-        let remedy = "set memory.huge_pages = false, or boot a kernel with CONFIG_HUGETLBFS=y";
-        return Check::fail(name, "the kernel has none", remedy);
+        let remedy = "set memory.huge_pages = \"off\", or boot a kernel with CONFIG_HUGETLBFS=y";
+        return if required {
+            Check::fail(name, "the kernel has none", remedy)
+        } else {
+            Check::ok(name, "the kernel has none, so that frames lie in normal pages")
+        };
     }
     let wanted = needs.locked_bytes.div_ceil(system.huge_page_bytes);
     if free < wanted {
         let message = format!("{free} free, the frames need {wanted}");
-        return Check::fail(name, message, format!("sudo sysctl -w vm.nr_hugepages={wanted}"));
+        let remedy = format!("sudo sysctl -w vm.nr_hugepages={}", system.huge_pages_total + wanted - free);
+        return if required {
+            Check::fail(name, message, remedy)
+        } else {
+            // Many machines do well without, so it is no reason to warn; whoever wants them finds the command.
+            Check::ok(name, format!("{message}, so that they lie in normal pages; `{remedy}` reserves enough"))
+        };
     }
     Check::ok(name, format!("{free} free, the frames need {wanted}"))
 }
@@ -206,6 +229,7 @@ pub(super) mod tests {
     use super::*;
     use crate::doctor::Level;
     use corelane::config::Config;
+    use corelane::runtime::Placement;
 
     /// A machine on which nothing is wrong.
     pub(in super::super) fn good() -> System {
@@ -216,12 +240,16 @@ pub(super) mod tests {
             has_bpf: true,
             af_xdp: Opened::Yes,
             huge_pages_free: 0,
+            huge_pages_total: 0,
             huge_page_bytes: 2 << 20,
             dma_latency: Opened::Yes,
             allowed_cpus: vec![0, 1, 2, 3],
             isolated_cpus: vec![2, 3],
             clock_source: "tsc".into(),
             has_invariant_tsc: true,
+            rtprio: Some(0),
+            real_time: Some((950_000, 1_000_000)),
+            placement: Ok(Placement::default()),
             interface: None,
         }
     }
@@ -287,9 +315,14 @@ pub(super) mod tests {
 
     #[test]
     fn huge_pages_count_when_they_are_used() {
-        let needs = Needs { huge_pages: true, ..needs() };
+        let auto = huge_pages(&good(), &needs());
+        assert_eq!(auto.level, Level::Ok);
+        assert!(auto.message.contains("normal pages; `sudo sysctl -w vm.nr_hugepages=8`"), "{auto:?}");
+        let needs = Needs { huge_pages: HugePages::Require, ..needs() };
         let check = huge_pages(&good(), &needs);
         assert_eq!((check.level, check.remedy.as_deref()), (Level::Fail, Some("sudo sysctl -w vm.nr_hugepages=8")));
+        let some = huge_pages(&System { huge_pages_free: 3, huge_pages_total: 5, ..good() }, &needs);
+        assert_eq!(some.remedy.as_deref(), Some("sudo sysctl -w vm.nr_hugepages=10"));
         assert_eq!(huge_pages(&System { huge_pages_free: 8, ..good() }, &needs).level, Level::Ok);
         assert_eq!(huge_pages(&System { huge_page_bytes: 0, ..good() }, &needs).level, Level::Fail);
     }

@@ -5,11 +5,13 @@
 
 mod checks;
 mod interface;
+mod placement;
 mod report;
 mod system;
 
 use crate::{DONE, Failure, MACHINE, USAGE};
-use corelane::config::{Config, Mode};
+use corelane::config::{Config, HugePages, Mode, Priority, Strategy};
+use corelane::runtime::Placement;
 use std::path::PathBuf;
 use system::System;
 
@@ -32,10 +34,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => Config::default(),
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
-    let system = System::look(&interface);
+    let mut system = System::look(&interface);
     let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
     let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
-    let checks = checks::all(&system, &Needs::of(&config, queues));
+    let needs = Needs::of(&config, queues);
+    let workers = config.workers().unwrap_or_else(|| needs.queues.len().min(system.allowed_cpus.len()).max(1));
+    let config = config.into_builder().interface(&interface).build();
+    system.placement = config
+        .map_err(|error| error.to_string())
+        .and_then(|config| Placement::choose(&config, workers).map_err(|error| error.to_string()));
+    let checks = checks::all(&system, &needs);
     let mut out = std::io::stdout().lock();
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
@@ -57,7 +65,9 @@ struct Needs {
     locked_bytes: u64,
     /// The largest MTU that a frame holds.
     largest_mtu: u32,
-    huge_pages: bool,
+    huge_pages: HugePages,
+    priority: Priority,
+    strategy: Strategy,
 }
 
 impl Needs {
@@ -77,6 +87,8 @@ impl Needs {
             // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
             largest_mtu: memory.frame_size() - 256 - 18,
             huge_pages: memory.huge_pages(),
+            priority: config.cores().priority(),
+            strategy: config.waiting().strategy(),
         }
     }
 }

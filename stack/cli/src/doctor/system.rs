@@ -1,5 +1,6 @@
 //! The machine as one value: the only place of the doctor that reads files, calls the kernel or runs a program.
 
+use corelane::runtime::Placement;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Resource;
 use std::fs;
@@ -21,6 +22,8 @@ pub(super) struct System {
     pub(super) af_xdp: Opened,
     /// Free huge pages.
     pub(super) huge_pages_free: u64,
+    /// All huge pages, those in use included.
+    pub(super) huge_pages_total: u64,
     /// Bytes of a huge page.
     pub(super) huge_page_bytes: u64,
     /// What came of opening `/dev/cpu_dma_latency` for writing.
@@ -33,6 +36,13 @@ pub(super) struct System {
     pub(super) clock_source: String,
     /// Whether the CPU's time stamp counter runs at one speed and does not stop.
     pub(super) has_invariant_tsc: bool,
+    /// `RLIMIT_RTPRIO`, the highest real-time priority that may be taken without privilege; `None`: any.
+    pub(super) rtprio: Option<u64>,
+    /// Microseconds of each period that real-time threads may run (`kernel.sched_rt_runtime_us`), and the period;
+    /// `None`: all of it.
+    pub(super) real_time: Option<(u64, u64)>,
+    /// Where the configuration's workers would run, or why they could not.
+    pub(super) placement: Result<Placement, String>,
     /// The interface asked for; `None` when none was.
     pub(super) interface: Option<Interface>,
 }
@@ -101,6 +111,7 @@ impl System {
             has_bpf: Path::new("/proc/sys/kernel/unprivileged_bpf_disabled").exists(),
             af_xdp: open_af_xdp(),
             huge_pages_free: number(&memory, "HugePages_Free").unwrap_or(0),
+            huge_pages_total: number(&memory, "HugePages_Total").unwrap_or(0),
             huge_page_bytes: number(&memory, "Hugepagesize").unwrap_or(0) * 1024,
             dma_latency: open_dma_latency(),
             allowed_cpus: field(&status, "Cpus_allowed_list").map(cpu_list).unwrap_or_default(),
@@ -109,6 +120,12 @@ impl System {
             has_invariant_tsc: ["constant_tsc", "nonstop_tsc"]
                 .iter()
                 .all(|flag| field(&cpu, "flags").is_some_and(|flags| flags.split(' ').any(|word| word == *flag))),
+            rtprio: rustix::process::getrlimit(Resource::Rtprio).current,
+            real_time: real_time_share(
+                &read("/proc/sys/kernel/sched_rt_runtime_us"),
+                &read("/proc/sys/kernel/sched_rt_period_us"),
+            ),
+            placement: Ok(Placement::default()),
             interface: (!interface.is_empty()).then(|| Interface::look(interface)),
         }
     }
@@ -177,6 +194,12 @@ fn cpu_list(text: &str) -> Vec<usize> {
     cpus
 }
 
+/// The share of real-time threads: -1 means that nothing is kept from them.
+fn real_time_share(runtime: &str, period: &str) -> Option<(u64, u64)> {
+    let (runtime, period) = (runtime.trim().parse().ok()?, period.trim().parse().ok()?);
+    (runtime < period).then_some((runtime, period))
+}
+
 fn open_af_xdp() -> Opened {
     use rustix::io::Errno;
     match rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None) {
@@ -236,6 +259,14 @@ mod tests {
         assert_eq!(cpu_list("0-2,5"), [0, 1, 2, 5]);
         assert_eq!(cpu_list(""), [0; 0]);
         assert_eq!(cpu_list("x-y"), [0; 0]);
+    }
+
+    #[test]
+    fn the_share_of_real_time_threads_is_read() {
+        assert_eq!(real_time_share("950000\n", "1000000\n"), Some((950_000, 1_000_000)));
+        assert_eq!(real_time_share("-1\n", "1000000\n"), None);
+        assert_eq!(real_time_share("1000000\n", "1000000\n"), None);
+        assert_eq!(real_time_share("", ""), None);
     }
 
     #[test]
