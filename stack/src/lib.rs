@@ -18,6 +18,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod runtime;
+pub mod steer;
 pub mod worker;
 
 pub use app::{App, Conn, Core, Rx, RxBuf, TxBuf};

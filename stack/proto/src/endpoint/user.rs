@@ -43,7 +43,7 @@ impl Endpoint {
     pub fn header_room(&self, id: ConnId) -> u16 {
         let Some((flow, conn)) = self.conns.flow(id).zip(self.conns.get(id)) else { return 0 };
         let link = wire::tcp_header_len(flow.local.addr.is_v4(), false, &crate::tcp::segment::Options::NONE);
-        let route = self.routes.of(flow).map_or(0, |route| route.wire_len());
+        let route = self.source_routes.of(flow).map_or(0, |route| route.wire_len());
         u16::try_from(link + route).unwrap_or(0) - 20 + conn.tcb.data_header_len()
     }
 
