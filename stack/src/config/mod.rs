@@ -13,7 +13,7 @@ mod setting;
 
 pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
-pub use sections::{Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Strategy, Tcp, Waiting};
+pub use sections::{Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Sharing, Strategy, Tcp, Waiting};
 pub use setting::Rule;
 
 pub(crate) use rules::{largest_mtu, mtu_remedy};
@@ -228,7 +228,7 @@ impl Builder {
         self.set("interface.name", name)
     }
 
-    /// One more own address, such as `10.0.0.2/24`.
+    /// One more address, such as `10.0.0.2/24`.
     #[must_use]
     pub fn address(mut self, cidr: &str) -> Self {
         let mut all = self.config.interface.address().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -237,9 +237,21 @@ impl Builder {
         self
     }
 
-    /// Whether any own address is set.
+    /// Whether any address is set.
     pub fn has_address(&self) -> bool {
         !self.config.interface.address().is_empty()
+    }
+
+    /// Whose the addresses are.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        self.set("interface.sharing", sharing.to_string())
+    }
+
+    /// Whether the ports of outgoing connections are reserved with the kernel.
+    #[must_use]
+    pub fn reserve_ports(self, reserve: bool) -> Self {
+        self.set("interface.reserve_ports", reserve)
     }
 
     /// The queues to serve.

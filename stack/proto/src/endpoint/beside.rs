@@ -117,6 +117,7 @@ impl Endpoint {
     pub fn neighbour_failed(&mut self, addr: Addr) {
         self.neighbours.remove(addr);
         self.drop_parked_for(addr);
+        let shared = self.config.sharing == Sharing::Shared;
         for _ in 0..self.unresolved.len() {
             let Some(slot) = self.unresolved.pop() else { break };
             let Some(id) = self.conns.by_slot(slot) else { continue };
@@ -131,8 +132,14 @@ impl Endpoint {
                 self.retire(id);
             } else {
                 if waits {
-                    conn.tcb.on_trouble(Trouble::Unreachable(Unreachable::Host));
-                    conn.take_news();
+                    let trouble = Trouble::Unreachable(Unreachable::Host);
+                    if shared {
+                        conn.tcb.on_trouble(trouble);
+                        conn.take_news();
+                    } else {
+                        // That nobody answers ARP is the silence of the peer, no report.
+                        conn.tell_trouble(Some(trouble));
+                    }
                     self.news.push(slot);
                 }
                 self.unresolved.push(slot);

@@ -333,7 +333,7 @@ fn data_that_nobody_knows_the_way_for_is_given_up_in_time() {
     bench.wait(2000 * SECOND);
     let events = bench.events();
     for conn in conns {
-        let closed = Event::Closed { conn, reason: CloseReason::Unreachable };
+        let closed = Event::Closed { conn, reason: CloseReason::TimedOut };
         let trouble = Event::Trouble { conn, trouble: Trouble::Unreachable(Unreachable::Host) };
         assert!(events.contains(&closed) && events.contains(&trouble), "{events:?}");
     }

@@ -27,7 +27,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use view::{Neighbour, View, routes_for};
@@ -253,11 +253,21 @@ impl Mirror {
         Ok(())
     }
 
-    fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let mut limit = timeout;
-        if self.dirty != Dirty::default() {
-            limit = limit.min(self.readable_at.saturating_since(self.clock.now()));
+    /// How long [`poll`](Self::poll) may wait at most, where the caller would wait for `timeout`: something may be due.
+    pub fn longest_wait(&self, timeout: Duration) -> Duration {
+        if self.dirty == Dirty::default() {
+            return timeout;
         }
+        timeout.min(self.readable_at.saturating_since(self.clock.now()))
+    }
+
+    /// What becomes readable when [`poll`](Self::poll) has something to do, for those who wait for other things too.
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [self.notices.as_fd(), self.asker.bell.as_fd()].into_iter()
+    }
+
+    fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let limit = self.longest_wait(timeout);
         let limit = Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
         let mut sources = [PollFd::new(&self.notices, PollFlags::IN), PollFd::new(&self.asker.bell, PollFlags::IN)];
         match poll(&mut sources, Some(&limit)) {
