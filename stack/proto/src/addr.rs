@@ -49,7 +49,7 @@ impl Addr {
         IpAddr::from(*self).is_multicast()
     }
 
-    /// Whether it means something on one link only: 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291 2.5.6).
+    /// Whether it means something on one link only: 169.254.0.0/16 (RFC 3927) or `fe80::/10` (RFC 4291 2.5.6).
     pub fn is_link_local(&self) -> bool {
         match IpAddr::from(*self) {
             IpAddr::V4(v4) => v4.is_link_local(),

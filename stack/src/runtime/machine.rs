@@ -56,6 +56,7 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
     let limits = config.limits();
     EndpointConfig {
         mac: machine.mac,
+        vlan: None,
         mtu: machine.mtu,
         addresses: config.interface().address().iter().map(|cidr| cidr.to_proto()).collect(),
         sharing: Sharing::Own,

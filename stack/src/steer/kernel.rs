@@ -324,3 +324,86 @@ fn neighbour_of(message: &NeighbourMessage) -> Option<(Addr, NeighbourNews)> {
     };
     of_host.then_some((addr, news))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link_message(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 9;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        message.attributes = [LinkAttribute::IfName("eth0.7".into()), LinkAttribute::Mtu(1496)].into();
+        message.attributes.extend(attributes);
+        message
+    }
+
+    #[test]
+    fn a_virtual_lan_names_its_number_and_its_parent() {
+        let info = LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(7)]));
+        let message = link_message(vec![LinkAttribute::Link(3), LinkAttribute::LinkInfo(vec![info])]);
+        let link = link_of(&message).unwrap();
+        assert_eq!((link.vlan, link.mtu, link.up), (Some(Vlan { id: 7, parent: 3 }), 1496, true));
+        // A veth has a link too, its peer, and is no virtual LAN.
+        assert_eq!(link_of(&link_message(vec![LinkAttribute::Link(3)])).unwrap().vlan, None);
+    }
+
+    #[test]
+    fn a_link_is_up_when_it_carries() {
+        for (flags, up) in
+            [(LinkFlags::Up | LinkFlags::LowerUp, true), (LinkFlags::Up, false), (LinkFlags::LowerUp, false)]
+        {
+            let mut message = link_message(Vec::new());
+            message.header.flags = flags;
+            assert_eq!(link_of(&message).unwrap().up, up, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_somebody_else_may_have_is_not_ours_yet() {
+        let message = |flags: AddressFlags| {
+            let mut message = AddressMessage::default();
+            message.header.index = 2;
+            message.header.prefix_len = 64;
+            let addr = "2001:db8::1".parse().unwrap();
+            message.attributes = vec![AddressAttribute::Address(addr), AddressAttribute::Flags(flags)];
+            message
+        };
+        assert!(address_of(&message(AddressFlags::Permanent)).is_some());
+        for not_yet in [AddressFlags::Tentative, AddressFlags::Dadfailed | AddressFlags::Permanent] {
+            assert_eq!(address_of(&message(not_yet)), None);
+        }
+    }
+
+    #[test]
+    fn ours_is_the_local_end_of_a_point_to_point_link() {
+        let mut message = AddressMessage::default();
+        message.header.prefix_len = 32;
+        let (ours, theirs) = ("10.0.0.1".parse::<IpAddr>().unwrap(), "10.0.0.2".parse().unwrap());
+        message.attributes = vec![AddressAttribute::Address(theirs), AddressAttribute::Local(ours)];
+        assert_eq!(address_of(&message).unwrap().cidr.addr, Addr::from(ours));
+    }
+
+    #[test]
+    fn neighbours_are_what_their_state_says() {
+        let mac = Mac([2, 0, 0, 0, 0, 5]);
+        let news = |state, lladdr: &[u8]| {
+            let mut message = NeighbourMessage::default();
+            message.header.state = state;
+            let addr = NeighbourAddress::Inet([10, 0, 0, 5].into());
+            message.attributes =
+                vec![NeighbourAttribute::Destination(addr), NeighbourAttribute::LinkLayerAddress(lladdr.to_vec())];
+            neighbour_of(&message).map(|(_, news)| news)
+        };
+        for state in
+            [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Probe, NeighbourState::Permanent]
+        {
+            assert_eq!(news(state, &mac.0), Some(NeighbourNews::At(mac)), "{state}");
+        }
+        assert_eq!(news(NeighbourState::Failed, &mac.0), Some(NeighbourNews::Failed));
+        assert_eq!(news(NeighbourState::Incomplete, &[]), Some(NeighbourNews::Unknown));
+        assert_eq!(news(NeighbourState::Noarp, &[0xff; 6]), Some(NeighbourNews::Unknown), "no single host is there");
+        assert_eq!(news(NeighbourState::Reachable, &[1, 2, 3]), Some(NeighbourNews::Unknown), "not Ethernet");
+    }
+}

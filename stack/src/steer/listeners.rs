@@ -2,9 +2,9 @@
 
 use super::netlink::Netlink;
 use corelane_proto::{Addr, SocketAddr};
+use netlink_packet_core::Nla as _;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla};
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
-use netlink_packet_core::Nla as _;
 use rustix::net::netlink::SOCK_DIAG;
 use std::fmt;
 use std::io;

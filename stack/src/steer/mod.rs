@@ -9,5 +9,6 @@ mod netlink;
 pub mod ports;
 mod sharing;
 
+pub use corelane_proto::endpoint::{Cidr, Hop, Route, Sharing};
 pub use interfaces::{InterfaceId, Interfaces};
 pub use sharing::{Identity, SharingError};

@@ -144,9 +144,7 @@ fn named(
             }
         }
         Wanted::Shared | Wanted::Auto => {
-            if let Some((addr, (holder, _))) =
-                not_here.and_then(|cidr| Some((cidr.addr, holder(cidr.addr)?)))
-            {
+            if let Some((addr, (holder, _))) = not_here.and_then(|cidr| Some((cidr.addr, holder(cidr.addr)?))) {
                 return Err(SharingError::Elsewhere { addr, holder, interface: interface.to_owned() });
             }
         }

@@ -1,7 +1,7 @@
 //! Judgements about the machine itself. Each is a function of what was seen and what is needed.
 
 use super::system::{Opened, System};
-use super::{Check, Needs, interface};
+use super::{Check, Needs, beside, interface};
 
 /// The oldest kernel that the steering program loads on: it is an `xdp.frags` program and calls
 /// `bpf_xdp_get_buff_len`, both of Linux 5.18.
@@ -32,6 +32,9 @@ pub(super) fn all(system: &System, needs: &Needs) -> Vec<Check> {
     ];
     if let Some(seen) = &system.interface {
         checks.extend(interface::all(seen, needs));
+    }
+    if let Some(seen) = &system.beside {
+        checks.extend(beside::all(seen, needs));
     }
     checks
 }
@@ -222,6 +225,7 @@ pub(super) mod tests {
             clock_source: "tsc".into(),
             has_invariant_tsc: true,
             interface: None,
+            beside: Some(beside::tests::good()),
         }
     }
 

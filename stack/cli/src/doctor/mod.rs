@@ -1,8 +1,9 @@
 //! `corelane doctor`: looks at the machine once, then judges what it saw.
 //!
-//! `system` reads the machine into one value, `checks` and `interface` judge that value without looking at anything
-//! else, `report` shows the judgements. A new check is a function in `checks` or `interface` and its line in `all`.
+//! `system` reads the machine into one value, `checks`, `interface` and `beside` judge that value without looking at
+//! anything else, `report` shows the judgements. A new check is a function in one of these and its line in `all`.
 
+mod beside;
 mod checks;
 mod interface;
 mod report;
@@ -21,6 +22,9 @@ pub(crate) struct Arguments {
     /// The configuration whose needs count; the defaults without it
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A port that is to be listened on: whether the kernel listens there is looked at; may be given several times
+    #[arg(long, short, value_name = "PORT")]
+    port: Vec<u16>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -32,8 +36,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => Config::default(),
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
-    let needs = Needs::of(&config);
-    let checks = checks::all(&System::look(&interface), &needs);
+    let mut needs = Needs::of(&config);
+    needs.configured = arguments.config.is_some();
+    needs.ports.clone_from(&arguments.port);
+    let checks = checks::all(&System::look(&interface, &config, &needs), &needs);
     let mut out = std::io::stdout().lock();
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
@@ -53,6 +59,13 @@ struct Needs {
     /// The largest MTU that a frame holds.
     largest_mtu: u32,
     huge_pages: bool,
+    /// Whether somebody has said what is needed.
+    configured: bool,
+    /// Ports to listen on.
+    ports: Vec<u16>,
+    /// First and last port of outgoing connections.
+    outgoing: (u16, u16),
+    reserve_ports: bool,
 }
 
 impl Needs {
@@ -66,6 +79,10 @@ impl Needs {
             // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
             largest_mtu: memory.frame_size() - 256 - 18,
             huge_pages: memory.huge_pages(),
+            configured: false,
+            ports: Vec::new(),
+            outgoing: (config.limits().first_port(), config.limits().last_port()),
+            reserve_ports: config.interface().reserve_ports(),
         }
     }
 }

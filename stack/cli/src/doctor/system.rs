@@ -1,5 +1,8 @@
 //! The machine as one value: the only place of the doctor that reads files, calls the kernel or runs a program.
 
+use super::Needs;
+use super::beside::Beside;
+use corelane::config::Config;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Resource;
 use std::fs;
@@ -35,6 +38,8 @@ pub(super) struct System {
     pub(super) has_invariant_tsc: bool,
     /// The interface asked for; `None` when none was.
     pub(super) interface: Option<Interface>,
+    /// How the stack would get along with the kernel there; `None` when there is no such interface.
+    pub(super) beside: Option<Beside>,
 }
 
 /// What came of opening something.
@@ -87,8 +92,8 @@ pub(super) struct Program {
 }
 
 impl System {
-    /// Looks at the machine, and at `interface` unless it is empty.
-    pub(super) fn look(interface: &str) -> Self {
+    /// Looks at the machine, and at `interface` unless it is empty, where a stack of this configuration would be.
+    pub(super) fn look(interface: &str, config: &Config, needs: &Needs) -> Self {
         let status = read("/proc/self/status");
         let memory = read("/proc/meminfo");
         let cpu = read("/proc/cpuinfo");
@@ -110,6 +115,7 @@ impl System {
                 .iter()
                 .all(|flag| field(&cpu, "flags").is_some_and(|flags| flags.split(' ').any(|word| word == *flag))),
             interface: (!interface.is_empty()).then(|| Interface::look(interface)),
+            beside: Beside::look(config, interface, &needs.ports),
         }
     }
 }
@@ -246,12 +252,14 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_looked_at() {
-        let system = System::look("lo");
+        let config = Config::default();
+        let needs = Needs::of(&config);
+        let system = System::look("lo", &config, &needs);
         assert!(!system.release.is_empty());
         assert!(!system.allowed_cpus.is_empty());
         let state = system.interface.and_then(|interface| interface.state);
         assert!(state.is_some_and(|state| state.mtu > 0), "every network namespace has lo");
-        let absent = System::look("no/../such").interface;
+        let absent = System::look("no/../such", &config, &needs).interface;
         assert!(absent.is_some_and(|interface| interface.state.is_none()));
     }
 }

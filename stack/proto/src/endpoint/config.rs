@@ -88,6 +88,10 @@ pub enum Sharing {
 pub struct EndpointConfig {
     /// Our Ethernet address.
     pub mac: Mac,
+    /// The virtual LAN (IEEE 802.1Q) that this endpoint is in, 1 to 4094: everything sent carries its tag with priority 0,
+    /// and nothing else is received. Four bytes of each frame go for it. Default: none, and frames of virtual LANs are
+    /// dropped. The device must leave the tags in the frames (`ethtool -K IF rxvlan off`).
+    pub vlan: Option<u16>,
     /// Largest IP packet of the link, bytes. 576 to 9,000.
     pub mtu: u16,
     /// Our addresses.
@@ -172,6 +176,7 @@ impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
             mac: Mac([0x02, 0, 0, 0, 0, 1]),
+            vlan: None,
             mtu: 1500,
             addresses: Vec::new(),
             sharing: Sharing::Own,

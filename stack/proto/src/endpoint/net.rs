@@ -21,6 +21,11 @@ impl Endpoint {
         self.config.addresses.iter().any(|cidr| cidr.is_broadcast(addr))
     }
 
+    /// The link's header of what is sent to `dst`.
+    pub(super) fn ethernet(&self, dst: Mac) -> EthernetHeader {
+        EthernetHeader { dst, src: self.config.mac, vlan: self.config.vlan }
+    }
+
     /// Whose Ethernet address a packet for `remote` needs: its own on the link, else the gateway's (RFC 1122 3.3.1).
     pub(super) fn next_hop(&self, remote: Addr) -> Option<Addr> {
         self.routing.find(remote).map(|(hop, _)| hop)
@@ -86,7 +91,7 @@ impl Endpoint {
             IcmpMessage::EchoRequest(echo)
                 if self.config.sharing == Sharing::Own && self.is_ours(icmp.dst) && self.may_reply(Reply::Echo) =>
             {
-                let eth = EthernetHeader { dst: from, src: self.config.mac, vlan: None };
+                let eth = self.ethernet(from);
                 let ip = IpHeader { tos: icmp.tos, ..IpHeader::new(icmp.dst, icmp.src) };
                 let len = wire::icmp::emit_echo_reply(memory.bytes_mut(&frame.token), &eth, &ip, echo);
                 match u16::try_from(len) {

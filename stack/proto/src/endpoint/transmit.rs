@@ -108,6 +108,7 @@ impl Endpoint {
     fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, mac: Mac) -> Option<Transmit> {
         let flow = *self.conns.flow(id)?;
         let route = self.source_routes.of(&flow);
+        let eth = self.ethernet(mac);
         loop {
             let frames_left = memory.available() > 0;
             let conn = self.conns.get_mut(id)?;
@@ -129,8 +130,7 @@ impl Endpoint {
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { mut segment, payload: Some(buf), again }) => {
                     self.fast_open.put_cookie(flow.remote, &mut segment);
-                    let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
-                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options)
+                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options)
                         + route.map_or(0, |route| route.wire_len());
                     self.counters.payload_moves += u64::from(place_payload(memory, buf, at));
                     let frame = memory.bytes_mut(&buf.token);
@@ -202,10 +202,10 @@ impl Endpoint {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
+        let eth = self.ethernet(mac);
         if segment.len > 0 {
             // The garbage in a keepalive probe is ours, and not what the frame held before.
-            let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
+            let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options);
             memory.bytes_mut(&token)[at..at + usize::from(segment.len)].fill(0);
         }
         let route = self.source_routes.of(flow);
@@ -222,7 +222,7 @@ impl Endpoint {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = EthernetHeader { dst: to.unwrap_or(Mac::BROADCAST), src: self.config.mac, vlan: None };
+        let eth = self.ethernet(to.unwrap_or(Mac::BROADCAST));
         let len = wire::arp::emit(memory.bytes_mut(&token), &eth, arp);
         self.counters.arp_out += 1;
         Some(Transmit::Owned { token, len: u16::try_from(len).unwrap_or(0) })

@@ -433,3 +433,31 @@ fn ports_of_others_are_not_chosen() {
     let none = bench.host.endpoint.connect(bench.now, at(1, 0), at(2, 80), TcpConfig::default());
     assert_eq!(none, Err(ConnectError::NoPort(at(2, 80))));
 }
+
+#[test]
+fn an_endpoint_in_a_virtual_lan_has_its_own_frames_and_no_others() {
+    let mut bench = Bench::new(EndpointConfig { vlan: Some(7), ..config(1) });
+    bench.host.listen(at(1, 80));
+    let syn = crate::hosts::frame(at(2, 5000), at(1, 80), &segment(Seq(100), Seq(0), Flags::SYN, 0));
+    let tagged = |frame: &[u8], id: u16| {
+        let mut tagged = [&frame[..12], &[0x81, 0, 0, 0], &frame[12..]].concat();
+        tagged[14..16].copy_from_slice(&id.to_be_bytes());
+        tagged
+    };
+    bench.host.receive(bench.now, &syn);
+    bench.host.receive(bench.now, &tagged(&syn, 8));
+    assert_eq!(bench.host.sent(bench.now).len(), 0);
+    assert_eq!(bench.host.endpoint.counters().dropped_unhandled, 2);
+    bench.host.receive(bench.now, &tagged(&syn, 0xe007));
+    let sent = bench.host.sent(bench.now);
+    assert_eq!(sent[0][12..16], [0x81, 0, 0, 7]);
+    let syn_ack = tcp(&sent[0]).expect("a SYN-ACK").segment;
+    let ack = crate::hosts::frame(at(2, 5000), at(1, 80), &segment(Seq(101), syn_ack.seq + 1, Flags::ACK, 5));
+    bench.host.receive(bench.now, &tagged(&ack, 7));
+    let conn = bench.host.accepted().expect("accepted");
+    assert_eq!(bench.host.read(conn), b"xxxxx");
+    let sent = bench.sending(conn, b"hello");
+    assert_eq!(sent[0][12..16], [0x81, 0, 0, 7]);
+    assert_eq!(&sent[0][sent[0].len() - 5..], b"hello");
+    assert_eq!(bench.host.endpoint.counters().payload_moves, 0, "it lay where it had to");
+}
