@@ -171,7 +171,7 @@ mod tests {
         text.parse::<crate::config::Cidr>().unwrap().to_proto()
     }
 
-    /// What comes of these settings where eth0 has 10.0.0.1/24 and 2001:db8::1/64, and eth1 has 10.1.0.1/16.
+    /// What comes of these settings where eth0 has 10.0.0.1/24 and `2001:db8::1/64`, and eth1 has 10.1.0.1/16.
     fn decide(sharing: &str, address: &[&str]) -> Result<Identity, SharingError> {
         let link = |index, name: &str| Link { index, name: name.into(), mac: None, mtu: 1500, up: true, vlan: None };
         let kernel = [(2, "10.0.0.1/24"), (2, "2001:db8::1/64"), (3, "10.1.0.1/16")]
