@@ -10,12 +10,17 @@ use std::time::Duration;
 use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use libbpf_rs::{Object, ProgramInput, ProgramMut};
 
+use crate::counter::Counters;
 use crate::error::{AttachError, MapError};
+use crate::hash::FlowHash;
 use crate::info::{Mode, interface_name, mtu, os_error, program_on};
 use crate::link;
 use crate::map::Maps;
 use crate::object::{self, lacks};
-use crate::shared::{Config, Counters, MAX_SOCKETS};
+use crate::registry::FlowRegistry;
+use crate::run::{Run, Verdict};
+use crate::setup::{Layout, Setup};
+use crate::table::Table;
 
 /// The mode that is demanded; another is never taken instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,36 +49,6 @@ impl From<AttachMode> for Mode {
     }
 }
 
-/// Which queues of the interface have sockets, and how many each: it decides the key of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// The first of the interface's queues that has sockets.
-    pub base_queue: u32,
-    /// Sockets per queue, 1 to [`MAX_SOCKETS`]. The program uses the first one.
-    pub sockets_per_queue: u32,
-}
-
-impl Default for Layout {
-    /// From queue 0, one socket per queue.
-    fn default() -> Self {
-        Self { base_queue: 0, sockets_per_queue: 1 }
-    }
-}
-
-impl Layout {
-    const fn queues(self) -> u32 {
-        MAX_SOCKETS / self.sockets_per_queue
-    }
-
-    /// The same as `socket_key` in `steer.bpf.c`.
-    fn key(self, queue: u32) -> Result<u32, MapError> {
-        match queue.checked_sub(self.base_queue) {
-            Some(place) if place < self.queues() => Ok(place * self.sockets_per_queue),
-            _ => Err(MapError::Queue { queue, base_queue: self.base_queue, queues: self.queues() }),
-        }
-    }
-}
-
 /// The steering program attached to one interface; dropping it, or the end of the process in whatever way, detaches.
 ///
 /// Until something is registered, every packet passes to the kernel. Detach before closing the sockets, so that the
@@ -90,44 +65,42 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Loads the program and attaches it to the interface with this index, with the default [`Layout`].
+    /// Loads the program and attaches it to the interface with this index, with the default [`Layout`]: one socket for
+    /// each queue, so that nothing depends on the hash, and its key need not be random.
     ///
     /// # Errors
     /// As [`attach_with`](Self::attach_with).
     pub fn attach(ifindex: u32, mode: AttachMode) -> Result<Self, AttachError> {
-        Self::attach_with(ifindex, mode, Layout::default())
+        Self::attach_with(ifindex, mode, &Setup::new(Layout::default(), FlowHash::new([0; 16])))
     }
 
     /// Loads the program and attaches it to the interface with this index, of this thread's network namespace.
     ///
     /// # Errors
-    /// Says what is missing: the interface, a capability, the mode in the driver, a smaller MTU; or that somebody
-    /// else's program is there, which is left alone.
-    pub fn attach_with(ifindex: u32, mode: AttachMode, layout: Layout) -> Result<Self, AttachError> {
-        if layout.sockets_per_queue == 0 || layout.sockets_per_queue > MAX_SOCKETS {
-            return Err(AttachError::Layout { sockets_per_queue: layout.sockets_per_queue });
-        }
+    /// Says what is missing: the interface, a capability, the mode in the driver, a smaller MTU; or what is absurd in
+    /// the setup; or that somebody else's program is there, which is left alone.
+    pub fn attach_with(ifindex: u32, mode: AttachMode, setup: &Setup) -> Result<Self, AttachError> {
+        let (settings, table) = setup.check()?;
         let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
         refuse_foreign(ifindex, &interface)?;
-        let object = object::load()?;
-        let maps = Maps::of(&object)?;
-        let Layout { base_queue, sockets_per_queue } = layout;
-        maps.set_config(Config { base_queue, sockets_per_queue }).map_err(|source| AttachError::System {
-            what: "configure XDP",
-            interface: interface.clone(),
-            source,
-        })?;
+        let object = object::load(setup, &settings)?;
+        let maps = Maps::of(&object, setup, &table)?;
         let link = attach_link(program(&object)?.as_fd(), ifindex, mode, &interface)?;
         let (in_force, program_id) = read_back(ifindex, &interface)?;
         if in_force != Mode::from(mode) {
             return Err(AttachError::OtherMode { interface, demanded: mode.into(), in_force });
         }
-        Ok(Self { _link: link, object, maps, layout, ifindex, program_id, mode: in_force })
+        Ok(Self { _link: link, object, maps, layout: setup.layout, ifindex, program_id, mode: in_force })
     }
 
     /// The index of the interface.
     pub fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// Queues, cores and sockets, as they were given.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The mode in force, read back from the kernel after attaching.
@@ -140,22 +113,43 @@ impl Steering {
         self.program_id
     }
 
-    /// Gives packets of ours that arrive on `queue` to this `AF_XDP` socket, which must be bound to that queue.
+    /// Gives packets of ours that arrive on `queue` and belong to `core` to this `AF_XDP` socket, which must be bound to
+    /// that queue. With [`SocketsPerQueue::One`](crate::SocketsPerQueue::One) it gets those of every core.
     ///
-    /// The kernel forgets the socket by itself when it is closed. A second socket for the queue replaces the first.
+    /// The kernel forgets the socket by itself when it is closed. A second socket for the place replaces the first.
     ///
     /// # Errors
-    /// [`MapError::Queue`] or [`MapError::NotASocket`].
-    pub fn register_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
-        self.maps.set_socket(self.layout.key(queue)?, queue, socket)
+    /// [`MapError::Queue`], [`MapError::Core`] or [`MapError::NotASocket`].
+    pub fn register_socket(&self, queue: u32, core: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        self.maps.set_socket(self.layout.key(queue, core)?, queue, socket)
     }
 
-    /// Lets the packets of `queue` pass to the kernel again. No socket there is no error.
+    /// Lets the packets of `queue` that belong to `core` pass to the kernel again. No socket there is no error.
     ///
     /// # Errors
-    /// [`MapError::Queue`].
-    pub fn unregister_socket(&self, queue: u32) -> Result<(), MapError> {
-        self.maps.clear_socket(self.layout.key(queue)?)
+    /// [`MapError::Queue`] or [`MapError::Core`].
+    pub fn unregister_socket(&self, queue: u32, core: u32) -> Result<(), MapError> {
+        self.maps.clear_socket(self.layout.key(queue, core)?)
+    }
+
+    /// The owners of the buckets as the program has them; at first, shared evenly.
+    pub fn table(&self) -> Table {
+        self.maps.table()
+    }
+
+    /// Gives buckets to other cores, and says how many changed hands: only they are written, each in one step, so a
+    /// packet meets the old owner or the new one. Flows that are to stay where they are have to be pinned before.
+    ///
+    /// # Errors
+    /// [`MapError::Table`] if it has another length, or is for another number of cores. If the kernel refuses an
+    /// entry, those before it are written, and [`table`](Self::table) says which.
+    pub fn set_table(&self, table: &Table) -> Result<u32, MapError> {
+        self.maps.set_table(table)
+    }
+
+    /// Registers and pins single flows, from any thread.
+    pub fn registry(&self) -> FlowRegistry {
+        self.maps.registry().clone()
     }
 
     /// Takes TCP to this address and port from the kernel: a listener's, or the local end of outgoing connections.
@@ -234,36 +228,6 @@ impl fmt::Debug for Steering {
     }
 }
 
-/// What the program answered to a packet in [`Steering::run`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// `XDP_PASS`: to the kernel.
-    Pass,
-    /// `XDP_REDIRECT`: to the socket.
-    Redirect,
-    /// Anything else, which this program never answers.
-    Other(u32),
-}
-
-impl From<u32> for Verdict {
-    fn from(action: u32) -> Self {
-        match action {
-            2 => Self::Pass,
-            4 => Self::Redirect,
-            other => Self::Other(other),
-        }
-    }
-}
-
-/// The outcome of [`Steering::run`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// The answer to the last repetition.
-    pub verdict: Verdict,
-    /// How long one repetition took on average, in whole nanoseconds.
-    pub duration: Duration,
-}
-
 fn program(object: &Object) -> Result<ProgramMut<'_>, AttachError> {
     object.progs_mut().find(|program| program.name() == object::PROGRAM).ok_or_else(|| lacks(object::PROGRAM))
 }
@@ -331,23 +295,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_counts_queues_from_the_base() {
-        let layout = Layout { base_queue: 4, sockets_per_queue: 2 };
-        assert_eq!(layout.key(4).unwrap(), 0);
-        assert_eq!(layout.key(7).unwrap(), 6);
-        assert!(matches!(layout.key(3), Err(MapError::Queue { queue: 3, base_queue: 4, queues: 512 })));
-        assert!(layout.key(4 + 511).is_ok());
-        assert!(layout.key(4 + 512).is_err());
-        assert!(Layout::default().key(MAX_SOCKETS).is_err());
-    }
-
-    #[test]
-    fn an_absurd_layout_is_refused_before_anything_is_loaded() {
-        for sockets_per_queue in [0, MAX_SOCKETS + 1] {
-            let layout = Layout { base_queue: 0, sockets_per_queue };
-            let error = Steering::attach_with(1, AttachMode::Generic, layout).unwrap_err();
-            assert!(matches!(error, AttachError::Layout { .. }), "{error}");
-        }
+    fn an_absurd_setup_is_refused_before_anything_is_loaded() {
+        let setup = Setup::new(Layout { queues: 0, ..Layout::default() }, FlowHash::new([0; 16]));
+        let error = Steering::attach_with(1, AttachMode::Generic, &setup).unwrap_err();
+        assert!(matches!(error, AttachError::Layout { .. }), "{error}");
     }
 
     #[test]

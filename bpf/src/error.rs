@@ -1,9 +1,10 @@
 //! What can go wrong, and what to do about it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::info::{Mode, ProgramInfo};
+use crate::table::TableError;
 
 const CAPABILITIES: &str = "CAP_BPF, CAP_NET_ADMIN and, on some kernels, CAP_PERFMON";
 
@@ -17,11 +18,36 @@ pub enum AttachError {
         /// The index that was asked for.
         ifindex: u32,
     },
-    /// The layout has no socket per queue, or its keys do not fit the map.
-    #[error("{sockets_per_queue} sockets per queue: there must be 1 to {} of them", crate::MAX_SOCKETS)]
+    /// The layout has no queue or no core, or its keys do not fit the map.
+    #[error(
+        "{queues} queues for {cores} cores, with {sockets} sockets: there must be 1 or more of each, and at most {} \
+         sockets",
+        crate::MAX_SOCKETS
+    )]
     Layout {
+        /// How many queues were asked for.
+        queues: u32,
+        /// How many cores.
+        cores: u32,
+        /// How many sockets that makes.
+        sockets: u64,
+    },
+    /// There is no such table of owners.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// No such VLAN.
+    #[error("there is no VLAN {id}: they are numbered from 1 to 4094")]
+    Vlan {
         /// What was asked for.
-        sockets_per_queue: u32,
+        id: u16,
+    },
+    /// A bound outside of its own bounds.
+    #[error("there cannot be room for {asked} {what} flows: ask for 1 to {}", crate::MAX_FLOWS)]
+    Bound {
+        /// "registered" or "pinned".
+        what: &'static str,
+        /// How many were asked for.
+        asked: u32,
     },
     /// This process may not load or attach programs.
     #[error("this process may not {what} XDP programs; run it as root or give it {CAPABILITIES}")]
@@ -136,6 +162,40 @@ pub enum MapError {
         base_queue: u32,
         /// How many queues have one.
         queues: u32,
+    },
+    /// No such core.
+    #[error("there is no core {core}: the layout is for {cores} cores, numbered from 0")]
+    Core {
+        /// The core that was asked for.
+        core: u32,
+        /// How many there are.
+        cores: u32,
+    },
+    /// The table of owners is another one than the program was loaded for.
+    #[error(
+        "a table of {len} buckets for {cores} cores does not fit the XDP program, which was loaded for {needed_len} \
+         buckets and {needed_cores} cores"
+    )]
+    Table {
+        /// Its buckets.
+        len: u32,
+        /// Its cores.
+        cores: u32,
+        /// The program's buckets.
+        needed_len: u32,
+        /// The program's cores.
+        needed_cores: u32,
+    },
+    /// The two are no ends of one connection.
+    #[error(
+        "{local} and {remote} are not the ends of a connection: both must be one host's address, of one family, with a \
+         port that is not 0"
+    )]
+    Flow {
+        /// The local end.
+        local: SocketAddr,
+        /// The remote end.
+        remote: SocketAddr,
     },
     /// The descriptor is something else.
     #[error("the descriptor for queue {queue} is not an AF_XDP socket that can receive")]

@@ -3,10 +3,13 @@
 use std::io;
 use std::sync::Mutex;
 
-use libbpf_rs::{Object, ObjectBuilder, PrintLevel, set_print};
+use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
+use zerocopy::IntoBytes;
 
 use crate::error::AttachError;
 use crate::info::os_error;
+use crate::setup::Setup;
+use crate::shared::Settings;
 
 /// ELF is read in place, so its start must lie where its 8-byte fields are aligned.
 #[repr(C, align(8))]
@@ -16,6 +19,12 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../steer.bpf.o"));
 
 /// The program's name in the object, and in `bpftool prog`.
 pub(crate) const PROGRAM: &str = "corelane_steer";
+
+/// The map of `struct in_use`.
+pub(crate) const IN_USE: &str = ".data.in_use";
+
+/// The map of `struct settings`.
+const SETTINGS: &str = ".rodata.settings";
 
 /// How much of libbpf's explanation an error carries, in bytes.
 const LOG_LEN: usize = 2000;
@@ -32,13 +41,13 @@ fn keep(level: PrintLevel, message: String) {
     }
 }
 
-/// The program with its maps, loaded and attached to nothing.
-pub(crate) fn load() -> Result<Object, AttachError> {
+/// The program with its maps for this setup, loaded and attached to nothing. `settings` are those of the setup.
+pub(crate) fn load(setup: &Setup, settings: &Settings) -> Result<Object, AttachError> {
     // Printing is global to the process: one load at a time, and what was set before is set again after.
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = LOADING.lock();
     let previous = set_print(Some((PrintLevel::Warn, keep)));
-    let loaded = ObjectBuilder::default().open_memory(&OBJECT.0).and_then(libbpf_rs::OpenObject::load);
+    let loaded = open(setup, settings).and_then(OpenObject::load);
     set_print(previous);
     let log = LOG.lock().map(|mut log| std::mem::take(&mut *log)).unwrap_or_default();
     loaded.map_err(|error| {
@@ -48,6 +57,22 @@ pub(crate) fn load() -> Result<Object, AttachError> {
             _ => AttachError::Load { source, log: tail(&log) },
         }
     })
+}
+
+/// The object with its maps at the sizes of the setup and its settings filled in.
+fn open(setup: &Setup, settings: &Settings) -> libbpf_rs::Result<OpenObject> {
+    let mut object = ObjectBuilder::default().open_memory(&OBJECT.0)?;
+    for mut map in object.maps_mut() {
+        match map.name().to_str() {
+            Some("xsks") => map.set_max_entries(setup.layout.sockets())?,
+            Some("table") => map.set_max_entries(setup.buckets)?,
+            Some("flows") => map.set_max_entries(setup.max_flows)?,
+            Some("pinned") => map.set_max_entries(setup.max_pinned)?,
+            Some(SETTINGS) => map.set_initial_value(settings.as_bytes())?,
+            _ => {}
+        }
+    }
+    Ok(object)
 }
 
 /// The verifier also answers EACCES to a program that it does not like, but then it says why.
@@ -86,22 +111,34 @@ mod tests {
     fn the_object_opens_with_the_program_and_the_maps_at_their_sizes() {
         use libbpf_rs::MapType;
 
-        let object = ObjectBuilder::default().open_memory(&OBJECT.0).unwrap();
+        use crate::{FlowHash, Layout, MAX_LISTENERS, MAX_OWN_ADDRESSES, SocketsPerQueue};
+
+        let layout = Layout { base_queue: 1, queues: 6, cores: 7, sockets_per_queue: SocketsPerQueue::All };
+        let setup =
+            Setup { buckets: 256, max_flows: 1000, max_pinned: 2000, ..Setup::new(layout, FlowHash::new([3; 16])) };
+        let (settings, _) = setup.check().unwrap();
+        let object = open(&setup, &settings).unwrap();
         let program = object.progs().find(|program| program.name() == PROGRAM).unwrap();
         assert_eq!(program.section(), "xdp.frags");
-        let mut maps: Vec<_> = object.maps().map(|map| (map.name().to_owned(), map.map_type())).collect();
+        let mut maps: Vec<_> = object
+            .maps()
+            .map(|map| (map.name().to_str().unwrap().to_owned(), map.map_type(), map.max_entries()))
+            .collect();
         maps.sort_by(|a, b| a.0.cmp(&b.0));
         let expected = [
-            ("config", MapType::Array),
-            ("counters", MapType::PercpuArray),
-            ("listeners", MapType::Hash),
-            ("own_addresses", MapType::Hash),
-            ("xsks", MapType::Xskmap),
+            (IN_USE, MapType::Array, 1),
+            (SETTINGS, MapType::Array, 1),
+            ("counters", MapType::PercpuArray, crate::Counter::ALL.len() as u32),
+            ("flows", MapType::Hash, 1000),
+            ("listeners", MapType::Hash, MAX_LISTENERS),
+            ("own_addresses", MapType::Hash, MAX_OWN_ADDRESSES),
+            ("pinned", MapType::Hash, 2000),
+            ("table", MapType::Array, 256),
+            ("xsks", MapType::Xskmap, 42),
         ];
-        assert_eq!(maps.len(), expected.len());
-        for (map, expected) in maps.iter().zip(expected) {
-            assert_eq!((map.0.to_str().unwrap(), map.1), expected);
-        }
+        assert_eq!(maps, expected.map(|(name, kind, size)| (name.to_owned(), kind, size)));
+        let filled_in = object.maps().find(|map| map.name() == SETTINGS).unwrap();
+        assert_eq!(filled_in.initial_value().unwrap(), settings.as_bytes());
     }
 
     #[test]

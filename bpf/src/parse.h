@@ -18,8 +18,11 @@
 
 #include "shared.h"
 
-#define ICMP_HEADER_LENGTH 8 /* RFC 792; every message of RFC 4443 has as much */
+/* Filled in by the loader. The name of the section is how it finds the map. */
+const volatile struct settings settings SEC(".rodata.settings");
+
 #define ARP_HARDWARE_ETHERNET 1
+#define VLAN_ID_MASK 0xfff
 #define IPV4_FRAGMENT_OFFSET 0x1fff /* RFC 791 3.1: the low 13 bits, in units of 8 bytes */
 
 /* IEEE 802.1Q: the tag after the type 0x8100. */
@@ -41,19 +44,25 @@ struct arp_ipv4 {
 	__be32 target;
 } __attribute__((packed));
 
-enum kind { KIND_ARP, KIND_ICMP, KIND_TCP };
+enum kind { KIND_ARP, KIND_NEIGHBOUR, KIND_ICMP, KIND_TCP };
 
 struct packet {
 	enum kind kind;
-	struct address destination; /* ARP: the target protocol address */
-	__be16 port;		    /* destination; 0 unless the headers hold one */
-	__u8 later_fragment;	    /* not the first one: there is no header after IPv4's */
+	__u8 is_ipv4;
+	__u8 is_later_fragment; /* there is no header after IPv4's */
+	/*
+	 * The ports in `flow` are those of a TCP header: the packet's own, or the one that an ICMP error quotes.
+	 * Else they are 0, and the addresses alone are hashed.
+	 */
+	__u8 has_ports;
+	struct flow flow; /* ARP and neighbour solicitation: only the local address, the one that is asked for */
 };
 
 struct cursor {
+	struct xdp_md *ctx;
 	void *at;
-	void *end;   /* of the bytes that may be read */
-	__u64 ahead; /* bytes from `at` to the packet's end: beyond `end` if it lies in several buffers */
+	void *end;    /* of the bytes that may be read */
+	__u32 offset; /* of `at` in the packet */
 };
 
 /* The next `length` bytes, or NULL if the packet ends before. */
@@ -64,8 +73,16 @@ static __always_inline void *take(struct cursor *cursor, __u32 length)
 	if (taken + length > cursor->end)
 		return NULL;
 	cursor->at = taken + length;
-	cursor->ahead -= length;
+	cursor->offset += length;
 	return taken;
+}
+
+/* Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here. */
+static __always_inline int has(const struct cursor *cursor, __u32 length)
+{
+	if (cursor->at + length <= cursor->end)
+		return 1;
+	return cursor->offset + length <= bpf_xdp_get_buff_len(cursor->ctx);
 }
 
 static __always_inline struct address mapped_ipv4(__be32 ipv4)
@@ -73,11 +90,34 @@ static __always_inline struct address mapped_ipv4(__be32 ipv4)
 	return (struct address){ { 0, 0, bpf_htonl(0xffff), ipv4 } };
 }
 
+static __always_inline struct address wire_ipv6(const struct in6_addr *ipv6)
+{
+	struct address address;
+
+	__builtin_memcpy(&address, ipv6, sizeof(address));
+	return address;
+}
+
 /* A mapped address is never on the wire as IPv6; were it let through, it would look like an IPv4 listener's. */
 static __always_inline int is_mapped_ipv4(const struct address *address)
 {
 	return address->word[0] == 0 && address->word[1] == 0 && address->word[2] == bpf_htonl(0xffff);
 }
+
+static __always_inline void set_ends(struct packet *packet, struct address local, struct address remote)
+{
+	packet->flow.local = (struct end){ .address = local, .protocol = IPPROTO_TCP };
+	packet->flow.remote = (struct end){ .address = remote, .protocol = IPPROTO_TCP };
+}
+
+static __always_inline void set_ports(struct packet *packet, __be16 local, __be16 remote)
+{
+	packet->flow.local.port = local;
+	packet->flow.remote.port = remote;
+	packet->has_ports = 1;
+}
+
+#include "icmp.h"
 
 /* Returns 0 and fills `packet`, or the counter under which it passes; so do the functions below. */
 static __always_inline int parse_arp(struct cursor *cursor, struct packet *packet)
@@ -90,35 +130,28 @@ static __always_inline int parse_arp(struct cursor *cursor, struct packet *packe
 	    arp->hardware_length != ETH_ALEN || arp->protocol_length != sizeof(__be32))
 		return PASSED_MALFORMED;
 	packet->kind = KIND_ARP;
-	packet->destination = mapped_ipv4(arp->target);
+	packet->flow.local.address = mapped_ipv4(arp->target);
 	return 0;
 }
 
-/* `room` is how many bytes the IP header promises for what follows it. */
-static __always_inline int parse_transport(struct cursor *cursor, struct packet *packet, __u8 protocol, __u32 room)
+/* `room` is how many bytes the IP header promises for the TCP header and what follows it. */
+static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packet, __u32 room)
 {
 	struct tcphdr *tcp;
 
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
-		packet->kind = KIND_ICMP;
-	else if (protocol == IPPROTO_TCP)
-		packet->kind = KIND_TCP;
-	else
-		return PASSED_OTHER_PROTOCOL;
-	if (packet->later_fragment)
+	packet->kind = KIND_TCP;
+	if (packet->is_later_fragment)
 		return 0;
-	if (packet->kind == KIND_ICMP)
-		return room < ICMP_HEADER_LENGTH || !take(cursor, ICMP_HEADER_LENGTH) ? PASSED_MALFORMED : 0;
 	tcp = take(cursor, sizeof(*tcp));
 	if (!tcp || room < sizeof(*tcp))
 		return PASSED_MALFORMED;
-	packet->port = tcp->dest;
+	set_ports(packet, tcp->dest, tcp->source);
 	return 0;
 }
 
 static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
-	__u64 available = cursor->ahead;
+	struct cursor whole = *cursor;
 	struct iphdr *ip = take(cursor, sizeof(*ip));
 	__u32 header_length, total_length;
 
@@ -126,15 +159,20 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 		return PASSED_MALFORMED;
 	header_length = ip->ihl * 4;
 	total_length = bpf_ntohs(ip->tot_len);
-	if (total_length < header_length || total_length > available)
+	if (total_length < header_length || !has(&whole, total_length))
 		return PASSED_MALFORMED;
-	if (!take(cursor, header_length - sizeof(*ip)))
+	/* Once more from its start: the verifier does not see that the difference to what was taken is no less than 0. */
+	*cursor = whole;
+	if (!take(cursor, header_length))
 		return PASSED_MALFORMED;
-	if (ip->protocol == IPPROTO_ICMPV6)
-		return PASSED_OTHER_PROTOCOL;
-	packet->destination = mapped_ipv4(ip->daddr);
-	packet->later_fragment = (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)) != 0;
-	return parse_transport(cursor, packet, ip->protocol, total_length - header_length);
+	packet->is_ipv4 = 1;
+	packet->is_later_fragment = (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)) != 0;
+	set_ends(packet, mapped_ipv4(ip->daddr), mapped_ipv4(ip->saddr));
+	if (ip->protocol == IPPROTO_TCP)
+		return parse_tcp(cursor, packet, total_length - header_length);
+	if (ip->protocol == IPPROTO_ICMP)
+		return parse_icmp(cursor, packet, total_length - header_length);
+	return PASSED_OTHER_PROTOCOL;
 }
 
 static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *packet)
@@ -145,26 +183,38 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 	if (!ip || ip->version != 6)
 		return PASSED_MALFORMED;
 	payload_length = bpf_ntohs(ip->payload_len);
-	if (payload_length > cursor->ahead)
+	if (!has(cursor, payload_length))
 		return PASSED_MALFORMED;
-	__builtin_memcpy(&packet->destination, &ip->daddr, sizeof(packet->destination));
-	if (is_mapped_ipv4(&packet->destination))
+	set_ends(packet, wire_ipv6(&ip->daddr), wire_ipv6(&ip->saddr));
+	if (is_mapped_ipv4(&packet->flow.local.address))
 		return PASSED_MALFORMED;
-	if (ip->nexthdr == IPPROTO_ICMP)
-		return PASSED_OTHER_PROTOCOL;
-	return parse_transport(cursor, packet, ip->nexthdr, payload_length);
+	if (ip->nexthdr == IPPROTO_TCP)
+		return parse_tcp(cursor, packet, payload_length);
+	if (ip->nexthdr == IPPROTO_ICMPV6)
+		return parse_icmpv6(cursor, packet, payload_length);
+	return PASSED_OTHER_PROTOCOL;
+}
+
+/*
+ * Whether a packet with this tag is of the VLAN that the loader named; a tag of VLAN 0 gives only a priority (IEEE
+ * 802.1Q). What a card or a virtual link strips before the program runs (`rxvlan` of ethtool; `txvlan` of a veth's
+ * other end) is not seen here: such a packet looks as if it had no tag.
+ */
+static __always_inline int is_our_vlan(__be16 control)
+{
+	return settings.vlan == ANY_VLAN || (bpf_ntohs(control) & VLAN_ID_MASK) == settings.vlan;
 }
 
 static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 {
 	struct cursor cursor = {
+		.ctx = ctx,
 		.at = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
-		.ahead = bpf_xdp_get_buff_len(ctx),
 	};
 	struct ethhdr *ethernet = take(&cursor, sizeof(*ethernet));
 	struct vlan_header *vlan;
-	__be16 type;
+	__be16 type, control = 0;
 
 	if (!ethernet)
 		return PASSED_MALFORMED;
@@ -174,7 +224,10 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 		if (!vlan)
 			return PASSED_MALFORMED;
 		type = vlan->type;
+		control = vlan->control;
 	}
+	if (!is_our_vlan(control))
+		return PASSED_OTHER_VLAN;
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_ipv4(&cursor, packet);
 	if (type == bpf_htons(ETH_P_IPV6))

@@ -4,47 +4,79 @@
 
 #include <linux/types.h>
 
-/* Bounds of the maps. The loader reports an entry too many; the program never adds one. */
+/*
+ * Bounds of the maps. The loader makes `xsks`, `table`, `flows` and `pinned` as large as it is told, up to these, and
+ * reports an entry too many; the program never adds one.
+ */
 #define MAX_LISTENERS 65536
 #define MAX_OWN_ADDRESSES 256
-#define MAX_SOCKETS 1024
+#define MAX_SOCKETS 4096
+#define MAX_BUCKETS 4096
+#define MAX_FLOWS 4194304
+
+/* `vlan` of struct settings: whatever tag a packet has. */
+#define ANY_VLAN 65535
 
 /* An address of either family in network order; IPv4 in its IPv4-mapped form (RFC 4291 2.5.5.2). */
 struct address {
 	__u32 word[4];
 };
 
-/* A local end that is ours: a listener, or the local port of an outgoing connection. */
-struct listener_key {
+/* One end of a flow. The local one alone is also the key of a listener. */
+struct end {
 	struct address address;
 	__u16 port;	/* network order */
 	__u8 protocol;	/* IPPROTO_TCP */
 	__u8 reserved;	/* 0 */
 };
 
-/* Which sockets the slots of `xsks` belong to. */
-struct config {
+/* A connection as seen from here, whichever way the packet goes that names it. */
+struct flow {
+	struct end local;
+	struct end remote;
+};
+
+/* Fixed when the program is loaded: the verifier knows the values, and leaves out what they make needless. */
+struct settings {
+	__u64 hash_key[2];	 /* SipHash's k0 and k1 */
 	__u32 base_queue;	 /* the interface's queue whose first socket has key 0 */
-	__u32 sockets_per_queue; /* 1 or more */
+	__u32 queues;		 /* how many of them, from the base, have sockets */
+	__u32 sockets_per_queue; /* how many cores have one on each queue, or 1 */
+	__u32 bucket_mask;	 /* one less than the length of `table` */
+	__u32 vlan;		 /* the packets that are looked at: 0 for those without a tag, or ANY_VLAN */
+	__u32 reserved;		 /* 0 */
+};
+
+/* How many entries these maps have: an empty one is not asked. */
+struct in_use {
+	__u32 flows;
+	__u32 pinned;
+	__u32 own_addresses;
 };
 
 /* What was done with a packet: each packet that the program sees is counted under exactly one of these. */
 enum counter {
 	REDIRECTED_LISTENER,
+	REDIRECTED_FLOW,
+	REDIRECTED_PINNED,	/* TCP of ours by any of the other reasons, and its flow is pinned to a core */
+	REDIRECTED_ICMP_ERROR,	/* it quotes a flow whose local end is a listener's, or which is registered */
 	REDIRECTED_OWN_ARP,
 	REDIRECTED_OWN_ICMP,
 	REDIRECTED_OWN_TCP,
 	PASSED_NOT_IP,		/* neither IPv4, IPv6 nor ARP; also two VLAN tags */
+	PASSED_OTHER_VLAN,	/* not of the VLAN that the settings name */
 	PASSED_OTHER_PROTOCOL,	/* IP, but neither TCP nor ICMP follows the base header */
 	PASSED_UNREGISTERED,	/* nothing of ours: the usual packet of the kernel */
 	PASSED_FRAGMENT,	/* a later IPv4 fragment: it has no ports to look up */
 	PASSED_MALFORMED,	/* shorter than its headers say, or a header that contradicts itself */
-	REDIRECT_FAILED,	/* ours, but no socket is registered for its queue: passed to the kernel */
+	REDIRECT_FAILED,	/* ours, but no socket is registered for its queue and core: passed to the kernel */
 	COUNTER_COUNT,
 };
 
 _Static_assert(sizeof(struct address) == 16, "struct address is 16 bytes in shared.rs");
-_Static_assert(sizeof(struct listener_key) == 20, "struct listener_key is 20 bytes in shared.rs");
-_Static_assert(sizeof(struct config) == 8, "struct config is 8 bytes in shared.rs");
+_Static_assert(sizeof(struct end) == 20, "struct end is 20 bytes in shared.rs");
+_Static_assert(sizeof(struct flow) == 40, "struct flow is 40 bytes in shared.rs");
+_Static_assert(sizeof(struct settings) == 40, "struct settings is 40 bytes in shared.rs");
+_Static_assert(sizeof(struct in_use) == 12, "struct in_use is 12 bytes in shared.rs");
 
 #endif

@@ -1,7 +1,6 @@
 //! The Rust side of `shared.h`: what the program and its loader agree on.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use zerocopy::{Immutable, IntoBytes};
 
@@ -10,7 +9,15 @@ pub const MAX_LISTENERS: u32 = 65_536;
 /// How many own addresses one interface can have.
 pub const MAX_OWN_ADDRESSES: u32 = 256;
 /// How many sockets one interface can have: queues times sockets per queue.
-pub const MAX_SOCKETS: u32 = 1024;
+pub const MAX_SOCKETS: u32 = 4096;
+/// How many buckets the table of owners can have.
+pub const MAX_BUCKETS: u32 = 4096;
+/// The most that [`Setup::max_flows`](crate::Setup::max_flows) and [`Setup::max_pinned`](crate::Setup::max_pinned) can
+/// ask for.
+pub const MAX_FLOWS: u32 = 4_194_304;
+
+/// `vlan` of `struct settings`: whatever tag a packet has.
+pub(crate) const ANY_VLAN: u32 = 65_535;
 
 /// `struct address`: network order, IPv4 in its IPv4-mapped form (RFC 4291 2.5.5.2).
 #[derive(Clone, Copy, IntoBytes, Immutable)]
@@ -26,125 +33,58 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// `struct listener_key`.
+/// `struct end`: of TCP.
 #[derive(Clone, Copy, IntoBytes, Immutable)]
 #[repr(C)]
-pub(crate) struct ListenerKey {
+pub(crate) struct End {
     address: Address,
     port: [u8; 2],
     protocol: u8,
     reserved: u8,
 }
 
-impl ListenerKey {
-    pub(crate) fn tcp(address: IpAddr, port: u16) -> Self {
+impl From<SocketAddr> for End {
+    fn from(end: SocketAddr) -> Self {
         const IPPROTO_TCP: u8 = 6;
-        Self { address: address.into(), port: port.to_be_bytes(), protocol: IPPROTO_TCP, reserved: 0 }
+        Self { address: end.ip().into(), port: end.port().to_be_bytes(), protocol: IPPROTO_TCP, reserved: 0 }
     }
 }
 
-/// `struct config`.
+/// `struct flow`.
 #[derive(Clone, Copy, IntoBytes, Immutable)]
 #[repr(C)]
-pub(crate) struct Config {
+pub(crate) struct Flow {
+    pub(crate) local: End,
+    pub(crate) remote: End,
+}
+
+/// `struct settings`.
+#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct Settings {
+    pub(crate) hash_key: [u64; 2],
     pub(crate) base_queue: u32,
+    pub(crate) queues: u32,
     pub(crate) sockets_per_queue: u32,
+    pub(crate) bucket_mask: u32,
+    pub(crate) vlan: u32,
+    pub(crate) reserved: u32,
+}
+
+/// `struct in_use`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct InUse {
+    pub(crate) flows: u32,
+    pub(crate) pinned: u32,
+    pub(crate) own_addresses: u32,
 }
 
 const _: () = assert!(size_of::<Address>() == 16);
-const _: () = assert!(size_of::<ListenerKey>() == 20);
-const _: () = assert!(size_of::<Config>() == 8);
-
-/// What the program did with a packet, and why. It counts each packet that it sees under exactly one of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Counter {
-    /// TCP to a registered address and port: to the socket.
-    RedirectedListener,
-    /// ARP whose target protocol address is an own address: to the socket.
-    RedirectedOwnArp,
-    /// ICMP or `ICMPv6` to an own address: to the socket.
-    RedirectedOwnIcmp,
-    /// TCP to an own address, a port that is not registered: to the socket.
-    RedirectedOwnTcp,
-    /// Neither IPv4, IPv6 nor ARP, or more than one VLAN tag: to the kernel.
-    PassedNotIp,
-    /// IP, but neither TCP nor ICMP follows the base header: to the kernel.
-    PassedOtherProtocol,
-    /// Nothing that was registered; this is the kernel's own traffic.
-    PassedUnregistered,
-    /// A later IPv4 fragment of TCP or ICMP, not to an own address: to the kernel.
-    PassedFragment,
-    /// Shorter than its headers say, or a header that contradicts itself: to the kernel.
-    PassedMalformed,
-    /// Ours, but no socket is registered for its queue: to the kernel.
-    RedirectFailed,
-}
-
-impl Counter {
-    /// All of them, in the order of `enum counter`.
-    pub const ALL: [Self; 10] = [
-        Self::RedirectedListener,
-        Self::RedirectedOwnArp,
-        Self::RedirectedOwnIcmp,
-        Self::RedirectedOwnTcp,
-        Self::PassedNotIp,
-        Self::PassedOtherProtocol,
-        Self::PassedUnregistered,
-        Self::PassedFragment,
-        Self::PassedMalformed,
-        Self::RedirectFailed,
-    ];
-
-    /// The name as `enum counter` has it, in lower case; it does not change between versions.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RedirectedListener => "redirected_listener",
-            Self::RedirectedOwnArp => "redirected_own_arp",
-            Self::RedirectedOwnIcmp => "redirected_own_icmp",
-            Self::RedirectedOwnTcp => "redirected_own_tcp",
-            Self::PassedNotIp => "passed_not_ip",
-            Self::PassedOtherProtocol => "passed_other_protocol",
-            Self::PassedUnregistered => "passed_unregistered",
-            Self::PassedFragment => "passed_fragment",
-            Self::PassedMalformed => "passed_malformed",
-            Self::RedirectFailed => "redirect_failed",
-        }
-    }
-}
-
-impl fmt::Display for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The program's counters at one moment, summed over the CPUs, in packets since it was attached.
-///
-/// Each is read on its own, while packets go on: two of them need not belong to the same instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; Counter::ALL.len()]);
-
-impl Counters {
-    pub(crate) fn from_values(values: [u64; Counter::ALL.len()]) -> Self {
-        Self(values)
-    }
-
-    /// How many packets were counted under `counter`.
-    pub fn value(&self, counter: Counter) -> u64 {
-        self.0[counter as usize]
-    }
-
-    /// Every counter with its value, in the order of [`Counter::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
-        Counter::ALL.into_iter().zip(self.0)
-    }
-
-    /// All packets that the program saw.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
+const _: () = assert!(size_of::<End>() == 20);
+const _: () = assert!(size_of::<Flow>() == 40);
+const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<InUse>() == 12);
 
 #[cfg(test)]
 mod tests {
@@ -152,27 +92,16 @@ mod tests {
 
     const HEADER: &str = include_str!("shared.h");
 
-    /// The enumerators of `enum counter`, without the last, which is their number.
-    fn enumerators() -> Vec<String> {
-        let body = HEADER.split_once("enum counter {").unwrap().1.split_once('}').unwrap().0;
-        let mut names: Vec<_> =
-            body.lines().filter_map(|line| line.trim().split_once(',')).map(|(name, _)| name.to_lowercase()).collect();
-        assert_eq!(names.pop().as_deref(), Some("counter_count"));
-        names
-    }
-
     fn defined(name: &str) -> u32 {
         let line = HEADER.lines().find(|line| line.starts_with(&format!("#define {name} "))).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    #[test]
-    fn counters_are_those_of_the_program_in_its_order() {
-        let names: Vec<_> = Counter::ALL.iter().map(ToString::to_string).collect();
-        assert_eq!(names, enumerators());
-        for (index, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, index);
-        }
+    /// The fields of a struct of the header, in its order.
+    fn fields(name: &str) -> Vec<String> {
+        let body = HEADER.split_once(&format!("struct {name} {{")).unwrap().1.split_once('}').unwrap().0;
+        let declared = body.lines().filter_map(|line| line.split_once(';')).map(|(declared, _)| declared);
+        declared.map(|field| field.rsplit(' ').next().unwrap().split('[').next().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -180,13 +109,41 @@ mod tests {
         assert_eq!(MAX_LISTENERS, defined("MAX_LISTENERS"));
         assert_eq!(MAX_OWN_ADDRESSES, defined("MAX_OWN_ADDRESSES"));
         assert_eq!(MAX_SOCKETS, defined("MAX_SOCKETS"));
+        assert_eq!(MAX_BUCKETS, defined("MAX_BUCKETS"));
+        assert_eq!(MAX_FLOWS, defined("MAX_FLOWS"));
+        assert_eq!(ANY_VLAN, defined("ANY_VLAN"));
     }
 
     #[test]
-    fn a_key_is_laid_out_as_in_the_header() {
-        let key = ListenerKey::tcp("10.1.2.3".parse().unwrap(), 0x1f90);
-        let expected = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3, 0x1f, 0x90, 6, 0];
-        assert_eq!(key.as_bytes(), expected);
+    fn a_flow_is_laid_out_as_in_the_header() {
+        let end = |text: &str| End::from(text.parse::<SocketAddr>().unwrap());
+        let local = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3, 0x1f, 0x90, 6, 0];
+        assert_eq!(end("10.1.2.3:8080").as_bytes(), local);
+        let flow = Flow { local: end("10.1.2.3:8080"), remote: end("[2001:db8::1]:1") };
+        assert_eq!(flow.as_bytes()[..20], local);
+        assert_eq!(flow.as_bytes()[20..], [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 6, 0]);
+        assert_eq!(fields("flow"), ["local", "remote"]);
+        assert_eq!(fields("end"), ["address", "port", "protocol", "reserved"]);
+    }
+
+    #[test]
+    fn settings_and_counts_are_in_the_order_of_the_header() {
+        let settings = Settings {
+            hash_key: [0, 1],
+            base_queue: 2,
+            queues: 3,
+            sockets_per_queue: 4,
+            bucket_mask: 5,
+            vlan: 6,
+            reserved: 7,
+        };
+        let words = [0_u32, 0, 1, 0, 2, 3, 4, 5, 6, 7].map(u32::to_ne_bytes);
+        assert_eq!(settings.as_bytes(), words.as_flattened());
+        let names = ["hash_key", "base_queue", "queues", "sockets_per_queue", "bucket_mask", "vlan", "reserved"];
+        assert_eq!(fields("settings"), names);
+        let in_use = InUse { flows: 1, pinned: 2, own_addresses: 3 };
+        assert_eq!(in_use.as_bytes(), [1_u32, 2, 3].map(u32::to_ne_bytes).as_flattened());
+        assert_eq!(fields("in_use"), ["flows", "pinned", "own_addresses"]);
     }
 
     #[test]
@@ -194,13 +151,5 @@ mod tests {
         let plain = Address::from("192.0.2.1".parse::<IpAddr>().unwrap());
         let mapped = Address::from("::ffff:192.0.2.1".parse::<IpAddr>().unwrap());
         assert_eq!(plain.as_bytes(), mapped.as_bytes());
-    }
-
-    #[test]
-    fn totals_add_up() {
-        let counters = Counters::from_values([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-        assert_eq!(counters.total(), 55);
-        assert_eq!(counters.value(Counter::RedirectFailed), 10);
-        assert_eq!(counters.iter().map(|(_, value)| value).sum::<u64>(), 55);
     }
 }

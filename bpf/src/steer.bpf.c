@@ -1,9 +1,12 @@
 /*
- * Which packets are ours, and which socket gets them. Everything else goes on to the kernel as if this program were
- * not there: XDP_PASS is the answer to the unregistered, the unknown and the broken.
+ * Which packets are ours, and which core's socket gets them. Everything else goes on to the kernel as if this program
+ * were not there: XDP_PASS is the answer to the unregistered, the unknown and the broken.
  */
 #include "parse.h"
 
+#include "hash.h"
+
+/* The key is (queue - base_queue) * sockets_per_queue + core; with one socket a queue, the core is left out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, MAX_SOCKETS);
@@ -11,13 +14,44 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-/* The value is reserved and 0. */
+/* The core that owns each bucket of flows. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BUCKETS);
+	__type(key, __u32);
+	__type(value, __u32);
+} table SEC(".maps");
+
+/*
+ * TCP to these ends is ours. The value is reserved and 0.
+ *
+ * A program serves one VLAN (see is_our_vlan), so the tag is no part of the key: the same address and port on another
+ * VLAN of the interface are the kernel's, or another program's.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_LISTENERS);
-	__type(key, struct listener_key);
+	__type(key, struct end);
 	__type(value, __u32);
 } listeners SEC(".maps");
+
+/* Connections that are ours although their local end is no listener's. The value is reserved and 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* the bound is high, and few use it up */
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow);
+	__type(value, __u32);
+} flows SEC(".maps");
+
+/* Flows that stay with a core whatever `table` says. It only says where: that they are ours must be known otherwise. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow);
+	__type(value, __u32);
+} pinned SEC(".maps");
 
 /* Addresses that the stack answers for and the kernel does not have. The value holds flags; none is defined yet. */
 struct {
@@ -28,18 +62,14 @@ struct {
 } own_addresses SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct config);
-} config SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTER_COUNT);
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Written by the loader while the program runs. */
+volatile struct in_use in_use SEC(".data.in_use");
 
 static __always_inline void count(__u32 counter)
 {
@@ -49,57 +79,70 @@ static __always_inline void count(__u32 counter)
 		*value += 1;
 }
 
-static __always_inline int is_own(const struct packet *packet)
-{
-	return bpf_map_lookup_elem(&own_addresses, &packet->destination) != NULL;
-}
-
-static __always_inline int is_listener(const struct packet *packet)
-{
-	struct listener_key key = {
-		.address = packet->destination,
-		.port = packet->port,
-		.protocol = IPPROTO_TCP,
-	};
-
-	return bpf_map_lookup_elem(&listeners, &key) != NULL;
-}
-
 /* The counter for a parsed packet: it says both what to do and why. */
 static __always_inline __u32 decide(const struct packet *packet)
 {
+	int is_tcp = packet->kind == KIND_TCP;
+
 	/*
 	 * A first fragment of a listener's is redirected although the rest passes: the stack drops it by its own
 	 * rule, whereas the kernel would put the segment together and answer with a reset.
 	 */
-	if (packet->kind == KIND_TCP && !packet->later_fragment && is_listener(packet))
-		return REDIRECTED_LISTENER;
-	if (!is_own(packet))
-		return packet->later_fragment ? PASSED_FRAGMENT : PASSED_UNREGISTERED;
-	switch (packet->kind) {
-	case KIND_ARP:
-		return REDIRECTED_OWN_ARP;
-	case KIND_ICMP:
-		return REDIRECTED_OWN_ICMP;
-	default:
-		return REDIRECTED_OWN_TCP;
+	if (packet->has_ports) {
+		if (bpf_map_lookup_elem(&listeners, &packet->flow.local))
+			return is_tcp ? REDIRECTED_LISTENER : REDIRECTED_ICMP_ERROR;
+		if (in_use.flows && bpf_map_lookup_elem(&flows, &packet->flow))
+			return is_tcp ? REDIRECTED_FLOW : REDIRECTED_ICMP_ERROR;
 	}
+	if (!in_use.own_addresses || !bpf_map_lookup_elem(&own_addresses, &packet->flow.local.address))
+		return packet->is_later_fragment ? PASSED_FRAGMENT : PASSED_UNREGISTERED;
+	if (packet->kind == KIND_ARP)
+		return REDIRECTED_OWN_ARP;
+	return is_tcp ? REDIRECTED_OWN_TCP : REDIRECTED_OWN_ICMP;
 }
 
-static __always_inline __u32 socket_key(const struct config *config, __u32 queue)
+/*
+ * ARP and neighbour discovery go to the owner of bucket 0, as they concern every core: it tells the others. Later
+ * fragments and ICMP that names no flow go by their two addresses.
+ */
+static __always_inline __u32 bucket_of(const struct packet *packet)
 {
-	return (queue - config->base_queue) * config->sockets_per_queue;
+	if (packet->kind == KIND_ARP || packet->kind == KIND_NEIGHBOUR)
+		return 0;
+	return flow_hash(settings.hash_key[0], settings.hash_key[1], &packet->flow, packet->is_ipv4) &
+	       settings.bucket_mask;
 }
 
-/* XDP_REDIRECT if a socket is registered for the packet's queue; else the kernel gets the packet. */
-static __always_inline int redirect(struct xdp_md *ctx, __u32 counter)
+/* The core for a packet of ours. */
+static __always_inline __u32 owner_of(const struct packet *packet, __u32 *counter)
 {
-	__u32 zero = 0;
-	struct config *layout = bpf_map_lookup_elem(&config, &zero);
+	__u32 bucket, *core;
+
+	if (packet->has_ports && in_use.pinned) {
+		core = bpf_map_lookup_elem(&pinned, &packet->flow);
+		if (core) {
+			if (packet->kind == KIND_TCP)
+				*counter = REDIRECTED_PINNED;
+			return *core;
+		}
+	}
+	bucket = bucket_of(packet);
+	core = bpf_map_lookup_elem(&table, &bucket);
+	return core ? *core : 0;
+}
+
+/* XDP_REDIRECT if a socket is registered for the packet's queue and core; else the kernel gets the packet. */
+static __always_inline int redirect(struct xdp_md *ctx, const struct packet *packet, __u32 counter)
+{
+	__u32 queue = ctx->rx_queue_index - settings.base_queue;
+	__u32 key = queue * settings.sockets_per_queue;
 	int verdict = XDP_PASS;
 
-	if (layout)
-		verdict = bpf_redirect_map(&xsks, socket_key(layout, ctx->rx_queue_index), XDP_PASS);
+	/* With one socket there is nothing to choose: neither the hash nor what is pinned matters. */
+	if (settings.sockets_per_queue > 1)
+		key += owner_of(packet, &counter);
+	if (queue < settings.queues)
+		verdict = bpf_redirect_map(&xsks, key, XDP_PASS);
 	count(verdict == XDP_REDIRECT ? counter : REDIRECT_FAILED);
 	return verdict;
 }
@@ -107,13 +150,15 @@ static __always_inline int redirect(struct xdp_md *ctx, __u32 counter)
 SEC("xdp.frags")
 int corelane_steer(struct xdp_md *ctx)
 {
-	struct packet packet = {};
-	__u32 counter = parse(ctx, &packet);
+	struct packet packet;
+	__u32 counter;
 
+	packet.is_ipv4 = packet.is_later_fragment = packet.has_ports = 0;
+	counter = parse(ctx, &packet);
 	if (counter == 0)
 		counter = decide(&packet);
 	if (counter < PASSED_NOT_IP)
-		return redirect(ctx, counter);
+		return redirect(ctx, &packet, counter);
 	count(counter);
 	return XDP_PASS;
 }

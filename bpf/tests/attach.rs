@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{Pair, index_of, ip, receiving_socket};
 use corelane_bpf::{
-    AttachError, AttachMode, Counter, Layout, MAX_LISTENERS, MAX_OWN_ADDRESSES, MapError, Mode, Steering, program_on,
+    AttachError, AttachMode, Counter, FlowHash, Layout, MAX_LISTENERS, MAX_OWN_ADDRESSES, MapError, Mode, Setup,
+    Steering, program_on,
 };
 
 const KERNELS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
@@ -179,8 +180,8 @@ fn the_kernel_keeps_its_traffic_and_every_packet_is_counted() {
 
         // With a socket the program redirects; this one is not bound, so the kernel drops behind it. Both queues.
         let socket = receiving_socket();
-        steering.register_socket(0, socket.as_fd()).unwrap();
-        steering.register_socket(1, socket.as_fd()).unwrap();
+        steering.register_socket(0, 0, socket.as_fd()).unwrap();
+        steering.register_socket(1, 0, socket.as_fd()).unwrap();
         // The other end asks once a second, and may just have asked: so ask it more than once.
         let redirected = (0..5).any(|_| {
             assert!(!ping(&pair.far, OURS));
@@ -234,8 +235,8 @@ fn full_tables_say_so_and_go_on_when_there_is_room() {
 #[test]
 fn what_cannot_be_registered_is_refused() {
     let pair = Pair::up();
-    let layout = Layout { base_queue: 1, sockets_per_queue: 1 };
-    let steering = Steering::attach_with(pair.ifindex, AttachMode::Native, layout).unwrap();
+    let setup = Setup::new(Layout { base_queue: 1, ..Layout::default() }, FlowHash::new([1; 16]));
+    let steering = Steering::attach_with(pair.ifindex, AttachMode::Native, &setup).unwrap();
     let is_wildcard = |result| matches!(result, Err(MapError::Wildcard { .. }));
     for address in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:0.0.0.0"] {
         let address = address.parse().unwrap();
@@ -245,15 +246,15 @@ fn what_cannot_be_registered_is_refused() {
     assert!(is_wildcard(steering.add_listener(OURS, 0)));
 
     let socket = receiving_socket();
-    steering.register_socket(1, socket.as_fd()).unwrap();
-    assert!(matches!(steering.register_socket(0, socket.as_fd()), Err(MapError::Queue { queue: 0, .. })));
-    assert!(matches!(steering.unregister_socket(1025), Err(MapError::Queue { queue: 1025, .. })));
-    steering.unregister_socket(1).unwrap();
-    steering.unregister_socket(1).unwrap();
+    steering.register_socket(1, 0, socket.as_fd()).unwrap();
+    assert!(matches!(steering.register_socket(0, 0, socket.as_fd()), Err(MapError::Queue { queue: 0, .. })));
+    assert!(matches!(steering.unregister_socket(65, 0), Err(MapError::Queue { queue: 65, .. })));
+    steering.unregister_socket(1, 0).unwrap();
+    steering.unregister_socket(1, 0).unwrap();
     let not_xdp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let not_a_socket = std::fs::File::open("/dev/null").unwrap();
     for fd in [not_xdp.as_fd(), not_a_socket.as_fd()] {
-        let error = steering.register_socket(1, fd).unwrap_err();
+        let error = steering.register_socket(1, 0, fd).unwrap_err();
         assert!(matches!(error, MapError::NotASocket { queue: 1 }), "{error}");
     }
 }

@@ -36,12 +36,13 @@ struct Half {
 /// answers a copy of its SYN with another number; with memory it must not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    /// A SYN has come, or an old copy of one.
-    asked: bool,
+    /// How many SYNs, or old copies of one, have come. A turn takes many in before it answers, so they are counted: each
+    /// may have been answered with a number of its own, if there were as many resets between them.
+    asked: u32,
     /// One with a Fast Open cookie, which opens a connection at once.
     cookie: bool,
-    /// An RST has gone or come.
-    reset: bool,
+    /// How many RSTs have gone or come.
+    resets: u32,
     /// The number after its FIN, once that has gone.
     fin: Option<Seq>,
     fin_acked: bool,
@@ -50,7 +51,7 @@ struct Past {
 
 impl Past {
     fn on_sent(&mut self, segment: &Segment) {
-        self.reset |= segment.flags.has(Flags::RST);
+        self.resets += u32::from(segment.flags.has(Flags::RST));
         if segment.flags.has(Flags::FIN) {
             self.fin = Some(segment.end());
         }
@@ -59,16 +60,28 @@ impl Past {
     fn on_arrived(&mut self, segment: &Segment) {
         let has = |flag| segment.flags.has(flag);
         let asks = has(Flags::SYN) && !has(Flags::ACK);
-        self.asked |= asks;
+        self.asked += u32::from(asks);
         self.cookie |= asks && segment.options.fast_open.is_some_and(|cookie| !cookie.is_request());
-        self.reset |= has(Flags::RST);
+        self.resets += u32::from(has(Flags::RST));
         self.fin_came |= has(Flags::FIN);
         self.fin_acked |= has(Flags::ACK) && self.fin == Some(segment.ack);
     }
 
+    /// What is left when a SYN has been answered with a new number: it took one SYN, and one reset at most.
+    const fn after_answer(&self) -> Self {
+        Self {
+            asked: self.asked.saturating_sub(1),
+            cookie: false,
+            resets: self.resets.saturating_sub(1),
+            fin: None,
+            fin_acked: false,
+            fin_came: false,
+        }
+    }
+
     /// Whether the connection may be over for this end, and forgotten: it was reset, or both FINs are done with.
     fn may_be_forgotten(&self) -> bool {
-        self.reset || (self.fin_acked && self.fin_came)
+        self.resets > 0 || (self.fin_acked && self.fin_came)
     }
 }
 
@@ -108,6 +121,7 @@ impl Wire {
     fn on_segment(&mut self, tcp: &TcpPacket) -> Result<(), String> {
         let s = &tcp.segment;
         let syn = s.flags.has(Flags::SYN);
+        let past = self.half(tcp.src, tcp.dst).past;
         if syn && self.half(tcp.src, tcp.dst).isn.is_some_and(|isn| isn != s.seq) {
             if s.flags.has(Flags::ACK) {
                 self.check_second_answer(tcp)?;
@@ -129,7 +143,7 @@ impl Wire {
         let mut ours = self.half(tcp.src, tcp.dst);
         if syn {
             if ours.isn != Some(s.seq) {
-                ours.past = Past::default();
+                ours.past = if s.flags.has(Flags::ACK) { past.after_answer() } else { Past::default() };
             }
             ours.isn = Some(s.seq);
             ours.scale = s.options.window_scale;
@@ -176,7 +190,7 @@ impl Wire {
     /// connection and gets a copy of its SYN.
     fn check_second_answer(&self, tcp: &TcpPacket) -> Result<(), String> {
         let past = self.half(tcp.src, tcp.dst).past;
-        if !past.asked {
+        if past.asked == 0 {
             return Err("it answers with another number, and no SYN has come since the last".to_owned());
         }
         if !past.may_be_forgotten() {
@@ -187,7 +201,7 @@ impl Wire {
 
     /// `sender` has ended its connection otherwise than by FINs, whether it could say so or not.
     pub fn on_reset(&mut self, sender: SocketAddr, receiver: SocketAddr) {
-        self.halves.entry((sender, receiver)).or_default().past.reset = true;
+        self.halves.entry((sender, receiver)).or_default().past.resets += 1;
     }
 
     /// Whether `listener` has answered an old copy of the SYN with which `opener` began what is over for the listener.
@@ -363,6 +377,22 @@ mod tests {
         assert!(error.contains("no SYN has come"), "{error}");
         let error = second_answer(false, true).1.unwrap_err();
         assert!(error.contains("is not over"), "{error}");
+    }
+
+    #[test]
+    fn each_syn_with_a_reset_before_it_may_be_answered_anew_in_the_same_turn() {
+        let mut wire = Wire::default();
+        let asks = frame(A, B, syn(99, None));
+        wire.on_sent(&asks).expect("legal");
+        for _ in 0..3 {
+            wire.on_arrived(&asks);
+            wire.on_arrived(&frame(A, B, Segment { flags: Flags::RST, ..data(100, 0, 0, 0) }));
+        }
+        for isn in [1000, 2000, 3000] {
+            assert_eq!(wire.on_sent(&frame(B, A, syn(isn, Some(100)))), Ok(()));
+        }
+        let error = wire.on_sent(&frame(B, A, syn(4000, Some(100)))).unwrap_err();
+        assert!(error.contains("no SYN has come"), "{error}");
     }
 
     #[test]

@@ -326,6 +326,11 @@ impl<D: Device> Device for Impaired<D> {
         self.device.kick()
     }
 
+    /// Untouched: what the frame may suffer it has suffered here, and does again where it arrives.
+    fn hand_off(&mut self, core: usize, frame: Frame) -> Result<(), Frame> {
+        self.device.hand_off(core, frame)
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.device.wait(timeout)
     }

@@ -35,7 +35,7 @@ const LINK_HEADER: u32 = 18;
 pub struct DeviceInfo {
     /// The interface's name, or what stands for it.
     pub name: String,
-    /// The queue of the interface, from 0.
+    /// The queue of the interface that the core sends on, from 0.
     pub queue: u32,
     /// The Ethernet address.
     pub mac: Mac,
@@ -52,7 +52,7 @@ impl DeviceInfo {
     }
 }
 
-/// One network queue, in owned frames. Everything is non-blocking except [`Device::wait`].
+/// One core's part of an interface, in owned frames. Everything is non-blocking except [`Device::wait`].
 pub trait Device {
     /// Appends up to `max` received frames to `out`, in the order of their arrival; says how many.
     fn rx_burst(&mut self, now: Instant, out: &mut Vec<Frame>, max: usize) -> usize;
@@ -77,6 +77,17 @@ pub trait Device {
     ///
     /// When the device is gone for good. What passes (a full buffer, an interface that is down) is counted.
     fn kick(&mut self) -> io::Result<()>;
+
+    /// Gives a received frame to core `core` of the same interface, which gets it from its own [`Device::rx_burst`]. It
+    /// leaves with the next [`Device::kick`] or [`Device::refill`].
+    ///
+    /// # Errors
+    ///
+    /// The frame, when there is no such core, or it has more than it takes already: the caller counts a drop.
+    fn hand_off(&mut self, core: usize, frame: Frame) -> Result<(), Frame> {
+        let _ = core;
+        Err(frame)
+    }
 
     /// Sleeps until a frame may have arrived (true), or `timeout` is over (false). May return false early.
     ///
@@ -105,7 +116,7 @@ pub trait Device {
 // One exists per worker, for as long as the worker: its size is of no matter.
 #[expect(clippy::large_enum_variant, reason = "a box would cost a pointer to follow for each burst")]
 pub enum AnyDevice {
-    /// A queue of a network interface.
+    /// A core's part of a network interface.
     Xdp(XdpDevice),
     /// One of two ends joined in memory.
     Mem(MemDevice),
@@ -143,6 +154,10 @@ impl Device for AnyDevice {
 
     fn kick(&mut self) -> io::Result<()> {
         each!(self, device => device.kick())
+    }
+
+    fn hand_off(&mut self, core: usize, frame: Frame) -> Result<(), Frame> {
+        each!(self, device => device.hand_off(core, frame))
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {

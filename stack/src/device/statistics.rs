@@ -53,6 +53,22 @@ statistics! {
     kicks_no_memory,
     /// Kicks while the interface was down (ENETDOWN).
     kicks_down,
+    /// Given to other cores, which they were for.
+    handed_off,
+    /// Got from other cores; not among `rx_frames`.
+    handed_in,
+    /// Not given to another core: it has more than it takes.
+    hand_offs_refused,
+    /// Those of `tx_frames` that another core sent, which has the socket.
+    tx_through_owner,
+    /// Sent for cores without a socket; not among `tx_frames`.
+    tx_for_others,
+    /// Given back by the device, and on to the core that had sent it; not among `completions`.
+    completions_for_others,
+    /// Come home from other cores, which had received them by a queue of this one.
+    returns,
+    /// System calls to wake other cores.
+    wakes,
     /// Lost on purpose, received.
     impair_rx_lost,
     /// Held back on purpose so that others overtake, received.

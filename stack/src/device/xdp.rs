@@ -1,4 +1,4 @@
-//! A queue of a network interface, through `AF_XDP`.
+//! A core's part of a network interface, through `AF_XDP`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corelane_bpf::MapError;
 use corelane_proto::{Instant, Mac};
-use corelane_xdp::{Frame, Interface, InterfaceError, ModeInForce, OpenError, Pool, Queue, QueueConfig};
+use corelane_xdp::{Frame, Interface, InterfaceError, ModeInForce, OpenError, Pool, Port, QueueConfig};
 
 use super::{Device, DeviceInfo, Statistics};
 use crate::config;
@@ -54,18 +54,18 @@ pub fn queue_config(interface: &config::Interface, memory: &config::Memory, queu
     }
 }
 
-/// One queue of a network interface.
+/// One core's part of a network interface: its sockets on the queues, and their frames.
 ///
-/// It stays on the thread that opened it. The steering program has to be detached before this is dropped, so that the
+/// It stays on the thread that made it. The steering program has to be detached before this is dropped, so that the
 /// kernel gets what comes in between.
 pub struct XdpDevice {
-    queue: Queue,
+    port: Port,
     info: DeviceInfo,
 }
 
 impl XdpDevice {
-    /// Opens the queue and hands its socket to `register`, which puts it where the XDP program looks for it
-    /// (`Steering::register_socket`). The fill ring is full by then.
+    /// Opens one queue for this core alone and hands its socket to `register`, which puts it where the XDP program looks
+    /// for it (`Steering::register_socket`). The fill ring is full by then.
     ///
     /// # Errors
     ///
@@ -77,55 +77,65 @@ impl XdpDevice {
     where
         XdpError: From<E>,
     {
-        let queue = Queue::open(config)?;
+        let port = Port::open(config)?;
         let found = Interface::query(&config.interface)?;
+        register(config.queue, port.fd())?;
+        Ok(Self::new(port, &found))
+    }
+
+    /// A core's port as a device, on that core; `found` is the interface as it was when it was opened. Sockets are
+    /// registered by whoever opened it ([`corelane_xdp::PortSeed::sockets`]).
+    pub fn new(port: Port, found: &Interface) -> Self {
         let info = DeviceInfo {
-            name: found.name,
-            queue: config.queue,
+            name: found.name.clone(),
+            queue: port.queue(),
             mac: Mac(found.mac),
             mtu: found.mtu,
-            mode: queue.mode().to_string(),
+            mode: port.mode().to_string(),
         };
-        register(config.queue, queue.fd())?;
-        Ok(Self { queue, info })
+        Self { port, info }
     }
 
     /// The mode in force.
     pub fn mode(&self) -> ModeInForce {
-        self.queue.mode()
+        self.port.mode()
     }
 
-    /// The socket, to wait for it together with others.
+    /// The core's first socket; where it has none, what other cores wake it by.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.queue.fd()
+        self.port.fd()
     }
 }
 
 impl Device for XdpDevice {
     fn rx_burst(&mut self, _now: Instant, out: &mut Vec<Frame>, max: usize) -> usize {
-        self.queue.rx_burst(out, max)
+        self.port.rx_burst(out, max)
     }
 
     fn tx_burst(&mut self, _now: Instant, frames: &mut VecDeque<Frame>) -> usize {
         let before = frames.len();
-        self.queue.tx_burst(frames);
+        self.port.tx_burst(frames);
         before - frames.len()
     }
 
     fn reclaim(&mut self, out: &mut Vec<Frame>) -> usize {
-        self.queue.reclaim(out)
+        self.port.reclaim(out)
     }
 
     fn refill(&mut self) -> usize {
-        self.queue.refill()
+        self.port.refill()
     }
 
     fn kick(&mut self) -> io::Result<()> {
-        self.queue.kick()
+        self.port.kick()
+    }
+
+    fn hand_off(&mut self, core: usize, frame: Frame) -> Result<(), Frame> {
+        self.port.hand_off(core, frame)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.queue.wait(timeout)
+        self.port.wait(timeout)
     }
 
     fn info(&self) -> &DeviceInfo {
@@ -133,16 +143,16 @@ impl Device for XdpDevice {
     }
 
     fn statistics(&self) -> Statistics {
-        let ours = self.queue.counters();
+        let ours = self.port.counters();
         // The kernel's part is missing only when the socket is no more, and then nothing new has happened.
-        let kernel = self.queue.statistics().map(|both| both.kernel).unwrap_or_default();
+        let kernel = self.port.statistics().map(|both| both.kernel).unwrap_or_default();
         Statistics {
             rx_frames: ours.rx_frames,
             rx_bytes: ours.rx_bytes,
             rx_ring_full: kernel.rx_ring_full,
             rx_no_frame: kernel.rx_fill_ring_empty_descs,
             rx_too_long: kernel.rx_dropped,
-            rx_malformed: ours.rx_malformed + ours.rx_foreign + kernel.rx_invalid_descs,
+            rx_malformed: ours.rx_malformed + ours.rx_foreign + ours.mail_foreign + kernel.rx_invalid_descs,
             tx_frames: ours.tx_frames,
             tx_bytes: ours.tx_bytes,
             tx_refused: ours.tx_refused,
@@ -154,12 +164,20 @@ impl Device for XdpDevice {
             kicks_put_off: ours.kick_again + ours.kick_busy,
             kicks_no_memory: ours.kick_no_buffers,
             kicks_down: ours.kick_down,
+            handed_off: ours.handed_off,
+            handed_in: ours.handed_in,
+            hand_offs_refused: ours.hand_off_refused,
+            tx_through_owner: ours.tx_through_owner,
+            tx_for_others: ours.tx_for_others,
+            completions_for_others: ours.completions_for_others,
+            returns: ours.returns,
+            wakes: ours.wakes,
             ..Statistics::default()
         }
     }
 
     fn pool(&self) -> &Pool {
-        self.queue.pool()
+        self.port.pool()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::Error;
 use crate::app::App;
 use crate::config::{Config, Mode};
 use crate::worker::Siblings;
-use corelane_bpf::{AttachMode, Layout, Steering};
+use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering};
 use machine::Machine;
 use std::sync::mpsc::channel;
 use stop::Signals;
@@ -80,9 +80,9 @@ impl Builder {
         let queues = config.interface().queues().to_vec();
         let cores = cores::choose(config.cores(), queues.len())?;
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
-        let base_queue = queues.iter().copied().min().unwrap_or(0);
-        let layout = Layout { base_queue, sockets_per_queue: 1 };
-        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), layout)?;
+        // One socket per queue, so nothing is chosen by the hash, and its key need not be random.
+        let setup = Setup::new(layout(&queues), FlowHash::new([0; 16]));
+        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)?;
         let (report, reports) = channel();
         let common = Common { config: &config, machine: &machine, stop: &stop };
         std::thread::scope(|scope| {
@@ -101,6 +101,18 @@ impl Builder {
             drop(report);
             supervisor.run()
         })
+    }
+}
+
+/// A socket for each of these queues.
+fn layout(queues: &[u32]) -> Layout {
+    let base_queue = queues.iter().copied().min().unwrap_or(0);
+    let last = queues.iter().copied().max().unwrap_or(0);
+    Layout {
+        base_queue,
+        queues: (last - base_queue).saturating_add(1),
+        cores: 1,
+        sockets_per_queue: SocketsPerQueue::One,
     }
 }
 

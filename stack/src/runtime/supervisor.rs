@@ -108,7 +108,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         for worker in &mut self.workers {
             // Only the map needs it; a duplicate that lived on would keep the socket open after its queue is closed.
             if let Some(socket) = worker.socket.take() {
-                self.steering.register_socket(worker.queue, socket.as_fd())?;
+                self.steering.register_socket(worker.queue, 0, socket.as_fd())?;
             }
         }
         for cidr in self.config.interface().address() {

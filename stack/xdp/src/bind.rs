@@ -82,7 +82,28 @@ impl fmt::Display for ModeInForce {
     }
 }
 
-/// What [`Queue::open`](crate::Queue::open) shall open.
+/// How the kernel shall poll a socket's driver when it is called, instead of waiting for the NIC's interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BusyPoll {
+    /// For how long at a time, in microseconds (`SO_BUSY_POLL`).
+    pub time_us: u32,
+    /// For how many packets at a time (`SO_BUSY_POLL_BUDGET`).
+    pub budget: u32,
+}
+
+/// What became of [`QueueConfig::busy_poll`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BusyPollInForce {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// In force, with the time that the kernel says and the budget that it took.
+    On(BusyPoll),
+    /// Asked for and refused, so the socket goes without.
+    Refused,
+}
+
+/// What [`open`](crate::open) shall open.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
     /// The interface's name.
@@ -109,6 +130,9 @@ pub struct QueueConfig {
     pub need_wakeup: bool,
     /// Whether the UMEM is made of huge pages (which have to be there: `vm.nr_hugepages`).
     pub huge_pages: bool,
+    /// Whether the kernel polls the driver when this process calls it, which is then at least once in each turn that
+    /// finds nothing (`SO_PREFER_BUSY_POLL`). Slower on veth; a refusal is no error but shown in what is read back.
+    pub busy_poll: Option<BusyPoll>,
     /// How long to go on trying when the queue is busy, as it is for a moment after another process let it go.
     pub busy_timeout: Duration,
 }
@@ -130,6 +154,7 @@ impl QueueConfig {
             mode: Mode::default(),
             need_wakeup: true,
             huge_pages: false,
+            busy_poll: None,
             busy_timeout: Duration::from_secs(1),
         }
     }
@@ -142,6 +167,19 @@ impl QueueConfig {
     /// The largest MTU whose packets fit into a frame, in bytes.
     pub const fn max_mtu(&self) -> u32 {
         self.frame_len().saturating_sub(LINK_HEADER)
+    }
+
+    /// Whether the interface can have sockets of this kind.
+    pub(crate) fn check_interface(&self, found: &Interface) -> Result<(), OpenError> {
+        let interface = self.interface.clone();
+        if !found.up {
+            return Err(OpenError::InterfaceDown { interface });
+        }
+        if found.mtu > self.max_mtu() {
+            let (mtu, max_mtu, frame_size) = (found.mtu, self.max_mtu(), self.frame_size);
+            return Err(OpenError::MtuTooBig { interface, mtu, max_mtu, frame_size });
+        }
+        Ok(())
     }
 
     /// Whether the values are possible, apart from the machine.
@@ -288,6 +326,17 @@ pub enum OpenError {
         /// The mode demanded.
         mode: Mode,
     },
+    /// One queue does not take several sockets (EINVAL).
+    #[error(
+        "queue {queue} of {interface} does not take several sockets on one UMEM; set one socket per queue, and frames \
+         for other cores are handed to them"
+    )]
+    NotShared {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
     /// The kernel was built without `AF_XDP` (EAFNOSUPPORT).
     #[error("this kernel has no AF_XDP; it needs Linux 5.11 or later with CONFIG_XDP_SOCKETS=y")]
     NoAfXdp,
@@ -310,10 +359,14 @@ pub enum OpenError {
 pub(crate) enum Step {
     /// Mapping and registering the UMEM.
     Umem,
-    /// Making and binding the socket.
+    /// Making and binding a queue's first socket.
     Bind,
+    /// Making and binding one more.
+    Share,
     /// Reading an option back.
     Options,
+    /// Making what wakes a core.
+    Event,
 }
 
 impl OpenError {
@@ -330,6 +383,7 @@ impl OpenError {
             }
             (Some(libc::ENOMEM | libc::EAGAIN), Step::Umem) => Self::Memory { bytes },
             (Some(libc::EBUSY), _) => Self::QueueBusy { interface, queue },
+            (Some(libc::EINVAL), Step::Share) => Self::NotShared { interface, queue },
             (Some(libc::ENODEV), _) => Self::Interface(InterfaceError::Missing { interface }),
             (Some(libc::ENETDOWN), _) => Self::InterfaceDown { interface },
             (Some(libc::EINVAL), Step::Bind) if found.queues.is_some_and(|queues| queue >= queues) => {
@@ -340,7 +394,9 @@ impl OpenError {
             }
             (_, Step::Umem) => Self::Other { interface, queue, doing: "registering the UMEM", error },
             (_, Step::Bind) => Self::Other { interface, queue, doing: "binding the socket", error },
+            (_, Step::Share) => Self::Other { interface, queue, doing: "binding one more socket to the queue", error },
             (_, Step::Options) => Self::Other { interface, queue, doing: "reading XDP_OPTIONS", error },
+            (_, Step::Event) => Self::Other { interface, queue, doing: "making an eventfd", error },
         }
     }
 }
@@ -373,6 +429,9 @@ mod tests {
         assert!(message(Step::Bind, libc::ENODEV, none).contains("eth0"));
         assert!(message(Step::Bind, libc::ENETDOWN, none).contains("ip link set dev eth0 up"));
         assert!(message(Step::Bind, libc::EIO, none).contains("while binding the socket"));
+        assert!(message(Step::Share, libc::EINVAL, none).contains("set one socket per queue"));
+        assert!(message(Step::Share, libc::EIO, none).contains("one more socket"));
+        assert!(message(Step::Event, libc::EMFILE, none).contains("eventfd"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::slice;
 
+use crate::mail::Name;
 use crate::pool::{Shared, State};
 
 /// One frame of a pool, owned: whoever has it may read and write its bytes, and nobody else may.
@@ -13,16 +14,20 @@ use crate::pool::{Shared, State};
 pub struct Frame {
     pool: Rc<Shared>,
     index: u32,
-    len: u32,
+    /// The queue whose UMEM it lies in.
+    lane: u16,
+    len: u16,
 }
 
 impl Frame {
-    /// The frame `index` of `pool`, whose state the caller has just set to [`State::Held`] from another. That happens
-    /// once until the state leaves `Held` again, so that two frames never name the same bytes.
-    pub(crate) fn held(pool: Rc<Shared>, index: u32, len: u32) -> Self {
-        debug_assert_eq!(pool.state(index), State::Held, "frame {index}");
-        debug_assert!(len as usize <= pool.region().frame_len(), "{len} bytes in frame {index}");
-        Self { pool, index, len }
+    /// The frame `name` of `pool`, whose state the caller has just set to [`State::Held`] from another. That happens
+    /// once until the state leaves `Held` again, so that two frames of a core never name the same bytes. Nor do two of
+    /// different cores: a frame is `Held` on one core only, since it gets there from that core's own free list, from
+    /// the kernel, which gives a frame to one socket at a time, or from a core that has just let go of it.
+    pub(crate) fn held(pool: Rc<Shared>, name: Name, len: u16) -> Self {
+        debug_assert_eq!(pool.state(name.index), State::Held, "{name:?}");
+        debug_assert!(usize::from(len) <= pool.frame_len(), "{len} bytes in {name:?}");
+        Self { pool, index: name.index, lane: name.lane, len }
     }
 
     /// The frame's number in its pool, from 0.
@@ -30,22 +35,31 @@ impl Frame {
         self.index
     }
 
+    pub(crate) fn name(&self) -> Name {
+        Name { lane: self.lane, index: self.index }
+    }
+
+    /// The packet's length, as the queues between cores carry it.
+    pub(crate) fn wire_len(&self) -> u16 {
+        self.len
+    }
+
     /// The packet's length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "a frame without a packet is not what `is_empty` would ask about")]
     pub fn len(&self) -> usize {
-        self.len as usize
+        usize::from(self.len)
     }
 
     /// Says how long the packet is. A length beyond the frame is cut to [`Frame::capacity`].
     pub fn set_len(&mut self, len: usize) {
         debug_assert!(len <= self.capacity(), "{len} bytes in a frame of {}", self.capacity());
         // A frame holds less than 64 KiB in every kind of region, so the length fits.
-        self.len = u32::try_from(len.min(self.capacity())).unwrap_or(0);
+        self.len = u16::try_from(len.min(self.capacity())).unwrap_or(0);
     }
 
     /// How many bytes fit.
     pub fn capacity(&self) -> usize {
-        self.pool.region().frame_len()
+        self.pool.frame_len()
     }
 
     /// The packet: the first [`Frame::len`] bytes.
@@ -57,16 +71,17 @@ impl Frame {
     pub fn buffer(&self) -> &[u8] {
         // SAFETY: the region has `frame_len` initialised bytes there (zeroed at the start, and nothing un-initialises
         // them), and `self.pool` keeps it alive for as long as `self` is borrowed. This frame is the only one with
-        // this index, since frames are made only on the way into `State::Held`; so nobody writes while `&self` is
-        // borrowed. The kernel writes only to frames in the fill ring, which are not `Held`.
-        unsafe { slice::from_raw_parts(self.pool.region().frame(self.index), self.capacity()) }
+        // this index, on any core (see `held`); so nobody writes while `&self` is borrowed. What another core wrote
+        // before it let go of the frame happened before: it published the hand-over with release, and this core
+        // acquired it. The kernel writes only to frames in the fill ring, which are not `Held`.
+        unsafe { slice::from_raw_parts(self.pool.place(self.name()), self.capacity()) }
     }
 
     /// The whole data area, to write to.
     pub fn buffer_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `buffer`; `&mut self` makes it the only reference that this frame gave out, and the kernel
         // neither reads nor writes a frame that is `Held`.
-        unsafe { slice::from_raw_parts_mut(self.pool.region().frame(self.index), self.capacity()) }
+        unsafe { slice::from_raw_parts_mut(self.pool.place(self.name()), self.capacity()) }
     }
 
     /// Whether the frame comes from the pool that `shared` is.
@@ -77,7 +92,7 @@ impl Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.pool.drop_frame(self.index);
+        self.pool.drop_frame(self.name());
     }
 }
 

@@ -1,23 +1,29 @@
-//! `AF_XDP` for Corelane: the four rings of one network queue, on a UMEM of its own, in owned frames.
+//! `AF_XDP` for Corelane: the rings of the queues of an interface, each on a UMEM of its own, for any number of cores, in
+//! owned frames.
 //!
-//! A [`Frame`] is in exactly one place: on the free list, held by the program, in the fill ring or in the TX ring.
-//! Nobody can lose one, because dropping a frame gives it back to its [`Pool`], and nobody can use one twice, because
-//! it is neither `Copy` nor `Clone`. [`Pool::census`] adds the places up; the sum never changes.
+//! A [`Frame`] is in exactly one place: on a free list, held by the program, in the fill ring or in a TX ring. Nobody can
+//! lose one, because dropping a frame gives it back to its [`Pool`], and nobody can use one twice, because it is neither
+//! `Copy` nor `Clone`. [`Pool::census`] adds the places up.
+//!
+//! [`open`] makes a [`PortSeed`] for each core, and that a [`Port`] on its own thread. Cores share nothing that they
+//! write, but for bounded queues from each to each: through these a received frame goes home to the core that has its
+//! fill ring, a completion to the core that sent the frame, and a packet for another core there. With one core there
+//! are none.
 //!
 //! ```no_run
 //! use std::collections::VecDeque;
 //!
-//! let mut queue = corelane_xdp::Queue::open(&corelane_xdp::QueueConfig::new("eth0", 0))?;
-//! // Here the queue's socket goes into an XSKMAP: `queue.fd()`.
+//! let mut port = corelane_xdp::Port::open(&corelane_xdp::QueueConfig::new("eth0", 0))?;
+//! // Here the sockets go into an XSKMAP: `port.sockets()`.
 //! let (mut received, mut to_send, mut sent) = (Vec::new(), VecDeque::new(), Vec::new());
 //! loop {
-//!     queue.rx_burst(&mut received, 64);
+//!     port.rx_burst(&mut received, 64);
 //!     to_send.extend(received.drain(..)); // reflects what it gets
-//!     queue.tx_burst(&mut to_send);
-//!     queue.kick()?;
-//!     queue.reclaim(&mut sent);
+//!     port.tx_burst(&mut to_send);
+//!     port.kick()?;
+//!     port.reclaim(&mut sent);
 //!     sent.clear(); // frees the frames
-//!     queue.refill();
+//!     port.refill();
 //! }
 //! # #[allow(unreachable_code, reason = "the loop gives the example's result type no other place")]
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,14 +33,22 @@
 
 #![expect(unsafe_code, reason = "UMEM, rings and socket options are memory and calls that Rust cannot check")]
 
+mod bell;
 mod bind;
+mod doorbell;
 #[cfg(test)]
 mod fake;
 mod frame;
 mod interface;
+mod mail;
+mod plan;
 mod pool;
-mod queue;
+mod port;
+mod ports;
 mod rings;
+mod spsc;
+mod statistics;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod umem;
@@ -42,11 +56,14 @@ mod umem;
 pub mod veth;
 mod xsk;
 
-pub use bind::{Mode, ModeInForce, OpenError, QueueConfig, UnknownMode};
+pub use bind::{BusyPoll, BusyPollInForce, Mode, ModeInForce, OpenError, QueueConfig, UnknownMode};
 pub use frame::Frame;
 pub use interface::{Interface, InterfaceError};
+pub use plan::SocketsPerQueue;
 pub use pool::{Census, Pool};
-pub use queue::{Counters, Queue, Statistics};
+pub use port::{Port, SocketInfo};
+pub use ports::{PortSeed, open};
 pub use rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
+pub use statistics::{Counters, Statistics};
 pub use umem::HeapError;
 pub use xsk::Xsk;

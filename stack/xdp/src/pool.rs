@@ -1,26 +1,35 @@
-//! The frames of one region, and where each of them is.
+//! The frames that one core can meet, and where each of them is as far as this core knows.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::frame::Frame;
-use crate::umem::{HeapError, Region};
+use crate::mail::{Name, Notice, Outbox};
+use crate::sync::Arc;
+use crate::umem::{HeapError, Places, Region};
 
 /// Where a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     /// On the free list.
     Free,
-    /// A [`Frame`] exists.
+    /// A [`Frame`] exists on this core.
     Held,
-    /// The kernel has it, to receive into.
+    /// The kernel has it, to receive into; or another core got it from there.
     Fill,
     /// The kernel has it, to send from.
     Tx,
+    /// Another core knows.
+    Away,
 }
 
-/// How many frames are where. `free + held + fill + tx == total`, always.
+/// How many frames are where, of those that this core answers for: `free + held + fill + tx == total`, always.
+///
+/// With one core the total never changes. With several it is what a core has at the moment: a frame that is received from
+/// another core's fill ring counts on both until it is given back. When nobody holds a frame and nothing is on its way,
+/// the totals of all cores add up to all frames of all queues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Census {
     /// All frames.
@@ -29,7 +38,8 @@ pub struct Census {
     pub free: u32,
     /// Owned by the program.
     pub held: u32,
-    /// With the kernel for receiving: in the fill ring, in the driver, or in the RX ring.
+    /// With the kernel for receiving: in the fill ring, in the driver, or in the RX ring. Those that other cores
+    /// received and have not given back are among them.
     pub fill: u32,
     /// With the kernel for sending: in the TX ring, in the driver, or in the completion ring.
     pub tx: u32,
@@ -42,25 +52,130 @@ impl Census {
     }
 }
 
-/// What the frames, the pool's handles and the queue share.
-pub(crate) struct Shared {
-    region: Region,
-    states: Box<[Cell<State>]>,
+/// What a core is told of one queue's frames.
+pub(crate) struct LaneStart {
+    pub(crate) region: Arc<Region>,
+    /// The index of its first frame in the space of all.
+    pub(crate) first: u32,
+    /// The frames that are this core's when nobody holds any.
+    pub(crate) own: Range<u32>,
+    /// The core that has the fill ring.
+    pub(crate) owner: u16,
+    pub(crate) reserve: u32,
+    /// How many of `own`, from its start, are in the fill ring already.
+    pub(crate) filled: u32,
+}
+
+/// One queue's frames.
+struct Lane {
+    places: Places,
+    first: u32,
+    own: Range<u32>,
+    owner: u16,
+    reserve: u32,
     /// Last in, first out: the frame that was freed last is the one most likely still in the cache.
     free: RefCell<Vec<u32>>,
+    region: Arc<Region>,
+}
+
+/// What the frames, the pool's handles and the port of one core share.
+pub(crate) struct Shared {
+    lanes: Box<[Lane]>,
+    /// This core.
+    core: u16,
+    /// The lane whose frames are given out to send.
+    transmit: u16,
+    states: Box<[Cell<State>]>,
     held: Cell<u32>,
     fill: Cell<u32>,
     tx: Cell<u32>,
-    reserve: u32,
+    away: Cell<u32>,
+    /// Towards each core, none towards this one; empty where there is but one.
+    outboxes: Box<[Option<Outbox>]>,
+    /// There is no port any more that would flush the outboxes.
+    closed: Cell<bool>,
 }
 
 impl Shared {
-    pub(crate) fn region(&self) -> &Region {
-        &self.region
+    /// The frames of `lanes`, which lie behind one another in the index space. There is at least one lane.
+    fn new(lanes: Vec<LaneStart>, core: u16, transmit: u16, outboxes: Box<[Option<Outbox>]>) -> Self {
+        let total: u32 = lanes.iter().map(|lane| lane.region.count()).sum();
+        let states: Box<[_]> = (0..total).map(|_| Cell::new(State::Away)).collect();
+        let (mut fill, mut own) = (0, 0);
+        for lane in &lanes {
+            for index in lane.own.clone() {
+                let in_ring = index - lane.own.start < lane.filled;
+                states[index as usize].set(if in_ring { State::Fill } else { State::Free });
+            }
+            fill += lane.filled;
+            own += lane.own.end - lane.own.start;
+        }
+        let lanes = lanes.into_iter().map(|start| {
+            let LaneStart { region, first, own, owner, reserve, filled } = start;
+            let mut free = Vec::with_capacity(own.len());
+            free.extend((own.start + filled..own.end).rev());
+            Lane { places: region.places(first), first, own, owner, reserve, free: RefCell::new(free), region }
+        });
+        Self {
+            lanes: lanes.collect(),
+            core,
+            transmit,
+            states,
+            held: Cell::new(0),
+            fill: Cell::new(fill),
+            tx: Cell::new(0),
+            away: Cell::new(total - own),
+            outboxes,
+            closed: Cell::new(false),
+        }
+    }
+
+    fn lane(&self, lane: u16) -> &Lane {
+        &self.lanes[usize::from(lane)]
     }
 
     pub(crate) fn state(&self, index: u32) -> State {
         self.states[index as usize].get()
+    }
+
+    /// Bytes a frame; the same in all lanes.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.lanes[0].region.frame_len()
+    }
+
+    /// The first byte of a frame, which has to be one of its lane's.
+    pub(crate) fn place(&self, name: Name) -> *mut u8 {
+        let lane = self.lane(name.lane);
+        debug_assert!((lane.first..lane.first + lane.region.count()).contains(&name.index), "{name:?}");
+        lane.places.frame(name.index)
+    }
+
+    /// The frame at the kernel's address `addr` of a lane, and how far behind the start of its data area it points.
+    pub(crate) fn locate(&self, lane: u16, addr: u64) -> Option<(Name, usize)> {
+        let Lane { region, first, .. } = self.lane(lane);
+        let (index, start) = region.locate(addr)?;
+        Some((Name { lane, index: first + index }, start))
+    }
+
+    /// The frame's index in its UMEM.
+    pub(crate) fn local(&self, name: Name) -> u32 {
+        name.index - self.lane(name.lane).first
+    }
+
+    /// Whether there is such a frame.
+    fn exists(&self, name: Name) -> bool {
+        let lane = self.lanes.get(usize::from(name.lane));
+        lane.is_some_and(|lane| (lane.first..lane.first + lane.region.count()).contains(&name.index))
+    }
+
+    /// The core that has the fill and completion rings of a lane.
+    pub(crate) fn owner(&self, lane: u16) -> u16 {
+        self.lane(lane).owner
+    }
+
+    /// The lane whose frames are given out to send.
+    pub(crate) fn transmit_lane(&self) -> u16 {
+        self.transmit
     }
 
     fn count(&self, state: State) -> Option<&Cell<u32>> {
@@ -69,6 +184,7 @@ impl Shared {
             State::Held => Some(&self.held),
             State::Fill => Some(&self.fill),
             State::Tx => Some(&self.tx),
+            State::Away => Some(&self.away),
         }
     }
 
@@ -89,36 +205,96 @@ impl Shared {
         true
     }
 
-    /// Frees a frame that the kernel gave back and that nobody shall see.
-    pub(crate) fn discard(&self, index: u32, from: State) {
-        if self.shift(index, from, State::Free) {
-            self.free.borrow_mut().push(index);
+    /// What becomes of a dropped frame: it is free if it is this core's, and else goes home to the owner of its fill
+    /// ring. One that was handed on a moment ago, to the kernel or to another core, has left `Held` already and stays
+    /// where it is.
+    pub(crate) fn drop_frame(&self, name: Name) {
+        let lane = self.lane(name.lane);
+        if lane.own.contains(&name.index) {
+            if self.shift(name.index, State::Held, State::Free) {
+                lane.free.borrow_mut().push(name.index);
+            }
+        } else if self.shift(name.index, State::Held, State::Away)
+            && let Some(outbox) = self.outbox(lane.owner)
+        {
+            outbox.notify(Notice::Return(name));
+            if self.closed.get() {
+                outbox.flush();
+            }
         }
     }
 
-    /// What becomes of a dropped frame: one that was handed to the kernel a moment ago has left `Held` already and
-    /// stays where it is.
-    pub(crate) fn drop_frame(&self, index: u32) {
-        self.discard(index, State::Held);
+    /// A frame of ours comes back from another core that had it; false when none had.
+    pub(crate) fn come_home(&self, name: Name) -> bool {
+        let Some(lane) = self.lanes.get(usize::from(name.lane)) else { return false };
+        if !lane.own.contains(&name.index) || !self.leave_others(name.index, State::Free) {
+            return false;
+        }
+        lane.free.borrow_mut().push(name.index);
+        true
     }
 
-    /// Moves up to `max` free frames to `Fill` and appends their indices to `out`. The reserve exists for this.
-    pub(crate) fn take_for_fill(&self, max: usize, out: &mut Vec<u32>) {
-        let mut free = self.free.borrow_mut();
+    /// A frame comes from another core, which received it; false when that cannot be.
+    pub(crate) fn arrive(&self, name: Name) -> bool {
+        self.exists(name) && self.leave_others(name.index, State::Held)
+    }
+
+    /// Moves a frame to `to` that another core had: it got it from our fill ring, or from us, or it was never ours.
+    fn leave_others(&self, index: u32, to: State) -> bool {
+        self.shift(index, State::Fill, to) || self.shift(index, State::Away, to)
+    }
+
+    /// Whether a frame belongs to its fill ring's owner rather than to a core's share to send.
+    pub(crate) fn is_for_receiving(&self, name: Name) -> bool {
+        let lane = self.lane(name.lane);
+        lane.owner == self.core || !lane.own.contains(&name.index)
+    }
+
+    /// This core.
+    pub(crate) fn core(&self) -> u16 {
+        self.core
+    }
+
+    /// Moves up to `max` free frames of `lane` to `Fill` and appends their indices in the UMEM to `out`. The reserve
+    /// exists for this.
+    pub(crate) fn take_for_fill(&self, lane: u16, max: usize, out: &mut Vec<u32>) {
+        let lane = self.lane(lane);
+        let mut free = lane.free.borrow_mut();
         let keep = free.len().saturating_sub(max);
         for index in free.drain(keep..) {
             let moved = self.shift(index, State::Free, State::Fill);
             debug_assert!(moved, "frame {index} was on the free list and not free");
             if moved {
-                out.push(index);
+                out.push(index - lane.first);
             }
         }
     }
 
+    /// The way to another core; none to this one, or to one that there is not.
+    pub(crate) fn outbox(&self, core: u16) -> Option<&Outbox> {
+        self.outboxes.get(usize::from(core))?.as_ref()
+    }
+
+    /// Lets other cores see what was said to them; says how many had to be woken.
+    pub(crate) fn flush(&self) -> u64 {
+        self.outboxes.iter().flatten().map(|outbox| u64::from(outbox.flush())).sum()
+    }
+
+    /// From now on each returned frame is told of at once.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.flush();
+    }
+
+    fn total(&self) -> u32 {
+        u32::try_from(self.states.len()).unwrap_or(u32::MAX)
+    }
+
     fn census(&self) -> Census {
+        let free: usize = self.lanes.iter().map(|lane| lane.free.borrow().len()).sum();
         Census {
-            total: self.region.count(),
-            free: u32::try_from(self.free.borrow().len()).unwrap_or(u32::MAX),
+            total: self.total() - self.away.get(),
+            free: u32::try_from(free).unwrap_or(u32::MAX),
             held: self.held.get(),
             fill: self.fill.get(),
             tx: self.tx.get(),
@@ -133,7 +309,8 @@ impl Shared {
 
 /// Equal frames, and the list of those that are free. Cloning it makes another handle to the same frames.
 ///
-/// A pool lives on one core: it is neither `Send` nor `Sync`.
+/// A pool lives on one core: it is neither `Send` nor `Sync`. Where several cores work on several queues, each has a pool
+/// of all frames of all queues, of which it may have some.
 #[derive(Clone)]
 pub struct Pool(Rc<Shared>);
 
@@ -145,7 +322,7 @@ impl Pool {
     ///
     /// When there are no frames, the length is out of range or the memory is not to be had.
     pub fn heap(frame_count: u32, frame_len: usize) -> Result<Self, HeapError> {
-        Ok(Self::new(Region::heap(frame_count, frame_len)?, 0))
+        Self::heap_with_reserve(frame_count, frame_len, 0)
     }
 
     /// As [`Pool::heap`], with the last `reserve` frames kept from [`Pool::alloc`].
@@ -154,32 +331,41 @@ impl Pool {
     ///
     /// As [`Pool::heap`].
     pub fn heap_with_reserve(frame_count: u32, frame_len: usize, reserve: u32) -> Result<Self, HeapError> {
-        Ok(Self::new(Region::heap(frame_count, frame_len)?, reserve))
+        let region = Arc::new(Region::heap(frame_count, frame_len)?);
+        let lane = LaneStart { region, first: 0, own: 0..frame_count, owner: 0, reserve, filled: 0 };
+        Ok(Self::new(vec![lane], 0, 0, Box::default()))
     }
 
-    pub(crate) fn new(region: Region, reserve: u32) -> Self {
-        let count = region.count();
-        Self(Rc::new(Shared {
-            states: (0..count).map(|_| Cell::new(State::Free)).collect(),
-            free: RefCell::new((0..count).rev().collect()),
-            held: Cell::new(0),
-            fill: Cell::new(0),
-            tx: Cell::new(0),
-            region,
-            reserve,
-        }))
+    /// The frames of at least one lane, behind one another in the index space; those of lane `transmit` are given out
+    /// to send. `outboxes` has one for each core but `core`, by core, or nothing where there is but one.
+    pub(crate) fn new(lanes: Vec<LaneStart>, core: u16, transmit: u16, outboxes: Box<[Option<Outbox>]>) -> Self {
+        Self(Rc::new(Shared::new(lanes, core, transmit, outboxes)))
     }
 
     pub(crate) fn shared(&self) -> &Rc<Shared> {
         &self.0
     }
 
-    /// Takes a free frame, of length 0; none when only the reserve is left, which is kept for receiving so that a
-    /// program that sends much cannot starve the fill ring.
+    fn transmit(&self) -> &Lane {
+        self.0.lane(self.0.transmit)
+    }
+
+    /// Takes a free frame to send from, of length 0; none when only the reserve is left, which is kept for receiving so
+    /// that a program that sends much cannot starve the fill ring.
     pub fn alloc(&self) -> Option<Frame> {
+        self.take(self.reserve())
+    }
+
+    /// Takes a free frame to receive into, the reserve included. For devices that put received bytes into frames
+    /// themselves.
+    pub fn alloc_for_receive(&self) -> Option<Frame> {
+        self.take(0)
+    }
+
+    fn take(&self, keep: usize) -> Option<Frame> {
         let index = {
-            let mut free = self.0.free.borrow_mut();
-            if free.len() <= self.0.reserve as usize {
+            let mut free = self.transmit().free.borrow_mut();
+            if free.len() <= keep {
                 return None;
             }
             free.pop()?
@@ -187,35 +373,27 @@ impl Pool {
         let moved = self.0.shift(index, State::Free, State::Held);
         debug_assert!(moved, "frame {index} was on the free list and not free");
         // Without the check two frames could name the same bytes; it costs one compare.
-        moved.then(|| Frame::held(Rc::clone(&self.0), index, 0))
-    }
-
-    /// Takes a free frame to receive into, the reserve included. For devices that put received bytes into frames
-    /// themselves.
-    pub fn alloc_for_receive(&self) -> Option<Frame> {
-        let index = self.0.free.borrow_mut().pop()?;
-        let moved = self.0.shift(index, State::Free, State::Held);
-        moved.then(|| Frame::held(Rc::clone(&self.0), index, 0))
+        moved.then(|| Frame::held(Rc::clone(&self.0), Name { lane: self.0.transmit, index }, 0))
     }
 
     /// How many frames [`Pool::alloc`] could still give.
     pub fn available(&self) -> usize {
-        self.0.free.borrow().len().saturating_sub(self.0.reserve as usize)
+        self.transmit().free.borrow().len().saturating_sub(self.reserve())
     }
 
-    /// All frames, wherever they are.
+    /// All frames, wherever they are: each index is less than this.
     pub fn total(&self) -> usize {
-        self.0.region.count() as usize
+        self.0.states.len()
     }
 
     /// Bytes a frame.
     pub fn frame_len(&self) -> usize {
-        self.0.region.frame_len()
+        self.0.frame_len()
     }
 
-    /// How many free frames are kept for receiving.
+    /// How many free frames are kept for receiving, of those that [`Pool::alloc`] draws on.
     pub fn reserve(&self) -> usize {
-        self.0.reserve as usize
+        self.transmit().reserve as usize
     }
 
     /// Where the frames are.
@@ -291,7 +469,7 @@ mod tests {
         assert_eq!(pool.available(), 0);
         assert!(pool.alloc_for_receive().is_some());
         let mut taken = Vec::new();
-        pool.shared().take_for_fill(8, &mut taken);
+        pool.shared().take_for_fill(0, 8, &mut taken);
         assert_eq!(taken.len(), 3);
         assert_eq!(pool.census(), Census { total: 4, free: 0, held: 1, fill: 3, tx: 0 });
         drop(held);

@@ -1,7 +1,8 @@
-//! The four rings as [`Queue`](crate::Queue) sees them: those of the kernel, or the fake ones of the tests.
+//! The rings of a socket as [`Port`](crate::Port) sees them: those of the kernel, or the fake ones of the tests.
 
 use std::io;
-use std::time::Duration;
+use std::ops::AddAssign;
+use std::os::fd::RawFd;
 
 /// A received packet as the RX ring describes it. Nothing in it has been checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -14,7 +15,7 @@ pub struct RxDescriptor {
     pub continues: bool,
 }
 
-/// A packet for the TX ring: the first `len` bytes of frame `index`.
+/// A packet for the TX ring: the first `len` bytes of frame `index`, counted from the start of the UMEM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TxDescriptor {
     /// The frame.
@@ -23,7 +24,7 @@ pub struct TxDescriptor {
     pub len: u32,
 }
 
-/// `XDP_STATISTICS`: what the kernel counted for the socket (`linux/if_xdp.h`).
+/// `XDP_STATISTICS`: what the kernel counted for a socket, or for several (`linux/if_xdp.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KernelStatistics {
     /// Dropped on receive for other reasons than the ones below, such as a packet longer than a frame.
@@ -40,8 +41,30 @@ pub struct KernelStatistics {
     pub tx_ring_empty_descs: u64,
 }
 
-/// What a queue asks of its rings. Implemented by [`Xsk`](crate::Xsk) and by the tests' fake kernel only; a
-/// [`Queue`](crate::Queue) over anything else cannot be made outside of this crate.
+impl AddAssign for KernelStatistics {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            rx_dropped,
+            rx_invalid_descs,
+            tx_invalid_descs,
+            rx_ring_full,
+            rx_fill_ring_empty_descs,
+            tx_ring_empty_descs,
+        } = other;
+        self.rx_dropped += rx_dropped;
+        self.rx_invalid_descs += rx_invalid_descs;
+        self.tx_invalid_descs += tx_invalid_descs;
+        self.rx_ring_full += rx_ring_full;
+        self.rx_fill_ring_empty_descs += rx_fill_ring_empty_descs;
+        self.tx_ring_empty_descs += tx_ring_empty_descs;
+    }
+}
+
+/// What a port asks of the rings of a socket. Implemented by [`Xsk`](crate::Xsk) and by the tests' fake kernel only; a
+/// [`Port`](crate::Port) over anything else cannot be made outside of this crate.
+///
+/// Each socket has an RX and a TX ring. The fill and completion rings are the queue's, and only the socket of the queue's
+/// owner reaches them: with any other, there is nothing completed and no room to fill.
 pub trait Rings {
     /// Takes received packets into `out`, from its start; says how many.
     fn receive(&mut self, out: &mut [RxDescriptor]) -> usize;
@@ -70,7 +93,7 @@ pub trait Rings {
     /// Whether the kernel wants to be told about frames in the fill ring.
     fn fill_needs_wakeup(&self) -> bool;
 
-    /// Tells the kernel to send. EAGAIN and its like are errors here; the queue knows what they mean.
+    /// Tells the kernel to send. EAGAIN and its like are errors here; the port knows what they mean.
     ///
     /// # Errors
     ///
@@ -84,12 +107,11 @@ pub trait Rings {
     /// What `recvfrom(2)` says.
     fn wake_fill(&mut self) -> io::Result<()>;
 
-    /// Sleeps until a packet is there (true) or `timeout` is over (false); without one, for as long as it takes.
-    ///
-    /// # Errors
-    ///
-    /// What `ppoll(2)` says. An interruption by a signal is not an error but false.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Whether a packet is there, without a system call.
+    fn is_ready(&mut self) -> bool;
+
+    /// What `ppoll(2)` shall wait for; none where there is no kernel.
+    fn fd(&self) -> Option<RawFd>;
 
     /// What the kernel counted.
     ///

@@ -34,7 +34,8 @@ enum Owner {
     Umem(#[expect(dead_code, reason = "kept for its destructor")] Umem),
 }
 
-/// Equal frames in one run of memory. Frame `i` is the `frame_len` bytes at `base + i * stride + offset`, and no byte
+/// Equal frames in one run of memory. Cores share it: its numbers never change, and who may touch the bytes of a frame is
+/// the business of who owns the frame. Frame `i` is the `frame_len` bytes at `base + i * stride + offset`, and no byte
 /// belongs to two frames.
 pub(crate) struct Region {
     /// The first byte of the whole run. Its provenance is exposed: see [`Region::frame`].
@@ -44,6 +45,23 @@ pub(crate) struct Region {
     frame_len: usize,
     count: u32,
     owner: Owner,
+}
+
+/// Where the frames of a region lie: enough to find one, without a pointer to follow.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    origin: usize,
+    stride: usize,
+}
+
+impl Places {
+    /// The first byte of frame `index`, which must be one of the region's.
+    pub(crate) fn frame(self, index: u32) -> *mut u8 {
+        // The address is turned into a pointer with exposed provenance, because xsk-rs lends pointers to single
+        // frames only and its own short borrows of a frame would end the validity of a pointer kept from an earlier
+        // one. The mapping comes from mmap, outside of what Rust allocates; the heap's is exposed in `heap`.
+        ptr::with_exposed_provenance_mut(self.origin.wrapping_add((index as usize).wrapping_mul(self.stride)))
+    }
 }
 
 impl Region {
@@ -85,12 +103,17 @@ impl Region {
     }
 
     /// The first byte of frame `index`, which must be less than [`Region::count`].
+    #[cfg(test)]
     pub(crate) fn frame(&self, index: u32) -> *mut u8 {
-        debug_assert!(index < self.count, "frame {index} of {}", self.count);
-        // The address is turned into a pointer with exposed provenance, because xsk-rs lends pointers to single
-        // frames only and its own short borrows of a frame would end the validity of a pointer kept from an earlier
-        // one. The mapping comes from mmap, outside of what Rust allocates; the heap's is exposed in `heap`.
-        ptr::with_exposed_provenance_mut(self.base + index as usize * self.stride + self.offset)
+        assert!(index < self.count, "frame {index} of {}", self.count);
+        self.places(0).frame(index)
+    }
+
+    /// Where the frames lie when they are counted from `first` instead of 0.
+    pub(crate) fn places(&self, first: u32) -> Places {
+        // May wrap around below 0, and back in `Places::frame`.
+        let before = (first as usize).wrapping_mul(self.stride);
+        Places { origin: self.base.wrapping_add(self.offset).wrapping_sub(before), stride: self.stride }
     }
 
     /// Where the kernel's address `addr` points: the frame's index and how far behind the start of its data area; none
@@ -112,7 +135,7 @@ impl Drop for Region {
     fn drop(&mut self) {
         if let Owner::Heap(layout) = self.owner {
             // SAFETY: `heap` allocated this run with this very layout, and a region is dropped once. No frame is left
-            // that could reach it, since each holds the `Rc` that this region lives in.
+            // that could reach it, since each holds its pool, and each pool the `Arc` that this region lives in.
             unsafe { alloc::dealloc(ptr::with_exposed_provenance_mut(self.base), layout) };
         }
     }

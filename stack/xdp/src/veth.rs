@@ -19,8 +19,8 @@ const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 
-/// The queues that [`RedirectAll`] has room for.
-const MAX_QUEUES: u32 = 64;
+/// The keys that [`RedirectAll`] has room for.
+const MAX_KEYS: u32 = 64;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -130,25 +130,59 @@ impl RedirectAll {
     ///
     /// When the kernel refuses.
     pub fn attach(interface: &str) -> Self {
+        Self::load(interface, |[m0, m1, m2, m3]| {
+            vec![
+                [0x61, 0x12, 16, 0, 0, 0, 0, 0],    // r2 = ctx->rx_queue_index
+                [0x18, 0x11, 0, 0, m0, m1, m2, m3], // r1 = map
+                [0; 8],                             //
+                [0xb7, 0x03, 0, 0, 2, 0, 0, 0],     // r3 = XDP_PASS
+                [0x85, 0, 0, 0, 51, 0, 0, 0],       // r0 = bpf_redirect_map(r1, r2, r3)
+                [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
+            ]
+        })
+    }
+
+    /// As [`RedirectAll::attach`], for several sockets a queue: the first byte behind the Ethernet header says which
+    /// core a packet is for, and the keys of [`RedirectAll::register`] are `queue * cores + core`.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn attach_by_core(interface: &str, cores: u8) -> Self {
+        Self::load(interface, |[m0, m1, m2, m3]| {
+            vec![
+                [0x61, 0x14, 0, 0, 0, 0, 0, 0],     // r4 = ctx->data
+                [0x61, 0x15, 4, 0, 0, 0, 0, 0],     // r5 = ctx->data_end
+                [0xbf, 0x40, 0, 0, 0, 0, 0, 0],     // r0 = r4
+                [0x07, 0x00, 0, 0, 15, 0, 0, 0],    // r0 += 15
+                [0x2d, 0x50, 9, 0, 0, 0, 0, 0],     // if r0 > r5 goto pass
+                [0x71, 0x44, 14, 0, 0, 0, 0, 0],    // r4 = the byte at r4 + 14
+                [0x61, 0x12, 16, 0, 0, 0, 0, 0],    // r2 = ctx->rx_queue_index
+                [0x27, 0x02, 0, 0, cores, 0, 0, 0], // r2 *= cores
+                [0x0f, 0x42, 0, 0, 0, 0, 0, 0],     // r2 += r4
+                [0x18, 0x11, 0, 0, m0, m1, m2, m3], // r1 = map
+                [0; 8],                             //
+                [0xb7, 0x03, 0, 0, 2, 0, 0, 0],     // r3 = XDP_PASS
+                [0x85, 0, 0, 0, 51, 0, 0, 0],       // r0 = bpf_redirect_map(r1, r2, r3)
+                [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
+                [0xb7, 0x00, 0, 0, 2, 0, 0, 0],     // pass: r0 = XDP_PASS
+                [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
+            ]
+        })
+    }
+
+    /// Loads the instructions that `code` makes of the map's descriptor.
+    fn load(interface: &str, code: impl FnOnce([u8; 4]) -> Vec<[u8; 8]>) -> Self {
         let name = CString::new("redirect_all").expect("a name without NUL");
         // SAFETY: the name ends in NUL and outlives the call; no options.
-        let map = unsafe { bpf_map_create(MAP_TYPE_XSKMAP, name.as_ptr(), 4, 4, MAX_QUEUES, ptr::null()) };
+        let map = unsafe { bpf_map_create(MAP_TYPE_XSKMAP, name.as_ptr(), 4, 4, MAX_KEYS, ptr::null()) };
         let map = owned(map, "XSKMAP");
-        let [m0, m1, m2, m3] = map.as_raw_fd().to_ne_bytes();
-        let code: [[u8; 8]; 7] = [
-            [0x61, 0x12, 16, 0, 0, 0, 0, 0],    // r2 = ctx->rx_queue_index
-            [0x18, 0x11, 0, 0, m0, m1, m2, m3], // r1 = map
-            [0; 8],                             //
-            [0xb7, 0x03, 0, 0, 2, 0, 0, 0],     // r3 = XDP_PASS
-            [0x85, 0, 0, 0, 51, 0, 0, 0],       // r0 = bpf_redirect_map(r1, r2, r3)
-            [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
-            [0; 8],
-        ];
-        let count = code.len() - 1;
-        // SAFETY: the code is `count` instructions of 8 bytes, which the kernel checks; all strings end in NUL.
+        let code = code(map.as_raw_fd().to_ne_bytes());
+        // SAFETY: the code is as many instructions of 8 bytes as it says, which the kernel checks; all strings end in
+        // NUL.
         let program = unsafe {
             let first = code.as_ptr().cast::<bpf_insn>();
-            bpf_prog_load(PROG_TYPE_XDP, name.as_ptr(), c"GPL".as_ptr(), first, count, ptr::null_mut())
+            bpf_prog_load(PROG_TYPE_XDP, name.as_ptr(), c"GPL".as_ptr(), first, code.len(), ptr::null_mut())
         };
         let program = owned(program, "XDP program");
         let index = i32::try_from(Interface::query(interface).expect("the interface").index).expect("an index");
@@ -157,18 +191,17 @@ impl RedirectAll {
         Self { map, _program: program, _link: owned(link, "XDP link") }
     }
 
-    /// Gives the packets of `queue` to `socket`.
+    /// Gives the packets of a key, which is a queue unless it was attached by core, to `socket`.
     ///
     /// # Panics
     ///
     /// When the kernel refuses.
-    pub fn register(&self, queue: u32, socket: BorrowedFd<'_>) {
+    pub fn register(&self, key: u32, socket: BorrowedFd<'_>) {
         let value = socket.as_raw_fd();
         // SAFETY: key and value have the 4 bytes that the map was made with, and outlive the call.
-        let answer = unsafe {
-            bpf_map_update_elem(self.map.as_raw_fd(), (&raw const queue).cast(), (&raw const value).cast(), 0)
-        };
-        assert_eq!(answer, 0, "registering queue {queue}: {}", std::io::Error::last_os_error());
+        let answer =
+            unsafe { bpf_map_update_elem(self.map.as_raw_fd(), (&raw const key).cast(), (&raw const value).cast(), 0) };
+        assert_eq!(answer, 0, "registering key {key}: {}", std::io::Error::last_os_error());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::thread;
 use std::time::Duration;
@@ -15,82 +15,59 @@ use xsk_rs::socket::{RxQueue, Socket, TxQueue};
 use xsk_rs::umem::{CompQueue, FillQueue, Umem};
 use xsk_rs::{FrameDesc, config};
 
-use crate::bind::{LINK_HEADER, Mode, ModeInForce, OpenError, QueueConfig, Step, XDP_HEADROOM};
+use crate::bind::{
+    BusyPoll, BusyPollInForce, LINK_HEADER, Mode, ModeInForce, OpenError, QueueConfig, Step, XDP_HEADROOM,
+};
 use crate::interface::Interface;
-use crate::pool::Pool;
-use crate::queue::Queue;
+use crate::ports::{BoundQueue, BoundSocket};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
+use crate::sync::Arc;
 use crate::umem::Region;
 
 /// The first pause before a busy queue is tried again; each is twice the one before it.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// How many descriptors one call translates at most.
+/// How many descriptors are translated at once.
 const SCRATCH: usize = 64;
+
+/// Bytes of an option that is one number.
+const OPTION_LEN: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 
 /// The rings that the kernel shares with this process for one `AF_XDP` socket.
 pub struct Xsk {
     rx: RxQueue,
     tx: TxQueue,
-    fill: FillQueue,
-    completion: CompQueue,
+    /// The queue's, if this is its first socket.
+    queue: Option<(FillQueue, CompQueue)>,
     /// Another handle to the UMEM that the rings' frames lie in.
     umem: Umem,
     /// The descriptor of each frame, by index, as the UMEM gave them out. xsk-rs has no other way to make one.
-    frames: Box<[FrameDesc]>,
+    frames: Arc<[FrameDesc]>,
     tx_entries: usize,
-    scratch: Vec<FrameDesc>,
+    /// Inside, so that it is where the port is: near its core.
+    scratch: [FrameDesc; SCRATCH],
 }
 
-impl Queue<Xsk> {
-    /// Makes a UMEM, binds a socket on it to the queue, and fills the fill ring.
-    ///
-    /// xsk-rs hands out the fill ring only after bind, so the ring is filled right after it, and before this function
-    /// returns: that is before the socket can be in an XSKMAP, and so before any packet can be meant for it. The kernel
-    /// is then woken, for drivers that looked into the empty ring while binding.
-    ///
-    /// No XDP program is loaded or attached. While another socket holds the queue, as one that was just closed does for
-    /// a moment, it is tried again for [`QueueConfig::busy_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// Each [`OpenError`] says what to do about it.
-    pub fn open(config: &QueueConfig) -> Result<Self, OpenError> {
-        config.check()?;
-        let found = Interface::query(&config.interface)?;
+/// The longest packet that the interface sends, in bytes.
+pub(crate) fn max_len(found: &Interface) -> usize {
+    (found.mtu + LINK_HEADER) as usize
+}
+
+/// Binds a socket for each of `cores` to one queue, on a UMEM of its own, and tries again while the queue is busy. The
+/// first core gets the fill and completion rings. Each attempt has a new UMEM, because what libxdp and the kernel leave
+/// behind in one after a refused bind is not something to build on.
+pub(crate) fn bind_patiently(
+    config: &QueueConfig,
+    found: &Interface,
+    cores: &[usize],
+) -> Result<BoundQueue<Xsk>, OpenError> {
+    if let Some(queues) = found.queues.filter(|queues| config.queue >= *queues) {
         let (interface, queue) = (config.interface.clone(), config.queue);
-        if !found.up {
-            return Err(OpenError::InterfaceDown { interface });
-        }
-        if found.mtu > config.max_mtu() {
-            let (mtu, max_mtu, frame_size) = (found.mtu, config.max_mtu(), config.frame_size);
-            return Err(OpenError::MtuTooBig { interface, mtu, max_mtu, frame_size });
-        }
-        if let Some(queues) = found.queues.filter(|queues| queue >= *queues) {
-            return Err(OpenError::NoSuchQueue { interface, queue, queues });
-        }
-        let (xsk, pool) = bind_patiently(config, &found)?;
-        let mode = xsk.mode().map_err(|error| OpenError::translate(Step::Options, error, config, &found))?;
-        if config.mode == Mode::RequireZerocopy && mode != ModeInForce::Zerocopy {
-            return Err(OpenError::ModeUnsupported { interface, queue, mode: config.mode });
-        }
-        let max_len = (found.mtu + LINK_HEADER) as usize;
-        Ok(Self::over(xsk, pool, mode, max_len))
+        return Err(OpenError::NoSuchQueue { interface, queue, queues });
     }
-
-    /// The socket, for the XSKMAP.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the socket is open for as long as the rings live, and they are borrowed with `self`.
-        unsafe { BorrowedFd::borrow_raw(self.rings.raw_fd()) }
-    }
-}
-
-/// Binds, and tries again while the queue is busy. Each attempt has a UMEM of its own, because what libxdp and the
-/// kernel leave behind in one after a refused bind is not something to build on.
-fn bind_patiently(config: &QueueConfig, found: &Interface) -> Result<(Xsk, Pool), OpenError> {
     let (mut pause, mut paused) = (BUSY_PAUSE, Duration::ZERO);
     loop {
-        match bind(config, found) {
+        match bind(config, found, cores) {
             Err(OpenError::QueueBusy { .. }) if paused + pause <= config.busy_timeout => {
                 thread::sleep(pause);
                 paused += pause;
@@ -101,35 +78,35 @@ fn bind_patiently(config: &QueueConfig, found: &Interface) -> Result<(Xsk, Pool)
     }
 }
 
-fn bind(config: &QueueConfig, found: &Interface) -> Result<(Xsk, Pool), OpenError> {
+fn bind(config: &QueueConfig, found: &Interface, cores: &[usize]) -> Result<BoundQueue<Xsk>, OpenError> {
     let translate = |step, error| OpenError::translate(step, error, config, found);
     let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
     let settings = umem_config(config).ok_or_else(|| translate(Step::Umem, invalid()))?;
     let count = NonZeroU32::new(config.frame_count).ok_or_else(|| translate(Step::Umem, invalid()))?;
     let (umem, frames) = Umem::new(settings, count, config.huge_pages)
         .map_err(|error| translate(Step::Umem, os_error(error.source())))?;
-
-    let options = socket_config(config).ok_or_else(|| translate(Step::Bind, invalid()))?;
-    let name = config.interface.parse::<config::Interface>().map_err(|_| translate(Step::Bind, invalid()))?;
-    // SAFETY: the contract concerns a UMEM shared by sockets on one (interface, queue) that load a program; this UMEM
-    // is new, has one socket, and loading is inhibited.
-    let bound = unsafe { Socket::new(options, &umem, &name, config.queue) };
-    let (tx, rx, rings) = bound.map_err(|error| translate(Step::Bind, os_error(error.source())))?;
-    // A UMEM's first socket always gets them.
-    let Some((fill, completion)) = rings else { return Err(translate(Step::Bind, invalid())) };
-
     let base = first_byte(&umem, &frames);
+    let frames: Arc<[FrameDesc]> = frames.into();
+
+    let mut sockets = Vec::with_capacity(cores.len());
+    for core in cores {
+        let rings = Xsk::bind(config, found, &umem, &frames, sockets.is_empty())?;
+        let mode = rings.mode().map_err(|error| translate(Step::Options, error))?;
+        if config.mode == Mode::RequireZerocopy && mode != ModeInForce::Zerocopy {
+            let (interface, queue) = (config.interface.clone(), config.queue);
+            return Err(OpenError::ModeUnsupported { interface, queue, mode: config.mode });
+        }
+        let busy_poll = config.busy_poll.map_or(BusyPollInForce::Off, |wanted| rings.busy_poll(wanted));
+        sockets.push(BoundSocket { core: *core, rings, mode, busy_poll });
+    }
+
     // SAFETY: `base` is the exposed address of the UMEM's first byte, and it was made with `frame_count` chunks of
     // `frame_size` bytes, whose data areas begin behind the kernel's headroom (our own headroom is 0), which `check`
     // saw to be less than a chunk. xsk-rs reaches the memory only when asked to, which `transmit` alone does, for a
     // frame that is the kernel's by then.
-    let region = unsafe {
-        Region::umem(umem.clone(), base, config.frame_count, config.frame_size as usize, XDP_HEADROOM as usize)
-    };
-    let pool = Pool::new(region, config.receive_reserve);
-    let scratch = Vec::with_capacity(SCRATCH);
-    let tx_entries = config.tx_ring as usize;
-    Ok((Xsk { rx, tx, fill, completion, umem, frames: frames.into(), tx_entries, scratch }, pool))
+    let region =
+        unsafe { Region::umem(umem, base, config.frame_count, config.frame_size as usize, XDP_HEADROOM as usize) };
+    Ok(BoundQueue { queue: config.queue, region: Arc::new(region), sockets })
 }
 
 /// The address of the UMEM's first byte, exposed so that [`Region`] may make pointers of it.
@@ -176,24 +153,75 @@ fn socket_config(config: &QueueConfig) -> Option<SocketConfig> {
 }
 
 impl Xsk {
-    fn raw_fd(&self) -> RawFd {
+    /// One more socket on the queue's UMEM; the first of them gets the fill and completion rings.
+    fn bind(
+        config: &QueueConfig,
+        found: &Interface,
+        umem: &Umem,
+        frames: &Arc<[FrameDesc]>,
+        is_first: bool,
+    ) -> Result<Self, OpenError> {
+        let step = if is_first { Step::Bind } else { Step::Share };
+        let translate = |error| OpenError::translate(step, error, config, found);
+        let invalid = || translate(io::Error::from_raw_os_error(libc::EINVAL));
+        let options = socket_config(config).ok_or_else(invalid)?;
+        let name = config.interface.parse::<config::Interface>().map_err(|_| invalid())?;
+        // SAFETY: sockets that share a UMEM on one (interface, queue) must not load a program: loading is inhibited.
+        let bound = unsafe { Socket::new(options, umem, &name, config.queue) };
+        let (tx, rx, queue) = bound.map_err(|error| translate(os_error(error.source())))?;
+        // A UMEM's first socket always gets them, and no other on the same queue.
+        if queue.is_some() != is_first {
+            return Err(invalid());
+        }
+        let (umem, frames, tx_entries) = (umem.clone(), Arc::clone(frames), config.tx_ring as usize);
+        Ok(Self { rx, tx, queue, umem, frames, tx_entries, scratch: [FrameDesc::default(); SCRATCH] })
+    }
+
+    /// Asks the kernel to poll the driver on its calls, and reads back what it made of that.
+    fn busy_poll(&self, wanted: BusyPoll) -> BusyPollInForce {
+        let clamp = |value: u32| libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
+        let options = [
+            (libc::SO_PREFER_BUSY_POLL, 1),
+            (libc::SO_BUSY_POLL, clamp(wanted.time_us)),
+            (libc::SO_BUSY_POLL_BUDGET, clamp(wanted.budget)),
+        ];
+        let taken = options.iter().all(|(option, value)| self.set_option(*option, *value).is_ok());
+        let read = |option| self.option(libc::SOL_SOCKET, option).ok().and_then(|value| u32::try_from(value).ok());
+        match (read(libc::SO_PREFER_BUSY_POLL), read(libc::SO_BUSY_POLL)) {
+            // The kernel takes the budget as it is or not at all, and does not tell it.
+            (Some(1), Some(time_us)) if taken => BusyPollInForce::On(BusyPoll { time_us, ..wanted }),
+            _ => {
+                // Half of it is worse than nothing. What cannot be switched off was never on.
+                let _ = self.set_option(libc::SO_BUSY_POLL, 0);
+                let _ = self.set_option(libc::SO_PREFER_BUSY_POLL, 0);
+                BusyPollInForce::Refused
+            }
+        }
+    }
+
+    fn set_option(&self, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: the kernel reads the 4 bytes of `value`, which outlives the call.
+        let answer =
+            unsafe { libc::setsockopt(self.raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), OPTION_LEN) };
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// An option that is one number.
+    fn option(&self, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
+        let (mut value, mut len) = (0, OPTION_LEN);
+        // SAFETY: the kernel writes at most `len` bytes to `value`, which has as many, and both outlive the call.
+        let answer = unsafe { libc::getsockopt(self.raw_fd(), level, option, (&raw mut value).cast(), &raw mut len) };
+        if answer == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.rx.fd().as_raw_fd()
     }
 
     /// The mode in force, by `XDP_OPTIONS`.
     fn mode(&self) -> io::Result<ModeInForce> {
-        let mut options = libc::xdp_options { flags: 0 };
-        let mut len: libc::socklen_t = 4;
-        debug_assert_eq!(size_of::<libc::xdp_options>(), 4);
-        // SAFETY: the kernel writes at most `len` bytes to `options`, which has as many, and both outlive the call.
-        let answer = unsafe {
-            let value = (&raw mut options).cast();
-            libc::getsockopt(self.raw_fd(), libc::SOL_XDP, libc::XDP_OPTIONS, value, &raw mut len)
-        };
-        if answer != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let zerocopy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
+        let options = self.option(libc::SOL_XDP, libc::XDP_OPTIONS)?.cast_unsigned();
+        let zerocopy = options & libc::XDP_OPTIONS_ZEROCOPY != 0;
         Ok(if zerocopy { ModeInForce::Zerocopy } else { ModeInForce::Copy })
     }
 
@@ -204,10 +232,9 @@ impl Xsk {
 
 impl Rings for Xsk {
     fn receive(&mut self, out: &mut [RxDescriptor]) -> usize {
-        self.scratch.clear();
-        self.scratch.resize(out.len().min(SCRATCH), FrameDesc::default());
+        let want = out.len().min(SCRATCH);
         // SAFETY: the ring is of the socket that the UMEM of our frames is bound to. `consume` only copies descriptors.
-        let got = unsafe { self.rx.consume(&mut self.scratch) };
+        let got = unsafe { self.rx.consume(&mut self.scratch[..want]) };
         for (to, from) in out.iter_mut().zip(&self.scratch[..got]) {
             *to = RxDescriptor {
                 addr: from.addr() as u64,
@@ -219,10 +246,10 @@ impl Rings for Xsk {
     }
 
     fn completed(&mut self, out: &mut [u64]) -> usize {
-        self.scratch.clear();
-        self.scratch.resize(out.len().min(SCRATCH), FrameDesc::default());
+        let Some((_, completion)) = &mut self.queue else { return 0 };
+        let want = out.len().min(SCRATCH);
         // SAFETY: as in `receive`.
-        let got = unsafe { self.completion.consume(&mut self.scratch) };
+        let got = unsafe { completion.consume(&mut self.scratch[..want]) };
         for (to, from) in out.iter_mut().zip(&self.scratch[..got]) {
             *to = from.addr() as u64;
         }
@@ -230,16 +257,21 @@ impl Rings for Xsk {
     }
 
     fn fill_room(&mut self, wanted: usize) -> usize {
-        self.fill.nb_free(u32::try_from(wanted).unwrap_or(u32::MAX)) as usize
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.queue.as_mut().map_or(0, |(fill, _)| fill.nb_free(wanted) as usize)
     }
 
     fn fill(&mut self, indices: &[u32]) {
-        self.scratch.clear();
-        self.scratch.extend(indices.iter().map(|index| self.frames[*index as usize]));
-        // SAFETY: the queue has just moved these frames from `Free` to `Fill`, so that nobody in this process has a
-        // reference to them, nor makes one before the RX ring has given them back. They belong to this UMEM.
-        let filled = unsafe { self.fill.produce(&self.scratch) };
-        debug_assert_eq!(filled, indices.len(), "the fill ring had less room than it said");
+        let Some((fill, _)) = &mut self.queue else { return };
+        for batch in indices.chunks(SCRATCH) {
+            for (to, index) in self.scratch.iter_mut().zip(batch) {
+                *to = self.frames[*index as usize];
+            }
+            // SAFETY: the port has just moved these frames from `Free` to `Fill`, so that nobody in this process has a
+            // reference to them, nor makes one before an RX ring has given them back. They belong to this UMEM.
+            let filled = unsafe { fill.produce(&self.scratch[..batch.len()]) };
+            debug_assert_eq!(filled, batch.len(), "the fill ring had less room than it said");
+        }
     }
 
     fn transmit_room(&mut self, wanted: usize) -> usize {
@@ -247,18 +279,19 @@ impl Rings for Xsk {
     }
 
     fn transmit(&mut self, packets: &[TxDescriptor]) {
-        self.scratch.clear();
-        for packet in packets {
-            let mut descriptor = self.frames[packet.index as usize];
-            // SAFETY: the queue has just moved the frame from `Held` to `Tx` and dropped its `Frame`, and the kernel has
-            // not been told of it yet: this is the only reference. The index is one of the pool's.
-            unsafe { self.umem.data_mut(&mut descriptor) }.cursor().set_pos(packet.len as usize);
-            self.scratch.push(descriptor);
+        for batch in packets.chunks(SCRATCH) {
+            for (to, packet) in self.scratch.iter_mut().zip(batch) {
+                *to = self.frames[packet.index as usize];
+                // SAFETY: the frame is in state `Tx` on the core that had its `Frame`, which is dropped, and the kernel
+                // has not been told of it yet: this is the only reference. The index is one of this UMEM's. If another
+                // core had it, its writes came before it asked us to send, which we acquired.
+                unsafe { self.umem.data_mut(to) }.cursor().set_pos(packet.len as usize);
+            }
+            // SAFETY: the frames belong to this UMEM and are in state `Tx`: nobody in this process makes a reference to
+            // them before the completion ring has given them back.
+            let sent = unsafe { self.tx.produce(&self.scratch[..batch.len()]) };
+            debug_assert_eq!(sent, batch.len(), "the TX ring had less room than it said");
         }
-        // SAFETY: the frames belong to this UMEM and are in state `Tx`: nobody in this process makes a reference to
-        // them before the completion ring has given them back.
-        let sent = unsafe { self.tx.produce(&self.scratch) };
-        debug_assert_eq!(sent, packets.len(), "the TX ring had less room than it said");
     }
 
     fn transmit_pending(&mut self) -> usize {
@@ -270,11 +303,11 @@ impl Rings for Xsk {
     }
 
     fn fill_needs_wakeup(&self) -> bool {
-        self.fill.needs_wakeup()
+        self.queue.as_ref().is_some_and(|(fill, _)| fill.needs_wakeup())
     }
 
     fn wake_transmit(&mut self) -> io::Result<()> {
-        // xsk-rs can do this too, but swallows the answers that the queue counts.
+        // xsk-rs can do this too, but swallows the answers that the port counts.
         // SAFETY: an empty message without an address: the kernel reads no memory of ours.
         self.wake(|fd| unsafe { libc::sendto(fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) })
     }
@@ -286,21 +319,12 @@ impl Rings for Xsk {
         })
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.raw_fd(), events: libc::POLLIN, revents: 0 };
-        let limit = timeout.map(|timeout| libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: one `pollfd` and, unless null, one `timespec`, which live until the call is over; no signal mask.
-        let ready = unsafe { libc::ppoll(&raw mut poll, 1, limit, ptr::null()) };
-        if ready >= 0 {
-            // An error flag alone is no packet: the interface went away, say. `kick` reports that.
-            return Ok(poll.revents & libc::POLLIN != 0);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) }
+    fn is_ready(&mut self) -> bool {
+        self.rx.nb_avail(1) > 0
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.raw_fd())
     }
 
     fn statistics(&self) -> io::Result<KernelStatistics> {

@@ -1,10 +1,10 @@
-//! Queues on a real veth pair: `cargo test -p corelane-xdp --features veth`, as root.
+//! Ports of one queue on a real veth pair: `cargo test -p corelane-xdp --features veth`, as root.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use corelane_xdp::veth::{Capability, RedirectAll, VethPair, limit_locked_memory, without};
-use corelane_xdp::{Frame, Mode, ModeInForce, OpenError, Queue, QueueConfig};
+use corelane_xdp::{BusyPoll, BusyPollInForce, Frame, Mode, ModeInForce, OpenError, Port, QueueConfig};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,7 +23,7 @@ fn config(interface: &str, queue: u32) -> QueueConfig {
 /// A program and its queues; the program goes first.
 struct Side {
     _program: RedirectAll,
-    queues: Vec<Queue>,
+    queues: Vec<Port>,
 }
 
 fn side(end: &corelane_xdp::veth::End, queues: u32) -> Side {
@@ -31,8 +31,8 @@ fn side(end: &corelane_xdp::veth::End, queues: u32) -> Side {
         let program = RedirectAll::attach(end.interface());
         let queues = (0..queues)
             .map(|number| {
-                let queue = Queue::open(&config(end.interface(), number)).unwrap();
-                program.register(number, queue.fd());
+                let queue = Port::open(&config(end.interface(), number)).unwrap();
+                program.register(number, queue.sockets().next().unwrap().fd.unwrap());
                 queue
             })
             .collect();
@@ -48,7 +48,7 @@ fn image(queue: usize, number: u32) -> Vec<u8> {
     bytes
 }
 
-fn send(queue: &mut Queue, packets: impl Iterator<Item = Vec<u8>>) {
+fn send(queue: &mut Port, packets: impl Iterator<Item = Vec<u8>>) {
     let mut frames: VecDeque<Frame> = packets
         .map(|bytes| {
             let mut frame = queue.pool().alloc().unwrap();
@@ -62,7 +62,7 @@ fn send(queue: &mut Queue, packets: impl Iterator<Item = Vec<u8>>) {
     queue.kick().unwrap();
 }
 
-fn receive(queue: &mut Queue, n: usize) -> Vec<Vec<u8>> {
+fn receive(queue: &mut Port, n: usize) -> Vec<Vec<u8>> {
     let (started, mut frames) = (Instant::now(), Vec::new());
     while frames.len() < n && started.elapsed() < PATIENCE {
         if queue.rx_burst(&mut frames, 64) == 0 {
@@ -75,7 +75,7 @@ fn receive(queue: &mut Queue, n: usize) -> Vec<Vec<u8>> {
     packets
 }
 
-fn reclaim(queue: &mut Queue, n: usize) {
+fn reclaim(queue: &mut Port, n: usize) {
     let (started, mut out) = (Instant::now(), Vec::new());
     while out.len() < n && started.elapsed() < PATIENCE {
         queue.reclaim(&mut out);
@@ -106,10 +106,10 @@ fn two_queues_carry_bytes_both_ways() {
         let census = queue.pool().census();
         assert_eq!((census.held, census.fill, census.tx), (0, 256, 0));
         let statistics = queue.statistics().unwrap();
-        assert_eq!((statistics.queue.tx_frames, statistics.queue.rx_frames), (4000, 4000));
+        assert_eq!((statistics.port.tx_frames, statistics.port.rx_frames), (4000, 4000));
         assert_eq!((statistics.kernel.rx_dropped, statistics.kernel.tx_invalid_descs), (0, 0));
         // A hundred packets are four of the kernel's batches.
-        assert!(statistics.queue.tx_kicks >= 4 * 40 && statistics.queue.kick_again >= 3 * 40);
+        assert!(statistics.port.tx_kicks >= 4 * 40 && statistics.port.kick_again >= 3 * 40);
     }
 }
 
@@ -148,7 +148,7 @@ fn a_queue_opens_again_as_soon_as_it_is_closed() {
     let pair = VethPair::new(1);
     pair.a.enter(|| {
         for _ in 0..20 {
-            drop(Queue::open(&config(pair.a.interface(), 0)).unwrap());
+            drop(Port::open(&config(pair.a.interface(), 0)).unwrap());
         }
     });
 }
@@ -158,9 +158,29 @@ fn a_queue_without_wakeup_flag_still_sends() {
     let pair = VethPair::new(1);
     let mut b = side(&pair.b, 1);
     let config = QueueConfig { need_wakeup: false, mode: Mode::Copy, ..config(pair.a.interface(), 0) };
-    let mut queue = pair.a.enter(|| Queue::open(&config).unwrap());
+    let mut queue = pair.a.enter(|| Port::open(&config).unwrap());
     send(&mut queue, (0..100).map(|number| image(0, number)));
     assert_eq!(receive(&mut b.queues[0], 100).len(), 100);
+}
+
+#[test]
+fn busy_polling_is_in_force_or_refused_and_still_carries_packets() {
+    let pair = VethPair::new(1);
+    let mut a = side(&pair.a, 1);
+    let (wanted, end) = (BusyPoll { time_us: 20, budget: 32 }, &pair.b);
+    let config = QueueConfig { busy_poll: Some(wanted), ..config(end.interface(), 0) };
+    let open = |config: &QueueConfig| end.enter(|| Port::open(config).unwrap());
+    // More than the kernel takes without a privilege, and more than it takes at all.
+    let refused = QueueConfig { busy_poll: Some(BusyPoll { budget: 1 << 20, ..wanted }), ..config.clone() };
+    assert_eq!(open(&refused).sockets().next().unwrap().busy_poll, BusyPollInForce::Refused);
+    let program = end.enter(|| RedirectAll::attach(end.interface()));
+    let mut port = open(&config);
+    let info = port.sockets().next().unwrap();
+    assert_eq!(info.busy_poll, BusyPollInForce::On(wanted));
+    program.register(0, info.fd.unwrap());
+    send(&mut a.queues[0], (0..100).map(|number| image(0, number)));
+    assert!(receive(&mut port, 100).into_iter().eq((0..100).map(|number| image(0, number))));
+    drop(program);
 }
 
 #[test]
@@ -183,7 +203,7 @@ fn each_obstacle_is_named() {
         let mut config = config(&interface, 0);
         config.busy_timeout = Duration::from_millis(50);
         change(&mut config);
-        pair.a.enter(|| Queue::open(&config)).err()
+        pair.a.enter(|| Port::open(&config)).err()
     };
     let ip = |args: &[&str]| pair.a.run("ip", args);
 
@@ -206,7 +226,7 @@ fn each_obstacle_is_named() {
     assert!(matches!(error, OpenError::InterfaceDown { .. }), "{error}");
     ip(&["link", "set", "dev", &interface, "up"]);
 
-    let holder = pair.a.enter(|| Queue::open(&config(&interface, 0)).unwrap());
+    let holder = pair.a.enter(|| Port::open(&config(&interface, 0)).unwrap());
     let started = Instant::now();
     let error = open(|_| ()).unwrap();
     assert!(matches!(error, OpenError::QueueBusy { queue: 0, .. }), "{error}");
@@ -219,7 +239,7 @@ fn each_obstacle_is_named() {
 #[test]
 fn opening_without_a_privilege_says_which() {
     let pair = VethPair::new(1);
-    let open = || pair.a.enter(|| Queue::open(&config(pair.a.interface(), 0)).err().map(|error| error.to_string()));
+    let open = || pair.a.enter(|| Port::open(&config(pair.a.interface(), 0)).err().map(|error| error.to_string()));
     // Entering the namespace wants neither of the two.
     let error = without(Capability::NetRaw, open).unwrap();
     assert!(error.contains("CAP_NET_RAW"), "{error}");

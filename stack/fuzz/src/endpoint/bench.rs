@@ -334,8 +334,12 @@ impl Bench {
             self.complete(usize::MAX);
             self.turns();
             self.leave();
-            let Some(deadline) = self.endpoint.poll_deadline() else { break };
-            self.now = self.now.max(deadline);
+            match self.endpoint.poll_deadline() {
+                Some(deadline) => self.now = self.now.max(deadline),
+                // What the application has just done takes another turn.
+                None if self.endpoint.connections() > 0 => {}
+                None => break,
+            }
         }
         self.complete(usize::MAX);
         self.turns();

@@ -151,23 +151,33 @@ impl Endpoint {
 
     /// The port of a new connection: the one that is given, if the two ends are free, or one that RFC 6056 chooses.
     fn bind(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
-        let Self { conns, half_open, time_wait, ports, listeners, config, .. } = self;
+        let Self { conns, half_open, time_wait, ports, listeners, ownership, counters, config, .. } = self;
         let is_taken = |flow: &Flow| {
             conns.find(flow).is_some() || half_open.find(flow).is_some() || time_wait.find(flow).is_some()
         };
+        // What comes back has to come to this core. No other core can choose the same two ends, so that none has to be asked.
+        let is_elsewhere = |flow: &Flow| ownership.as_ref().is_some_and(|ownership| !ownership.is_ours(flow));
         if local.port != 0 {
-            let taken = is_taken(&Flow { local, remote });
-            return if taken { Err(ConnectError::PortInUse(local)) } else { Ok(local) };
+            let flow = Flow { local, remote };
+            return match is_taken(&flow) {
+                true => Err(ConnectError::PortInUse(local)),
+                false if is_elsewhere(&flow) => Err(ConnectError::OtherCore(local)),
+                false => Ok(local),
+            };
         }
         //= spec/rfc6056.txt#section-3.2
         //# As a result, port numbers that may be needed for providing a particular service at the local host SHOULD NOT
         //# be included in the pool of port numbers available for ephemeral port randomization.
         let in_use = |port| {
             let local = SocketAddr::new(local.addr, port);
+            let flow = Flow { local, remote };
             let avoided = config.ports_avoided.binary_search(&port).is_ok();
-            avoided || is_taken(&Flow { local, remote }) || listeners.find(local).is_some()
+            avoided || is_elsewhere(&flow) || is_taken(&flow) || listeners.find(local).is_some()
         };
-        let port = ports.choose(local.addr, remote, in_use).ok_or(ConnectError::NoPort(remote))?;
+        let Some(port) = ports.choose(local.addr, remote, in_use) else {
+            counters.connects_without_port += 1;
+            return Err(ConnectError::NoPort(remote));
+        };
         Ok(SocketAddr::new(local.addr, port))
     }
 }

@@ -100,6 +100,12 @@ counters! {
     dropped_source_route,
     /// Dropped: a connection request with a source route for which there was no room.
     dropped_routes_full,
+    /// Packets of flows that belong to another core's endpoint, given back to be handed over.
+    astray,
+    /// Dropped: packets of another core's flows, when too many waited to be handed over.
+    dropped_astray,
+    /// Connections that were not opened because every local port is in use towards their remote.
+    connects_without_port,
     /// Dropped: it came in the quiet time after the start.
     dropped_quiet_time,
     /// Half-open connections that ended because no SYN-ACK had an answer.

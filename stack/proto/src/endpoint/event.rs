@@ -128,6 +128,9 @@ pub enum ConnectError {
     /// Every port of the range is in use towards this remote.
     #[error("every local port is in use towards {0}; widen the port range or close connections")]
     NoPort(SocketAddr),
+    /// The bound port makes this a flow of another core.
+    #[error("from {0} this flow belongs to another core; choose another port, or port 0 for one that fits")]
+    OtherCore(SocketAddr),
     /// The bound port has a connection to this remote already, open or in TIME-WAIT.
     #[error("{0} has a connection to this remote already; choose another port, or port 0 for any that is free")]
     PortInUse(SocketAddr),

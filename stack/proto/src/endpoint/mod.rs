@@ -22,6 +22,7 @@ pub(crate) mod list;
 mod listeners;
 pub(crate) mod neighbours;
 mod net;
+mod ownership;
 mod passive;
 pub(crate) mod ports;
 pub(crate) mod ready;
@@ -42,6 +43,7 @@ pub use counters::Counters;
 pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
 };
+pub use ownership::{Astray, Ownership};
 pub use routing::{Hop, Route};
 pub use table::ConnId;
 
@@ -54,6 +56,7 @@ use crate::tcp::state::State;
 use crate::tcp::{self, Link, News, Tcb, coverage};
 use crate::time::Instant;
 use crate::wire::arp::Operation;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use beside::Beside;
 use cookies::Cookies;
@@ -174,6 +177,10 @@ pub struct Endpoint {
     replies: Replies,
     challenges: Challenges,
     outbox: VecDeque<Outgoing>,
+    /// Which flows are ours, where there are other endpoints.
+    ownership: Option<Box<dyn Ownership>>,
+    /// Frames that belong to one of them.
+    astray: VecDeque<Astray>,
     /// When to look next for peers that hold frames behind a closed window, if frames are scarce then.
     hoarders_at: Instant,
     fx: Effects,
@@ -219,6 +226,8 @@ impl Endpoint {
             replies: Replies::new(config.replies_per_second),
             challenges: Challenges::new(config.challenge_acks_per_second, subkey(&secret, "challenges")),
             outbox: VecDeque::with_capacity(OUTBOX),
+            ownership: None,
+            astray: VecDeque::with_capacity(ownership::ASTRAY),
             hoarders_at: now,
             fx: Effects::default(),
             config,
@@ -262,7 +271,7 @@ impl Endpoint {
     pub fn frames_held(&self) -> usize {
         let conns: usize = self.conns.iter().map(|(_, _, conn)| conn.tcb.frames()).sum();
         let waiting = self.outbox.iter().filter(|out| matches!(out, Outgoing::Frame { .. })).count();
-        conns + waiting + self.fx.freed.len()
+        conns + waiting + self.fx.freed.len() + self.astray.len()
     }
 
     /// What must hold between two calls; in debug builds only. For simulators and fuzzers.

@@ -102,6 +102,11 @@ impl Endpoint {
                     _ => memory.free(frame.token),
                 }
             }
+            IcmpMessage::Error(error) if self.conns.find(&error.flow).is_none() && self.is_elsewhere(&error.flow) => {
+                if let Err(frame) = self.put_by(frame, error.flow) {
+                    memory.free(frame.token);
+                }
+            }
             IcmpMessage::Error(error) => {
                 self.on_icmp_error(error);
                 memory.free(frame.token);

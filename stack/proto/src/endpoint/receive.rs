@@ -73,6 +73,13 @@ impl Endpoint {
         self.counters.segments_in += 1;
         let flow = Flow { local: tcp.dst, remote: tcp.src };
         let segment = &tcp.segment;
+        let found = self.conns.find(&flow);
+        if found.is_none() && self.is_elsewhere(&flow) {
+            if let Err(frame) = self.put_by(frame, flow) {
+                memory.free(frame.token);
+            }
+            return;
+        }
         let Ok(route) = self.return_route(memory, &frame, &flow, tcp) else {
             self.counters.dropped_source_route += 1;
             memory.free(frame.token);
@@ -83,7 +90,7 @@ impl Endpoint {
             //# the TCP SHOULD log the error
             self.counters.window_scales_too_large += 1;
         }
-        let id = match self.conns.find(&flow) {
+        let id = match found {
             Some(id) => Some(id),
             None if self.on_route_of_syn(flow, segment, route) => self.without_connection(flow, segment, from),
             None => {

@@ -342,7 +342,6 @@ impl SynQueue {
     }
 
     /// Every half-open connection and how often its SYN-ACK was sent again.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HalfOpen, u8)> {
         (0..FREE).flat_map(|list| self.entries.iter(list)).map(|key| {
             let entry = self.entries.value(key);

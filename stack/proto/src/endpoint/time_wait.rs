@@ -194,7 +194,6 @@ impl TimeWait {
     }
 
     /// Every connection that waits and when its wait is over, the soonest first.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the list of connections"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Flow, Instant)> {
         self.entries.iter(WAITING).map(|key| (self.flow(key), self.clock.instant(self.entries.value(key).deadline)))
     }

@@ -6,5 +6,6 @@ mod hosts;
 mod icmp;
 mod listening;
 mod opening;
+mod ownership;
 mod source_route;
 mod time_wait;

@@ -1,29 +1,31 @@
-//! The queue over the fake kernel: what goes in comes out, and every frame is somewhere.
+//! A port of one queue over the fake kernel: what goes in comes out, and every frame is somewhere.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use crate::fake::{FakeRings, KERNEL_BATCH, Kernel, MAX_LEN};
+use crate::fake::{FakeKernel, FakeRings, KERNEL_BATCH, MAX_LEN};
 use crate::pool::{Census, Pool};
-use crate::queue::Queue;
+use crate::port::Port;
 use crate::rings::RxDescriptor;
 use crate::{Frame, Mode};
 
-type Fake = (Queue<FakeRings>, Rc<RefCell<Kernel>>);
+mod cores;
+mod spsc;
+mod threads;
+
+type Fake = (Port<FakeRings>, FakeKernel);
 
 fn deliver(fake: &Fake, packet: &[u8]) -> bool {
-    fake.1.borrow_mut().deliver(fake.0.pool().shared().region(), packet)
+    fake.1.lock().deliver(0, packet)
 }
 
 fn send_all(fake: &Fake) -> usize {
-    fake.1.borrow_mut().send(fake.0.pool().shared().region(), usize::MAX)
+    fake.1.lock().send(0, usize::MAX)
 }
 
 fn complete(fake: &Fake, nth: usize) -> bool {
-    fake.1.borrow_mut().complete(fake.0.pool().shared().region(), nth)
+    fake.1.lock().complete(nth)
 }
 
 fn frame(pool: &Pool, bytes: &[u8]) -> Frame {
@@ -60,7 +62,7 @@ fn sent_bytes_are_the_written_ones_and_the_frames_come_back_once() {
     assert_eq!(fake.0.tx_burst(&mut queued), 16);
     assert_eq!(fake.0.pool().census().tx, 16);
     fake.0.kick().unwrap();
-    let wire = fake.1.borrow().wire.clone();
+    let wire = fake.1.lock().wire.clone();
     assert_eq!(wire, (0..16u8).map(|i| vec![i; 60]).collect::<Vec<_>>());
     // Out of step: the last first.
     while complete(&fake, 7) {}
@@ -104,7 +106,7 @@ fn what_cannot_be_sent_is_refused_and_comes_back() {
     assert_eq!(fake.0.reclaim(&mut out), 2);
     assert_eq!(out.iter().map(Frame::index).collect::<Vec<_>>(), refused);
     send_all(&fake);
-    assert_eq!(fake.1.borrow().wire, [vec![2; MAX_LEN]]);
+    assert_eq!(fake.1.lock().wire, [vec![2; MAX_LEN]]);
 }
 
 #[test]
@@ -113,26 +115,26 @@ fn a_kick_goes_on_after_a_full_batch_and_stops_when_nothing_moves() {
     let mut queued = frames(fake.0.pool(), 100);
     fake.0.tx_burst(&mut queued);
     fake.0.kick().unwrap();
-    assert_eq!(fake.1.borrow().tx_wakes, 100usize.div_ceil(KERNEL_BATCH));
-    assert_eq!(fake.1.borrow().wire.len(), 100);
+    assert_eq!(fake.1.lock().tx_wakes, 100usize.div_ceil(KERNEL_BATCH));
+    assert_eq!(fake.1.lock().wire.len(), 100);
     assert_eq!(fake.0.counters().kick_again, 3);
     // Nothing in the ring: the kernel is not called.
     fake.0.kick().unwrap();
-    assert_eq!(fake.1.borrow().tx_wakes, 4);
+    assert_eq!(fake.1.lock().tx_wakes, 4);
 
     queued = frames(fake.0.pool(), 10);
     fake.0.tx_burst(&mut queued);
-    fake.1.borrow_mut().answers.extend([libc::EAGAIN, libc::EBUSY, libc::ENOBUFS, libc::ENETDOWN]);
+    fake.1.lock().answers.extend([libc::EAGAIN, libc::EBUSY, libc::ENOBUFS, libc::ENETDOWN]);
     for kicks in 5..=8 {
         fake.0.kick().unwrap();
-        assert_eq!(fake.1.borrow().tx_wakes, kicks);
+        assert_eq!(fake.1.lock().tx_wakes, kicks);
         assert_eq!(fake.0.pool().census().tx, 110);
     }
     let counters = *fake.0.counters();
     assert_eq!((counters.kick_again, counters.kick_busy), (4, 1));
     assert_eq!((counters.kick_no_buffers, counters.kick_down), (1, 1));
     fake.0.kick().unwrap();
-    assert_eq!(fake.1.borrow().wire.len(), 110);
+    assert_eq!(fake.1.lock().wire.len(), 110);
 }
 
 #[test]
@@ -140,31 +142,31 @@ fn an_answer_that_means_never_is_reported() {
     let mut fake = FakeRings::queue(32, 8, 0);
     let mut queued = frames(fake.0.pool(), 1);
     fake.0.tx_burst(&mut queued);
-    fake.1.borrow_mut().answers.push_back(libc::ENXIO);
+    fake.1.lock().answers.push_back(libc::ENXIO);
     assert_eq!(fake.0.kick().unwrap_err().raw_os_error(), Some(libc::ENXIO));
 }
 
 #[test]
 fn wakeups_follow_the_flags() {
     let mut fake = FakeRings::queue(64, 8, 0);
-    fake.1.borrow_mut().tx_needs_wakeup = false;
+    fake.1.lock().tx_needs_wakeup = false;
     let mut queued = frames(fake.0.pool(), 3);
     fake.0.tx_burst(&mut queued);
     fake.0.kick().unwrap();
-    assert_eq!(fake.1.borrow().tx_wakes, 0);
-    fake.1.borrow_mut().tx_needs_wakeup = true;
+    assert_eq!(fake.1.lock().tx_wakes, 0);
+    fake.1.lock().tx_needs_wakeup = true;
     fake.0.kick().unwrap();
-    assert_eq!(fake.1.borrow().tx_wakes, 1);
+    assert_eq!(fake.1.lock().tx_wakes, 1);
 
-    assert_eq!(fake.1.borrow().fill_wakes, 0);
-    fake.1.borrow_mut().fill_needs_wakeup = true;
+    assert_eq!(fake.1.lock().fill_wakes, 0);
+    fake.1.lock().fill_needs_wakeup = true;
     // The ring is full: nothing to say.
     assert_eq!(fake.0.refill(), 0);
-    assert_eq!(fake.1.borrow().fill_wakes, 0);
+    assert_eq!(fake.1.lock().fill_wakes, 0);
     assert!(deliver(&fake, &[1; 60]));
-    fake.1.borrow_mut().answers.push_back(libc::EBUSY);
+    fake.1.lock().answers.push_back(libc::EBUSY);
     assert_eq!(fake.0.refill(), 1);
-    assert_eq!(fake.1.borrow().fill_wakes, 1);
+    assert_eq!(fake.1.lock().fill_wakes, 1);
     assert_eq!((fake.0.counters().fill_kicks, fake.0.counters().kick_busy), (1, 1));
 }
 
@@ -195,8 +197,8 @@ fn sending_cannot_starve_the_fill_ring() {
 #[test]
 fn nonsense_from_the_rings_is_counted_and_makes_no_frame() {
     let mut fake = FakeRings::queue(64, 16, 0);
-    let at = |index| fake.0.pool().shared().region().address(index);
-    let filled: Vec<u32> = fake.1.borrow().fill.iter().copied().collect();
+    let at = |index| fake.1.lock().region.address(index);
+    let filled: Vec<u32> = fake.1.lock().fill.iter().copied().collect();
     let free = (0..64).find(|index| !filled.contains(index)).unwrap();
     let good = |addr, len| RxDescriptor { addr, len, continues: false };
     let descriptors = [
@@ -210,8 +212,8 @@ fn nonsense_from_the_rings_is_counted_and_makes_no_frame() {
         good(at(filled[3]), 60),
     ];
     let completions = [at(free), u64::MAX, at(filled[4])];
-    fake.1.borrow_mut().rx.extend(descriptors);
-    fake.1.borrow_mut().completion.extend(completions);
+    fake.1.lock().sockets[0].rx.extend(descriptors);
+    fake.1.lock().completion.extend(completions);
     let mut out = Vec::new();
     assert_eq!(fake.0.rx_burst(&mut out, 64), 1);
     assert_eq!(fake.0.reclaim(&mut out), 0);
@@ -312,13 +314,13 @@ impl World {
                 }
             }
             Step::Send(n) => {
-                self.fake.1.borrow_mut().send(self.fake.0.pool().shared().region(), *n);
+                self.fake.1.lock().send(0, *n);
             }
             Step::Complete(nth) => {
                 complete(&self.fake, *nth);
             }
             Step::WakeFlags(tx, fill) => {
-                let mut kernel = self.fake.1.borrow_mut();
+                let mut kernel = self.fake.1.lock();
                 (kernel.tx_needs_wakeup, kernel.fill_needs_wakeup) = (*tx, *fill);
             }
         }
@@ -343,14 +345,14 @@ impl World {
     }
 
     fn check(&mut self) {
-        for packet in self.fake.1.borrow_mut().wire.drain(..) {
+        for packet in self.fake.1.lock().wire.drain(..) {
             assert_eq!(packet, self.sent.pop_front().unwrap().to_be_bytes());
         }
-        let kernel = self.fake.1.borrow();
+        let kernel = self.fake.1.lock();
         let census = self.fake.0.pool().census();
         assert_eq!(census.held as usize, self.held.len());
-        assert_eq!(census.fill as usize, kernel.fill.len() + kernel.rx.len());
-        assert_eq!(census.tx as usize, kernel.tx.len() + kernel.in_flight.len() + kernel.completion.len());
+        assert_eq!(census.fill as usize, kernel.fill.len() + kernel.sockets[0].rx.len());
+        assert_eq!(census.tx as usize, kernel.sockets[0].tx.len() + kernel.in_flight.len() + kernel.completion.len());
         self.fake.0.pool().audit().unwrap();
     }
 }
@@ -368,9 +370,9 @@ proptest! {
             world.apply(step);
         }
         // Quiet at the end: everything comes home.
-        world.fake.1.borrow_mut().tx_needs_wakeup = true;
+        world.fake.1.lock().tx_needs_wakeup = true;
         world.apply(&Step::Kick);
-        while !world.fake.1.borrow().in_flight.is_empty() {
+        while !world.fake.1.lock().in_flight.is_empty() {
             world.apply(&Step::Complete(0));
             world.apply(&Step::Reclaim);
         }

@@ -1,0 +1,128 @@
+//! Single flows: which are ours, and which stay with a core. The workers' way to the program's maps.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use crate::counted::Counted;
+use crate::error::MapError;
+use crate::map::is_one_host;
+use crate::shared::Flow;
+
+/// Registers and pins flows, from any thread.
+///
+/// A clone is the same registry, and costs a count. All of it ends with the [`Steering`](crate::Steering) that it came
+/// from: what is registered later changes nothing.
+#[derive(Clone)]
+pub struct FlowRegistry(Arc<Flows>);
+
+pub(crate) struct Flows {
+    pub(crate) registered: Counted,
+    pub(crate) pinned: Counted,
+    pub(crate) cores: u32,
+}
+
+impl FlowRegistry {
+    pub(crate) fn new(flows: Flows) -> Self {
+        Self(Arc::new(flows))
+    }
+
+    /// Takes the packets from `remote` to `local` from the kernel: of an outgoing connection on an address that is
+    /// shared with it. Do it before the SYN is sent. Once more is no error, and counts once.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] at [`Setup::max_flows`](crate::Setup::max_flows); [`MapError::Flow`] if the two are no ends
+    /// of one connection.
+    pub fn insert(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), MapError> {
+        self.0.registered.insert(flow(local, remote)?.as_bytes(), 0)
+    }
+
+    /// Gives them back to the kernel; whether the flow was registered.
+    ///
+    /// # Errors
+    /// [`MapError::Flow`], or what the kernel answered.
+    pub fn remove(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
+        self.0.registered.remove(flow(local, remote)?.as_bytes())
+    }
+
+    /// Keeps the flow with `core`, whatever the table of owners says; a later pin replaces it. It does not make the
+    /// flow ours: a listener, a registered flow or an own address does.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] at [`Setup::max_pinned`](crate::Setup::max_pinned); [`MapError::Core`]; [`MapError::Flow`] as
+    /// for [`insert`](Self::insert).
+    pub fn pin(&self, local: SocketAddr, remote: SocketAddr, core: u32) -> Result<(), MapError> {
+        let cores = self.0.cores;
+        if core >= cores {
+            return Err(MapError::Core { core, cores });
+        }
+        self.0.pinned.insert(flow(local, remote)?.as_bytes(), core)
+    }
+
+    /// Lets the flow go where the table of owners says; whether it was pinned.
+    ///
+    /// # Errors
+    /// [`MapError::Flow`], or what the kernel answered.
+    pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
+        self.0.pinned.remove(flow(local, remote)?.as_bytes())
+    }
+
+    /// How many flows are registered now.
+    pub fn registered(&self) -> u32 {
+        self.0.registered.len()
+    }
+
+    /// How many are pinned now.
+    pub fn pinned(&self) -> u32 {
+        self.0.pinned.len()
+    }
+}
+
+impl fmt::Debug for FlowRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowRegistry")
+            .field("registered", &self.registered())
+            .field("pinned", &self.pinned())
+            .finish_non_exhaustive()
+    }
+}
+
+fn flow(local: SocketAddr, remote: SocketAddr) -> Result<Flow, MapError> {
+    let is_end = |end: SocketAddr| end.port() != 0 && is_one_host(end.ip());
+    let same_family = local.ip().to_canonical().is_ipv4() == remote.ip().to_canonical().is_ipv4();
+    if is_end(local) && is_end(remote) && same_family {
+        Ok(Flow { local: local.into(), remote: remote.into() })
+    } else {
+        Err(MapError::Flow { local, remote })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_goes_to_other_threads() {
+        fn is_shared<T: Send + Sync + Clone + 'static>() {}
+        is_shared::<FlowRegistry>();
+    }
+
+    #[test]
+    fn only_two_ends_of_a_connection_are_a_flow() {
+        let flow = |local: &str, remote: &str| flow(local.parse().unwrap(), remote.parse().unwrap());
+        assert!(flow("10.0.0.1:80", "10.0.0.2:4000").is_ok());
+        assert!(flow("[2001:db8::1]:80", "[2001:db8::2]:4000").is_ok());
+        assert!(flow("[::ffff:10.0.0.1]:80", "10.0.0.2:4000").is_ok());
+        for (local, remote) in [
+            ("10.0.0.1:0", "10.0.0.2:4000"),
+            ("10.0.0.1:80", "10.0.0.2:0"),
+            ("0.0.0.0:80", "10.0.0.2:4000"),
+            ("10.0.0.1:80", "224.0.0.1:4000"),
+            ("10.0.0.1:80", "[2001:db8::2]:4000"),
+        ] {
+            assert!(matches!(flow(local, remote), Err(MapError::Flow { .. })), "{local} {remote}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Which core has which part of each queue's frames, rings and sockets. Numbers only.
+
+use std::ops::Range;
+
+/// How many sockets a queue has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SocketsPerQueue {
+    /// One, of the queue's owner. For drivers that take no more; frames for other cores are handed off.
+    One,
+    /// One for each core, so that the XDP program gives each frame to the core that it is for.
+    #[default]
+    All,
+}
+
+/// What a plan is told of one queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueSize {
+    pub(crate) frames: u32,
+    /// Entries of the fill ring.
+    pub(crate) fill: u32,
+    /// Free frames that only receiving may use.
+    pub(crate) reserve: u32,
+}
+
+/// One queue's frames in the index space of all.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    first: u32,
+    size: QueueSize,
+    /// Frames from which each core sends that uses the queue without owning it.
+    share: u32,
+}
+
+/// Who has what. Queues are counted from 0 here, whatever the interface calls them.
+///
+/// Queue `q` is owned by core `q mod N`: that core has its fill and completion rings. Core `c` sends on queue
+/// `c mod Q`. The frames of a queue are its owner's, except for a share for each other core that sends on it: what is
+/// left over from the fill ring (at most half of the frames) and the reserve, in equal parts, of which the owner has
+/// one too.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    cores: usize,
+    sockets: SocketsPerQueue,
+    queues: Vec<Planned>,
+}
+
+impl Plan {
+    /// A plan for at least one queue and one core. There are less than 2^32 frames in all.
+    pub(crate) fn new(sizes: &[QueueSize], cores: usize, sockets: SocketsPerQueue) -> Self {
+        let mut plan = Self { cores, sockets, queues: Vec::with_capacity(sizes.len()) };
+        let mut first = 0;
+        for (queue, size) in sizes.iter().enumerate() {
+            let senders = u32::try_from((queue..cores).step_by(sizes.len()).count()).unwrap_or(u32::MAX);
+            let spare = size.frames.saturating_sub(size.reserve).saturating_sub(size.fill.min(size.frames / 2));
+            let share = if senders > 1 { spare / senders } else { 0 };
+            plan.queues.push(Planned { first, size: *size, share });
+            first += size.frames;
+        }
+        plan
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.cores
+    }
+
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub(crate) fn sockets(&self) -> SocketsPerQueue {
+        self.sockets
+    }
+
+    /// All frames of all queues.
+    #[cfg(test)]
+    pub(crate) fn frames(&self) -> u32 {
+        self.queues.iter().map(|queue| queue.size.frames).sum()
+    }
+
+    /// The first frame of `queue`.
+    pub(crate) fn first(&self, queue: usize) -> u32 {
+        self.queues[queue].first
+    }
+
+    /// The core that has the fill and completion rings of `queue`.
+    pub(crate) fn owner(&self, queue: usize) -> usize {
+        queue % self.cores
+    }
+
+    /// The queue whose frames `core` sends.
+    pub(crate) fn transmit_queue(&self, core: usize) -> usize {
+        core % self.queues.len()
+    }
+
+    /// Whether `core` has a socket on `queue`.
+    pub(crate) fn has_socket(&self, core: usize, queue: usize) -> bool {
+        self.sockets == SocketsPerQueue::All || self.owner(queue) == core
+    }
+
+    /// The frames of `queue` that are `core`'s when nobody holds any.
+    pub(crate) fn own(&self, core: usize, queue: usize) -> Range<u32> {
+        let Planned { first, size, share } = self.queues[queue];
+        let others = self.sharers(queue);
+        let end = first + size.frames;
+        let shared = end - share * others;
+        if self.owner(queue) == core {
+            return first..shared;
+        }
+        if self.transmit_queue(core) != queue || others == 0 {
+            return end..end;
+        }
+        // The owner is the first of those that send on the queue.
+        let place = u32::try_from(core / self.queues.len()).unwrap_or(u32::MAX) - 1;
+        shared + place * share..shared + (place + 1) * share
+    }
+
+    /// How many cores send on `queue` without owning it.
+    fn sharers(&self, queue: usize) -> u32 {
+        let senders = (queue..self.cores).step_by(self.queues.len()).count();
+        u32::try_from(senders.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The free frames of `queue` that `core` keeps for receiving.
+    pub(crate) fn reserve(&self, core: usize, queue: usize) -> u32 {
+        if self.owner(queue) == core { self.queues[queue].size.reserve } else { 0 }
+    }
+
+    /// A core that would have no frame to send, if there is one.
+    pub(crate) fn starved(&self) -> Option<usize> {
+        (0..self.cores).find(|core| self.own(*core, self.transmit_queue(*core)).is_empty())
+    }
+
+    /// How many of its frames may lie in a sleeping owner's return queue: an eighth of what the fill ring can have.
+    pub(crate) fn lazy_returns(&self, owner: usize) -> usize {
+        let fills = self.owned(owner).map(|queue| queue.size.fill.min(queue.size.frames) as usize / 8);
+        fills.min().unwrap_or(0).max(1)
+    }
+
+    /// The frames of the queues that `core` owns.
+    pub(crate) fn owned_frames(&self, core: usize) -> usize {
+        self.owned(core).map(|queue| queue.size.frames as usize).sum()
+    }
+
+    fn owned(&self, core: usize) -> impl Iterator<Item = &Planned> {
+        self.queues.iter().skip(core).step_by(self.cores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: QueueSize = QueueSize { frames: 1000, fill: 400, reserve: 100 };
+
+    #[test]
+    fn every_frame_is_one_cores_whatever_the_numbers() {
+        for (queues, cores) in (1..=5).flat_map(|queues| (1..=9).map(move |cores| (queues, cores))) {
+            let plan = Plan::new(&vec![SIZE; queues], cores, SocketsPerQueue::All);
+            let mut owners = vec![0; plan.frames() as usize];
+            for (core, queue) in (0..cores).flat_map(|core| (0..queues).map(move |queue| (core, queue))) {
+                plan.own(core, queue).for_each(|index| owners[index as usize] += 1);
+            }
+            assert!(owners.iter().all(|owners| *owners == 1), "{queues} queues, {cores} cores");
+            assert_eq!(plan.starved(), None);
+            for core in 0..cores {
+                let queue = plan.transmit_queue(core);
+                assert!(plan.has_socket(core, queue));
+                // 500 frames are left over in a queue, for those that send on it.
+                let part = 500 / cores.div_ceil(queues);
+                assert!(plan.own(core, queue).len() >= part, "{queues} queues, {cores} cores, core {core}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_queue_is_the_first_that_sends_on_it() {
+        let plan = Plan::new(&[SIZE; 2], 5, SocketsPerQueue::One);
+        assert_eq!((0..5).map(|core| plan.transmit_queue(core)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!((plan.owner(0), plan.owner(1)), (0, 1));
+        // 500 frames are left over in each queue, for three cores and for two.
+        assert_eq!((plan.own(0, 0), plan.own(2, 0), plan.own(4, 0)), (0..668, 668..834, 834..1000));
+        assert_eq!((plan.own(1, 1), plan.own(3, 1)), (1000..1750, 1750..2000));
+        assert!(plan.own(0, 1).is_empty());
+        assert!(plan.has_socket(0, 0) && !plan.has_socket(2, 0));
+    }
+
+    #[test]
+    fn a_core_with_several_queues_owns_all_their_frames() {
+        let plan = Plan::new(&[SIZE; 3], 2, SocketsPerQueue::All);
+        assert_eq!((plan.own(0, 0), plan.own(1, 1), plan.own(0, 2)), (0..1000, 1000..2000, 2000..3000));
+        assert_eq!((plan.owned_frames(0), plan.owned_frames(1), plan.lazy_returns(0)), (2000, 1000, 50));
+        assert_eq!((plan.reserve(0, 2), plan.reserve(1, 2)), (100, 0));
+    }
+
+    #[test]
+    fn too_few_frames_for_all_are_found() {
+        let size = QueueSize { frames: 8, fill: 4, reserve: 3 };
+        assert_eq!(Plan::new(&[size], 2, SocketsPerQueue::All).starved(), Some(1));
+        assert_eq!(Plan::new(&[size], 1, SocketsPerQueue::All).starved(), None);
+    }
+}

@@ -1,0 +1,308 @@
+//! From a network interface to one part for each core: made on one thread, to be taken to others.
+
+use std::io;
+
+use crate::bell::Bell;
+use crate::bind::{BusyPollInForce, ModeInForce, OpenError, QueueConfig, Step};
+use crate::interface::Interface;
+use crate::mail::{HAND_OFFS, Inbox, Outbox, Room, mail};
+use crate::plan::{Plan, QueueSize, SocketsPerQueue};
+use crate::pool::{LaneStart, Pool};
+use crate::port::{BATCH, Parts, Port, Socket, SocketInfo};
+use crate::rings::Rings;
+use crate::sync::Arc;
+use crate::umem::Region;
+use crate::xsk::{Xsk, bind_patiently, max_len};
+
+/// Cores that an interface can have.
+const MAX_CORES: usize = 1024;
+
+/// Opens `queues` of an interface for `cores` cores, each queue as `config` says (whose own `queue` is of no matter): a
+/// UMEM and a fill and a completion ring for each queue, which core `position of the queue mod cores` owns, and the
+/// sockets. Core `c` sends on the queue at position `c mod queues`.
+///
+/// A core that sends on a queue of another has a fixed share of its frames: what is left over from the fill ring (at most
+/// half of the frames) and the reserve, divided by the cores that send there.
+///
+/// xsk-rs hands out the fill ring only after bind, so it is filled right after that, and before this function returns:
+/// that is before a socket can be in an XSKMAP, and so before any packet can be meant for it. The kernel is then woken,
+/// for drivers that looked into the empty ring while binding. No XDP program is loaded or attached. While another socket
+/// holds a queue, as one that was just closed does for a moment, it is tried again for [`QueueConfig::busy_timeout`].
+///
+/// # Errors
+///
+/// Each [`OpenError`] says what to do about it. Nothing stays open then.
+pub fn open(
+    config: &QueueConfig,
+    queues: &[u32],
+    cores: usize,
+    sockets: SocketsPerQueue,
+) -> Result<Vec<PortSeed>, OpenError> {
+    let plan = plan(config, queues, cores, sockets)?;
+    let found = Interface::query(&config.interface)?;
+    config.check_interface(&found)?;
+    let mut bound = Vec::with_capacity(queues.len());
+    for (position, queue) in queues.iter().enumerate() {
+        let config = QueueConfig { queue: *queue, ..config.clone() };
+        // The owner's comes first: a UMEM's first socket is the one that gets the fill and completion rings.
+        let owner = plan.owner(position);
+        let others = (0..cores).filter(|core| *core != owner && plan.has_socket(*core, position));
+        let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
+        bound.push(bind_patiently(&config, &found, &on)?);
+    }
+    assemble(&Arc::new(plan), bound, config.tx_ring as usize, max_len(&found))
+        .map_err(|error| OpenError::translate(Step::Event, error, config, &found))
+}
+
+fn plan(config: &QueueConfig, queues: &[u32], cores: usize, sockets: SocketsPerQueue) -> Result<Plan, OpenError> {
+    config.check()?;
+    let refuse = |field, value: usize, needed| {
+        Err(OpenError::Setting { field, value: u32::try_from(value).unwrap_or(u32::MAX), needed })
+    };
+    if queues.is_empty() || queues.len() >= usize::from(u16::MAX) {
+        return refuse("queues", queues.len(), "from 1 to 65534");
+    }
+    if !(1..=MAX_CORES).contains(&cores) {
+        return refuse("cores", cores, "from 1 to 1024");
+    }
+    if let Some(twice) =
+        queues.iter().enumerate().find_map(|(at, queue)| queues[..at].contains(queue).then_some(*queue))
+    {
+        return refuse("queue", twice as usize, "named once");
+    }
+    let frames = config.frame_count as usize;
+    if frames.saturating_mul(queues.len()) > u32::MAX as usize {
+        return refuse("frame_count", frames, "less than 2^32 for all queues together");
+    }
+    let size = QueueSize { frames: config.frame_count, fill: config.fill_ring, reserve: config.receive_reserve };
+    let plan = Plan::new(&vec![size; queues.len()], cores, sockets);
+    if plan.starved().is_some() {
+        let needed = "more, since each core that sends on a queue needs some beside the fill ring and the reserve";
+        return refuse("frame_count", frames, needed);
+    }
+    Ok(plan)
+}
+
+/// A socket, and what was read back of it.
+pub(crate) struct BoundSocket<R> {
+    pub(crate) core: usize,
+    pub(crate) rings: R,
+    pub(crate) mode: ModeInForce,
+    pub(crate) busy_poll: BusyPollInForce,
+}
+
+/// One queue with its sockets, its owner's first.
+pub(crate) struct BoundQueue<R> {
+    pub(crate) queue: u32,
+    pub(crate) region: Arc<Region>,
+    pub(crate) sockets: Vec<BoundSocket<R>>,
+}
+
+/// One core's part of an interface, before it is on its core. It may be sent there; then [`PortSeed::into_port`].
+pub struct PortSeed<R: Rings = Xsk> {
+    core: usize,
+    plan: Arc<Plan>,
+    regions: Vec<Arc<Region>>,
+    sockets: Vec<Socket<R>>,
+    /// The queue that the core sends on, as the interface counts it.
+    queue: u32,
+    /// By queue, how many frames are in the fill ring.
+    filled: Vec<u32>,
+    outboxes: Vec<Option<Outbox>>,
+    inboxes: Vec<Inbox>,
+    bell: Option<Arc<Bell>>,
+    mode: ModeInForce,
+    max_len: usize,
+}
+
+/// Fills the fill rings, and divides what was bound. `sends` packets may wait for a core that sends them for another.
+pub(crate) fn assemble<R: Rings>(
+    plan: &Arc<Plan>,
+    bound: Vec<BoundQueue<R>>,
+    sends: usize,
+    max_len: usize,
+) -> io::Result<Vec<PortSeed<R>>> {
+    let mut seeds = Vec::with_capacity(plan.cores());
+    for core in 0..plan.cores() {
+        let bell = if plan.cores() > 1 { Some(Arc::new(Bell::new()?)) } else { None };
+        seeds.push(PortSeed {
+            core,
+            plan: Arc::clone(plan),
+            regions: bound.iter().map(|queue| Arc::clone(&queue.region)).collect(),
+            sockets: Vec::new(),
+            queue: bound[plan.transmit_queue(core)].queue,
+            filled: vec![0; plan.queues()],
+            outboxes: Vec::new(),
+            inboxes: Vec::new(),
+            bell,
+            mode: ModeInForce::Copy,
+            max_len,
+        });
+    }
+    connect(plan, &mut seeds, sends);
+    // What a core without a socket sends through.
+    let through: Vec<_> = bound.iter().map(|queue| queue.sockets[0].mode).collect();
+    for (position, queue) in bound.into_iter().enumerate() {
+        for socket in queue.sockets {
+            let BoundSocket { core, rings, mode, busy_poll } = socket;
+            let is_owner = plan.owner(position) == core;
+            // `plan` saw that there are fewer than 2^16 queues.
+            let lane = u16::try_from(position).unwrap_or(u16::MAX);
+            let mut socket = Socket { rings, lane, queue: queue.queue, is_owner, mode, busy_poll, is_pending: false };
+            if is_owner {
+                seeds[core].filled[position] = first_fill(plan, &mut socket);
+            }
+            seeds[core].sockets.push(socket);
+        }
+    }
+    for seed in &mut seeds {
+        let copies = |socket: &Socket<R>| socket.mode == ModeInForce::Copy;
+        seed.mode = match seed.sockets.is_empty() {
+            true => through[plan.transmit_queue(seed.core)],
+            false if seed.sockets.iter().any(copies) => ModeInForce::Copy,
+            false => ModeInForce::Zerocopy,
+        };
+    }
+    Ok(seeds)
+}
+
+/// Makes the queues between each two cores.
+fn connect<R: Rings>(plan: &Plan, seeds: &mut [PortSeed<R>], sends: usize) {
+    if plan.cores() == 1 {
+        return;
+    }
+    for from in 0..seeds.len() {
+        for to in 0..seeds.len() {
+            let Some(bell) = seeds[to].bell.clone().filter(|_| to != from) else {
+                seeds[from].outboxes.push(None);
+                continue;
+            };
+            let room = Room {
+                notices: plan.owned_frames(from) + plan.owned_frames(to),
+                hand_offs: HAND_OFFS,
+                sends: if plan.sockets() == SocketsPerQueue::One { sends } else { 1 },
+                lazy: plan.lazy_returns(to),
+            };
+            // `plan` saw that there are fewer than 2^16 cores.
+            let (outbox, inbox) = mail(u16::try_from(from).unwrap_or(u16::MAX), bell, room);
+            seeds[from].outboxes.push(Some(outbox));
+            seeds[to].inboxes.push(inbox);
+        }
+    }
+}
+
+/// Puts the first of the owner's frames into the fill ring, as many as fit; says how many.
+fn first_fill<R: Rings>(plan: &Plan, socket: &mut Socket<R>) -> u32 {
+    let position = usize::from(socket.lane);
+    let (own, first) = (plan.own(plan.owner(position), position), plan.first(position));
+    let mut filled = 0;
+    let mut left: Vec<u32> = own.map(|index| index - first).rev().collect();
+    loop {
+        let room = socket.rings.fill_room(BATCH).min(BATCH).min(left.len());
+        if room == 0 {
+            break;
+        }
+        let batch: Vec<u32> = left.drain(left.len() - room..).rev().collect();
+        socket.rings.fill(&batch);
+        filled += u32::try_from(room).unwrap_or(0);
+    }
+    if socket.rings.fill_needs_wakeup() {
+        // Nothing is lost if it fails: the flag stays set and the next refill or wait wakes the driver.
+        let _ = socket.rings.wake_fill();
+    }
+    filled
+}
+
+impl<R: Rings> PortSeed<R> {
+    /// The core that it is for, from 0.
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
+    /// The core's sockets, for the XSKMAP, each with what was read back of it.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketInfo<'_>> {
+        self.sockets.iter().map(Socket::info)
+    }
+
+    /// The mode in force, as [`Port::mode`] says it.
+    pub fn mode(&self) -> ModeInForce {
+        self.mode
+    }
+
+    /// Settles on this thread's core. All memory that the port writes alone is allocated here, so that it is near, and
+    /// no cache line of it is another core's too.
+    pub fn into_port(self) -> Port<R> {
+        let Self { core, plan, regions, sockets, queue, filled, outboxes, inboxes, bell, mode, max_len } = self;
+        let lanes = regions.into_iter().zip(filled).enumerate().map(|(lane, (region, filled))| LaneStart {
+            region,
+            first: plan.first(lane),
+            own: plan.own(core, lane),
+            owner: narrow(plan.owner(lane)),
+            reserve: plan.reserve(core, lane),
+            filled,
+        });
+        let transmit = narrow(plan.transmit_queue(core));
+        let pool = Pool::new(lanes.collect(), narrow(core), transmit, here(outboxes).into());
+        Port::new(Parts {
+            sockets: here(sockets),
+            pool,
+            lanes: plan.queues(),
+            inboxes: here(inboxes).into(),
+            bell,
+            queue,
+            mode,
+            max_len,
+        })
+    }
+}
+
+/// A core or a queue; `plan` saw that it is less.
+fn narrow(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+/// The same values in memory of this thread.
+fn here<T>(values: Vec<T>) -> Vec<T> {
+    let mut moved = Vec::with_capacity(values.len());
+    moved.extend(values);
+    moved
+}
+
+impl Port<Xsk> {
+    /// Opens one queue for this core alone. See [`open`].
+    ///
+    /// # Errors
+    ///
+    /// Each [`OpenError`] says what to do about it.
+    pub fn open(config: &QueueConfig) -> Result<Self, OpenError> {
+        let seeds = open(config, &[config.queue], 1, SocketsPerQueue::One)?;
+        // One core, one seed.
+        let no_seed = || OpenError::Setting { field: "cores", value: 0, needed: "at least 1" };
+        seeds.into_iter().next().map(PortSeed::into_port).ok_or_else(no_seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_may_be_taken_to_its_core() {
+        fn sendable<T: Send>() {}
+        sendable::<PortSeed<Xsk>>();
+    }
+
+    #[test]
+    fn impossible_divisions_are_named() {
+        let config = QueueConfig { frame_count: 64, receive_reserve: 30, ..QueueConfig::new("no-such-if0", 0) };
+        let refused = |queues: &[u32], cores| {
+            open(&config, queues, cores, SocketsPerQueue::All).err().map(|error| error.to_string()).unwrap()
+        };
+        assert!(refused(&[], 1).starts_with("queues = 0"));
+        assert!(refused(&[4], 0).starts_with("cores = 0"));
+        assert!(refused(&[4], 5000).starts_with("cores = 5000"));
+        assert!(refused(&[4, 5, 4], 2).starts_with("queue = 4 is not possible; it has to be named once"));
+        assert!(refused(&[4], 3).starts_with("frame_count = 64"));
+        assert!(refused(&[4], 2).contains("no interface no-such-if0"));
+    }
+}
