@@ -4,5 +4,6 @@
 mod listeners;
 mod neighbours;
 mod ports;
+mod settling;
 mod state;
 mod world;

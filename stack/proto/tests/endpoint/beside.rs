@@ -461,3 +461,64 @@ fn an_endpoint_in_a_virtual_lan_has_its_own_frames_and_no_others() {
     assert_eq!(&sent[0][sent[0].len() - 5..], b"hello");
     assert_eq!(bench.host.endpoint.counters().payload_moves, 0, "it lay where it had to");
 }
+
+mod any_order {
+    use super::*;
+    use crate::hosts::Pair;
+    use proptest::prelude::*;
+
+    fn step(pair: &mut Pair, conn: ConnId, sent: &mut Vec<u8>, what: u8, arg: u16) {
+        let a = &mut pair.a;
+        match what {
+            0 | 1 => {
+                let bytes: Vec<u8> = (0..arg % 4000).map(|n| (n as u8).wrapping_add(sent.len() as u8)).collect();
+                let taken = a.endpoint.send_copy(&mut a.frames, conn, &bytes).unwrap_or(0);
+                sent.extend(&bytes[..taken]);
+            }
+            2 => a.endpoint.set_link(arg & 1 == 0),
+            3 => a.endpoint.set_mtu(576 + arg % 925),
+            4 => a.endpoint.remove_neighbour(addr(2)),
+            5 => drop(a.endpoint.set_neighbour(addr(2), mac(2))),
+            6 => a.endpoint.set_routes(if arg & 1 == 0 { &[] } else { std::slice::from_ref(&ON_LINK) }),
+            7 => a.endpoint.neighbour_failed(addr(2)),
+            8 => drop(a.endpoint.connect(pair.now, at(99, 0), at(2, 80), TcpConfig::default())),
+            9 if arg & 1 == 0 => a.endpoint.add_address(cidr([10, 0, 0, 99], 24)),
+            9 => drop(a.endpoint.remove_address(addr(99))),
+            _ => pair.wait(Duration::from_millis(u64::from(arg % 1000))),
+        }
+    }
+
+    const ON_LINK: Route = Route::new(Cidr { addr: Addr::v4([10, 0, 0, 0]), prefix_len: 24 }, Hop::Link);
+
+    proptest! {
+        /// Whatever happens to link, routes, neighbours and addresses, and in whatever order: when all is well again an
+        /// open connection brings everything, and no frame is lost.
+        #[test]
+        fn an_open_connection_survives(ops in prop::collection::vec((0u8..12, any::<u16>()), 0..40)) {
+            let shared = |n| EndpointConfig { sharing: Sharing::Shared, routes: vec![ON_LINK], ..config(n) };
+            let mut pair = Pair::with(shared(1), shared(2));
+            pair.b.listen(at(2, 80));
+            let (a, b) = pair.open();
+            let (mut sent, mut received) = (Vec::new(), Vec::new());
+            for (what, arg) in ops {
+                step(&mut pair, a, &mut sent, what, arg);
+                pair.settle();
+                received.extend(pair.b.read(b));
+                while pair.a.endpoint.poll_unresolved().is_some() {}
+                pair.a.endpoint.check_consistency();
+                pair.b.endpoint.check_consistency();
+            }
+            pair.a.endpoint.set_mtu(1500);
+            pair.a.endpoint.set_routes(&[ON_LINK]);
+            prop_assert!(pair.a.endpoint.set_neighbour(addr(2), mac(2)));
+            pair.a.endpoint.set_link(true);
+            for _ in 0..200 {
+                pair.wait(SECOND);
+                received.extend(pair.b.read(b));
+            }
+            prop_assert_eq!(pair.a.state(a), State::Established);
+            prop_assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+            prop_assert_eq!(pair.a.endpoint.info(a).map(|info| info.in_flight + info.unsent), Some(0));
+        }
+    }
+}

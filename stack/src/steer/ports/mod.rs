@@ -120,6 +120,11 @@ impl PortPlan {
         Self { range: configured, avoided: Vec::new(), source: PortSource::Configured }
     }
 
+    /// No port at all.
+    pub(crate) const fn none() -> Self {
+        Self { range: (1, 0), avoided: Vec::new(), source: PortSource::OutsideKernelRange }
+    }
+
     /// For an address that the kernel has too. `listening` are the ports of its sockets. With `reserve` the configured
     /// range is to be reserved, but never more than half of what the kernel chooses from: of a range that asks for more,
     /// the upper part.
