@@ -5,9 +5,6 @@
 #ifndef CORELANE_ICMP_H
 #define CORELANE_ICMP_H
 
-#define ICMP_HEADER_LENGTH 8 /* RFC 792; every message of RFC 4443 has as much */
-#define QUOTED_TCP_LENGTH 8  /* what each error quotes of TCP at least (RFC 792): the ports are its first half */
-
 /* RFC 792. Source quench, type 4, is deprecated (RFC 6633) and like any other message. */
 #define ICMP_UNREACHABLE 3
 #define ICMP_TIME_EXCEEDED 11
@@ -23,6 +20,7 @@
 #define NEIGHBOUR_SOLICITATION 135
 #define NEIGHBOUR_ADVERTISEMENT 136
 
+/* RFC 792; every message of RFC 4443 has as much. */
 struct icmp_header {
 	__u8 type;
 	__u8 code;
@@ -30,6 +28,7 @@ struct icmp_header {
 	__be32 rest;
 };
 
+/* What each error quotes of TCP at least (RFC 792). */
 struct quoted_tcp {
 	__be16 source;
 	__be16 dest;
@@ -43,19 +42,14 @@ struct quoted_tcp {
  */
 static __always_inline void parse_quoted_ipv4(struct cursor *cursor, struct packet *packet, __u32 room)
 {
-	struct cursor whole = *cursor;
-	struct iphdr *ip = take(cursor, sizeof(*ip));
 	struct quoted_tcp *tcp;
-	__u32 header_length;
+	struct iphdr *ip;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP)
+	if (!take(cursor, ip) || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP)
 		return;
-	header_length = ip->ihl * 4;
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET) || ip->saddr != packet->flow.local.address.word[3])
 		return;
-	*cursor = whole;
-	tcp = take(cursor, header_length) ? take(cursor, QUOTED_TCP_LENGTH) : NULL;
-	if (!tcp || room < header_length + QUOTED_TCP_LENGTH)
+	if (room < ip->ihl * 4 + sizeof(*tcp) || !take_options(cursor, ip->ihl) || !take(cursor, tcp))
 		return;
 	packet->flow.remote.address = mapped_ipv4(ip->daddr);
 	set_ports(packet, tcp->source, tcp->dest);
@@ -63,11 +57,13 @@ static __always_inline void parse_quoted_ipv4(struct cursor *cursor, struct pack
 
 static __always_inline void parse_quoted_ipv6(struct cursor *cursor, struct packet *packet, __u32 room)
 {
-	struct ipv6hdr *ip = take(cursor, sizeof(*ip));
-	struct quoted_tcp *tcp = ip ? take(cursor, QUOTED_TCP_LENGTH) : NULL;
+	struct quoted_tcp *tcp;
+	struct ipv6hdr *ip;
 	struct address source;
 
-	if (!tcp || ip->version != 6 || ip->nexthdr != IPPROTO_TCP || room < sizeof(*ip) + QUOTED_TCP_LENGTH)
+	if (room < sizeof(*ip) + sizeof(*tcp) || !take(cursor, ip) || !take(cursor, tcp))
+		return;
+	if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
 		return;
 	source = wire_ipv6(&ip->saddr);
 	if (__builtin_memcmp(&source, &packet->flow.local.address, sizeof(source)) != 0)
@@ -84,20 +80,19 @@ static __always_inline int parse_icmp(struct cursor *cursor, struct packet *pack
 	packet->kind = KIND_ICMP;
 	if (packet->is_later_fragment)
 		return 0;
-	icmp = take(cursor, ICMP_HEADER_LENGTH);
-	if (!icmp || room < ICMP_HEADER_LENGTH)
+	if (!take(cursor, icmp) || room < sizeof(*icmp))
 		return PASSED_MALFORMED;
 	if (icmp->type == ICMP_UNREACHABLE || icmp->type == ICMP_TIME_EXCEEDED || icmp->type == ICMP_PARAMETER_PROBLEM)
-		parse_quoted_ipv4(cursor, packet, room - ICMP_HEADER_LENGTH);
+		parse_quoted_ipv4(cursor, packet, room - sizeof(*icmp));
 	return 0;
 }
 
 /* Solicitations mostly go to a multicast group: whose they are is said by the target. */
 static __always_inline int parse_solicitation(struct cursor *cursor, struct packet *packet, __u32 room)
 {
-	struct in6_addr *target = take(cursor, sizeof(*target));
+	struct in6_addr *target;
 
-	if (!target || room < sizeof(*target))
+	if (!take(cursor, target) || room < sizeof(*target))
 		return PASSED_MALFORMED;
 	packet->flow.local.address = wire_ipv6(target);
 	return is_mapped_ipv4(&packet->flow.local.address) ? PASSED_MALFORMED : 0;
@@ -105,9 +100,9 @@ static __always_inline int parse_solicitation(struct cursor *cursor, struct pack
 
 static __always_inline int parse_icmpv6(struct cursor *cursor, struct packet *packet, __u32 room)
 {
-	struct icmp_header *icmp = take(cursor, ICMP_HEADER_LENGTH);
+	struct icmp_header *icmp;
 
-	if (!icmp || room < ICMP_HEADER_LENGTH)
+	if (!take(cursor, icmp) || room < sizeof(*icmp))
 		return PASSED_MALFORMED;
 	packet->kind = KIND_ICMP;
 	switch (icmp->type) {
@@ -115,11 +110,11 @@ static __always_inline int parse_icmpv6(struct cursor *cursor, struct packet *pa
 	case ICMPV6_PACKET_TOO_BIG:
 	case ICMPV6_TIME_EXCEEDED:
 	case ICMPV6_PARAMETER_PROBLEM:
-		parse_quoted_ipv6(cursor, packet, room - ICMP_HEADER_LENGTH);
+		parse_quoted_ipv6(cursor, packet, room - sizeof(*icmp));
 		return 0;
 	case NEIGHBOUR_SOLICITATION:
 		packet->kind = KIND_NEIGHBOUR;
-		return parse_solicitation(cursor, packet, room - ICMP_HEADER_LENGTH);
+		return parse_solicitation(cursor, packet, room - sizeof(*icmp));
 	case NEIGHBOUR_ADVERTISEMENT:
 		packet->kind = KIND_NEIGHBOUR;
 		return 0;

@@ -11,8 +11,9 @@
 //! socket only ([`SocketsPerQueue::One`]), the owner is not looked for.
 //!
 //! The built program is part of this crate, so embedding it needs no clang; `scripts/bpf-object --check` proves that
-//! the object is what the source builds. It needs Linux 5.18 (`xdp.frags`, `bpf_xdp_get_buff_len`), `CAP_BPF`,
-//! `CAP_NET_ADMIN` and, on some kernels, `CAP_PERFMON`.
+//! the object is what the source builds. It needs Linux 5.18 (`xdp.frags`, `bpf_xdp_get_buff_len`), `CAP_BPF` and
+//! `CAP_NET_ADMIN`; a kernel may demand `CAP_PERFMON` too, and with it the program is faster where the verifier else
+//! adds barriers against speculation.
 //!
 //! What it does not do: wildcard listeners (register each address), IPv6 extension headers, also in what an ICMP error
 //! quotes, neighbour advertisements to multicast addresses, more than one VLAN tag, more than one VLAN at a time

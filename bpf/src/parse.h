@@ -23,6 +23,7 @@ const volatile struct settings settings SEC(".rodata.settings");
 
 #define ARP_HARDWARE_ETHERNET 1
 #define VLAN_ID_MASK 0xfff
+#define IPV4_LONGEST_HEADER 15 /* RFC 791 3.1: in words of 4 bytes */
 #define IPV4_FRAGMENT_OFFSET 0x1fff /* RFC 791 3.1: the low 13 bits, in units of 8 bytes */
 
 /* IEEE 802.1Q: the tag after the type 0x8100. */
@@ -65,23 +66,43 @@ struct cursor {
 	__u32 offset; /* of `at` in the packet */
 };
 
-/* The next `length` bytes, or NULL if the packet ends before. */
-static __always_inline void *take(struct cursor *cursor, __u32 length)
+/*
+ * Whether the packet has that many bytes more to read; then they are `*taken`, and the cursor is behind them.
+ *
+ * It returns no NULL, and no length below is a variable: without CAP_PERFMON the verifier lets nobody compare a
+ * packet's address with a number, or add to it what is not a constant.
+ */
+static __always_inline int take_bytes(struct cursor *cursor, void **taken, __u32 length)
 {
-	void *taken = cursor->at;
-
-	if (taken + length > cursor->end)
-		return NULL;
-	cursor->at = taken + length;
+	if (cursor->at + length > cursor->end)
+		return 0;
+	*taken = cursor->at;
+	cursor->at += length;
 	cursor->offset += length;
-	return taken;
+	return 1;
+}
+
+/* The same for a pointer to the next header. */
+#define take(cursor, header) take_bytes(cursor, (void **)&(header), sizeof(*(header)))
+
+/*
+ * Takes the options behind an IPv4 header's fixed part, a word at a time: written out, so that the number of words is
+ * bounded for every verifier.
+ */
+static __always_inline int take_options(struct cursor *cursor, __u32 header_words)
+{
+	__be32 *option;
+
+#pragma unroll
+	for (__u32 words = sizeof(struct iphdr) / sizeof(*option); words < IPV4_LONGEST_HEADER; words++)
+		if (words < header_words && !take(cursor, option))
+			return 0;
+	return 1;
 }
 
 /* Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here. */
 static __always_inline int has(const struct cursor *cursor, __u32 length)
 {
-	if (cursor->at + length <= cursor->end)
-		return 1;
 	return cursor->offset + length <= bpf_xdp_get_buff_len(cursor->ctx);
 }
 
@@ -122,9 +143,9 @@ static __always_inline void set_ports(struct packet *packet, __be16 local, __be1
 /* Returns 0 and fills `packet`, or the counter under which it passes; so do the functions below. */
 static __always_inline int parse_arp(struct cursor *cursor, struct packet *packet)
 {
-	struct arp_ipv4 *arp = take(cursor, sizeof(*arp));
+	struct arp_ipv4 *arp;
 
-	if (!arp)
+	if (!take(cursor, arp))
 		return PASSED_MALFORMED;
 	if (arp->hardware != bpf_htons(ARP_HARDWARE_ETHERNET) || arp->protocol != bpf_htons(ETH_P_IP) ||
 	    arp->hardware_length != ETH_ALEN || arp->protocol_length != sizeof(__be32))
@@ -142,8 +163,7 @@ static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packe
 	packet->kind = KIND_TCP;
 	if (packet->is_later_fragment)
 		return 0;
-	tcp = take(cursor, sizeof(*tcp));
-	if (!tcp || room < sizeof(*tcp))
+	if (!take(cursor, tcp) || room < sizeof(*tcp))
 		return PASSED_MALFORMED;
 	set_ports(packet, tcp->dest, tcp->source);
 	return 0;
@@ -152,18 +172,14 @@ static __always_inline int parse_tcp(struct cursor *cursor, struct packet *packe
 static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	struct cursor whole = *cursor;
-	struct iphdr *ip = take(cursor, sizeof(*ip));
 	__u32 header_length, total_length;
+	struct iphdr *ip;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5)
+	if (!take(cursor, ip) || ip->version != 4 || ip->ihl < 5)
 		return PASSED_MALFORMED;
 	header_length = ip->ihl * 4;
 	total_length = bpf_ntohs(ip->tot_len);
-	if (total_length < header_length || !has(&whole, total_length))
-		return PASSED_MALFORMED;
-	/* Once more from its start: the verifier does not see that the difference to what was taken is no less than 0. */
-	*cursor = whole;
-	if (!take(cursor, header_length))
+	if (total_length < header_length || !has(&whole, total_length) || !take_options(cursor, ip->ihl))
 		return PASSED_MALFORMED;
 	packet->is_ipv4 = 1;
 	packet->is_later_fragment = (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)) != 0;
@@ -177,10 +193,10 @@ static __always_inline int parse_ipv4(struct cursor *cursor, struct packet *pack
 
 static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *packet)
 {
-	struct ipv6hdr *ip = take(cursor, sizeof(*ip));
+	struct ipv6hdr *ip;
 	__u32 payload_length;
 
-	if (!ip || ip->version != 6)
+	if (!take(cursor, ip) || ip->version != 6)
 		return PASSED_MALFORMED;
 	payload_length = bpf_ntohs(ip->payload_len);
 	if (!has(cursor, payload_length))
@@ -212,16 +228,15 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 		.at = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
 	};
-	struct ethhdr *ethernet = take(&cursor, sizeof(*ethernet));
+	struct ethhdr *ethernet;
 	struct vlan_header *vlan;
 	__be16 type, control = 0;
 
-	if (!ethernet)
+	if (!take(&cursor, ethernet))
 		return PASSED_MALFORMED;
 	type = ethernet->h_proto;
 	if (type == bpf_htons(ETH_P_8021Q)) {
-		vlan = take(&cursor, sizeof(*vlan));
-		if (!vlan)
+		if (!take(&cursor, vlan))
 			return PASSED_MALFORMED;
 		type = vlan->type;
 		control = vlan->control;

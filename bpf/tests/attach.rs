@@ -124,6 +124,22 @@ fn a_process_without_capabilities_is_told_which() {
     assert_eq!(program_on(pair.ifindex).unwrap(), None);
 }
 
+/// Neither `CAP_PERFMON` nor `CAP_SYS_ADMIN`: the verifier then forbids more.
+#[test]
+fn two_capabilities_suffice() {
+    let pair = Pair::up();
+    let mut child = Command::new("setpriv")
+        .args(["--bounding-set", "-all,+bpf,+net_admin", "--inh-caps", "-all"])
+        .args([CHILD, &pair.ifindex.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(said, "child: attached");
+}
+
 #[test]
 fn a_driver_without_native_mode_is_told_apart() {
     let _pair = Pair::up();

@@ -15,6 +15,7 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod device;
 pub mod error;
 pub mod runtime;

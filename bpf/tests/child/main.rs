@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use corelane_bpf::{AttachMode, Steering};
+use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering};
 
 fn main() -> ExitCode {
     let index = std::env::args().nth(1).and_then(|index| index.parse().ok());
@@ -12,7 +12,10 @@ fn main() -> ExitCode {
         println!("child: give the index of an interface");
         return ExitCode::FAILURE;
     };
-    match Steering::attach(index, AttachMode::Native) {
+    // All that the program can do, so that the verifier has all of it to judge.
+    let layout = Layout { base_queue: 0, queues: 2, cores: 3, sockets_per_queue: SocketsPerQueue::All };
+    let setup = Setup::new(layout, FlowHash::new([1; 16]));
+    match Steering::attach_with(index, AttachMode::Native, &setup) {
         Ok(_steering) => {
             println!("child: attached");
             std::thread::sleep(Duration::from_secs(60));

@@ -6,7 +6,7 @@ use corelane_bpf::{Counter, FlowHash, Layout, MapError, Setup, SocketsPerQueue, 
 
 use crate::bench::{Bench, KERNELS, KEY, OURS, OURS6, PEER, PINS, setup, v4};
 use crate::common::receiving_socket;
-use crate::frames::{arp, neighbour, solicited_node, tcp4, tcp4_from};
+use crate::frames::{arp, neighbour, solicited_node, tcp4_from};
 use crate::model;
 
 const ALL: SocketsPerQueue = SocketsPerQueue::All;
@@ -45,20 +45,20 @@ fn every_layout_finds_the_owners_socket() {
 
 #[test]
 fn a_queue_beyond_the_layout_passes() {
-    // Both would hit the key of another queue's socket, were they not compared with the bounds.
-    let layout = Layout { base_queue: 1, queues: 1, cores: 3, sockets_per_queue: ALL };
-    let bench =
-        Bench::with(Setup { vlan: Vlan::Any, ..Setup::new(layout, FlowHash::new(KEY)) }, &[(1, 0), (1, 1), (1, 2)]);
-    let mut before = bench.steering.counters().unwrap();
-    let packet = tcp4(KERNELS, 80);
-    assert_eq!(bench.run(&packet, 1, &mut before), (Verdict::Redirect, Counter::RedirectedListener));
-    assert_eq!(bench.run(&packet, 0, &mut before), (Verdict::Pass, Counter::RedirectFailed));
-    let layout = Layout { base_queue: 0, ..layout };
-    let bench =
-        Bench::with(Setup { vlan: Vlan::Any, ..Setup::new(layout, FlowHash::new(KEY)) }, &[(0, 0), (0, 1), (0, 2)]);
-    let mut before = bench.steering.counters().unwrap();
-    assert_eq!(bench.run(&packet, 0, &mut before), (Verdict::Redirect, Counter::RedirectedListener));
-    assert_eq!(bench.run(&packet, 1, &mut before), (Verdict::Pass, Counter::RedirectFailed));
+    // The last one is so far below its base that its key, counted modulo 2^32, is that of a socket.
+    for (base_queue, served, beyond) in [(1, Some(1), 0), (0, Some(0), 1), (1_431_655_765, None, 0)] {
+        let layout = Layout { base_queue, queues: 1, cores: 3, sockets_per_queue: ALL };
+        let setup = Setup { vlan: Vlan::Any, ..Setup::new(layout, FlowHash::new(KEY)) };
+        let bench = Bench::with(setup, &[(base_queue, 0), (base_queue, 1), (base_queue, 2)]);
+        let mut before = bench.steering.counters().unwrap();
+        for packet in packets() {
+            if let Some(queue) = served {
+                let outcome = bench.run(&packet, queue, &mut before);
+                assert_eq!(outcome, (Verdict::Redirect, Counter::RedirectedListener));
+            }
+            assert_eq!(bench.run(&packet, beyond, &mut before), (Verdict::Pass, Counter::RedirectFailed));
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod cost;
 mod flows;
 mod frames;
 mod hash;
+mod interpreter;
 mod layouts;
 mod mutated;
 mod rows;

@@ -13,7 +13,10 @@ mod setting;
 
 pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
-pub use sections::{Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Sharing, Strategy, Tcp, Waiting};
+pub use sections::{
+    Cores, Impair, Impairment, Interface, Limits, Memory, Mode, Sharing, SocketsPerQueue, Steering, Strategy, Tcp,
+    Waiting,
+};
 pub use setting::Rule;
 
 pub(crate) use rules::{largest_mtu, mtu_remedy};
@@ -29,6 +32,7 @@ pub struct Config {
     interface: Interface,
     cores: Cores,
     waiting: Waiting,
+    steering: Steering,
     memory: Memory,
     limits: Limits,
     tcp: Tcp,
@@ -68,9 +72,20 @@ impl Config {
         &self.cores
     }
 
+    /// How many workers the configuration asks for; `None` when the machine decides.
+    pub fn workers(&self) -> Option<usize> {
+        let listed = Some(self.cores.list().len()).filter(|count| *count > 0);
+        self.cores.workers().map(|workers| workers as usize).or(listed)
+    }
+
     /// What a worker does when there is nothing to do.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// Which worker owns which flow.
+    pub const fn steering(&self) -> &Steering {
+        &self.steering
     }
 
     /// Frames and rings.
@@ -134,10 +149,11 @@ impl Config {
 
     /// Shows each field to `visit`, in the order in which they are listed, until it fails.
     fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { interface, cores, waiting, memory, limits, tcp, impair, impair_rx, impair_tx } = self;
+        let Self { interface, cores, waiting, steering, memory, limits, tcp, impair, impair_rx, impair_tx } = self;
         interface.walk("interface", visit)?;
         cores.walk("cores", visit)?;
         waiting.walk("waiting", visit)?;
+        steering.walk("steering", visit)?;
         memory.walk("memory", visit)?;
         limits.walk("limits", visit)?;
         tcp.walk("tcp", visit)?;

@@ -35,7 +35,7 @@ fn interface(config: &Config) -> Result<(), ConfigError> {
         return wrong("interface.name", format!("{name:?} cannot be an interface: give a name that `ip link` shows"));
     }
     if let Some(queue) = repeated(interface.queues()) {
-        return wrong("interface.queues", format!("queue {queue} is there twice: one worker serves a queue"));
+        return wrong("interface.queues", format!("queue {queue} is there twice: leave one out"));
     }
     let addresses: Vec<_> = interface.address().iter().map(super::Cidr::addr).collect();
     if let Some(addr) = repeated(&addresses) {
@@ -79,13 +79,29 @@ fn cores(config: &Config) -> Result<(), ConfigError> {
     if let Some(core) = repeated(cores) {
         return wrong("cores.list", format!("core {core} is there twice: each worker needs its own"));
     }
-    if !cores.is_empty() && cores.len() != queues.len() {
-        let message = format!(
-            "{} cores for {} queues: name one core for each of interface.queues, or none",
-            cores.len(),
-            queues.len()
-        );
-        return wrong("cores.list", message);
+    if let Some(workers) = config.workers() {
+        if !cores.is_empty() && cores.len() != workers {
+            let message = format!(
+                "{} cores for {workers} workers: name one core for each of cores.workers, or none",
+                cores.len()
+            );
+            return wrong("cores.list", message);
+        }
+        if workers > 64 {
+            return wrong("cores.list", format!("{workers} workers are more than 64: name fewer cores"));
+        }
+        let buckets = config.steering().buckets();
+        if (buckets as usize) < workers {
+            let message = format!("{buckets} buckets for {workers} workers: give at least one for each");
+            return wrong("steering.buckets", message);
+        }
+    }
+    let first = queues.iter().copied().min().unwrap_or(0);
+    let last = queues.iter().copied().max().unwrap_or(0);
+    if last - first >= 64 {
+        let message =
+            format!("queues {first} and {last} are more than 64 apart: name some that are nearer to each other");
+        return wrong("interface.queues", message);
     }
     Ok(())
 }

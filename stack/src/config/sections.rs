@@ -104,6 +104,16 @@ words! {
 }
 
 words! {
+    /// How many sockets a queue has.
+    SocketsPerQueue {
+        /// One for each worker: the program puts each frame into the ring of the worker whose flow it is.
+        All = "all",
+        /// One: its worker hands over what belongs to others. For drivers that give a queue no second socket.
+        One = "one",
+    }
+}
+
+words! {
     /// What a worker does when there is nothing to do.
     Strategy {
         /// Turns without pause: the least latency, a whole core always.
@@ -132,8 +142,12 @@ section! {
     Interface {
         /// Name of the network interface. It has to be given, here or on the command line.
         name: String, lend = String::new(), Rule::Any;
-        /// Queues of the interface to serve, one worker each. Frames of other queues stay with the kernel.
-        queues: Vec<u32>, lend = vec![0], Rule::NotEmpty;
+        /// Queues of the interface to serve, whatever the number of workers. Frames of other queues stay with the kernel.
+        /// Empty: all that the interface has.
+        queues: Vec<u32>, lend = Vec::new(), Rule::Any;
+        /// "all" or "one": sockets that each queue has. With "all" every frame comes to the worker that owns its flow; with
+        /// "one" a worker hands over what belongs to others, some 100 ns a frame.
+        sockets_per_queue: SocketsPerQueue, copy = SocketsPerQueue::All, Rule::Any;
         /// "require-zerocopy", "prefer-zerocopy", "copy" or "skb". The mode in force is read back and reported.
         mode: Mode, copy = Mode::PreferZerocopy, Rule::Any;
         /// The addresses of the stack, each with its prefix length. Empty: those that the kernel has on the interface.
@@ -163,8 +177,11 @@ section! {
 section! {
     /// `[cores]`: which cores the workers run on.
     Cores {
-        /// Core of each worker, in the order of `interface.queues`. Empty: the first cores that the process may use.
+        /// Core of each worker: there are as many workers as cores here. Empty: the first cores that the process may use.
         list: Vec<usize>, lend = Vec::new(), Rule::Range(0, 1023);
+        /// How many workers there are, more or fewer than queues. Default: as many as `list` names; else one for each queue,
+        /// as far as there are cores.
+        workers: Option<u32>, copy = None, Rule::Range(1, 64);
         /// Whether each worker is pinned to its core. Off, the scheduler may move it: for tests and crowded machines.
         pin: bool, copy = true, Rule::Any;
     }
@@ -179,6 +196,20 @@ section! {
         spin_us: u32, copy = 50, Rule::Range(0, 1_000_000);
         /// Longest sleep, milliseconds: how late a worker may see that it has to stop.
         sleep_max_ms: u32, copy = 100, Rule::Range(1, 500);
+    }
+}
+
+section! {
+    /// `[steering]`: which worker owns which flow.
+    Steering {
+        /// Buckets that flows fall into by their hash; a worker owns a share of them. More make finer shares. At least
+        /// one for each worker.
+        buckets: u32, copy = 1024, Rule::PowerOfTwo(1, 4096);
+        /// Connections that can stay with their worker after their bucket has moved to another one. Where there are more,
+        /// the bucket does not move.
+        max_pinned: u32, copy = 65_536, Rule::Range(1, 4_000_000);
+        /// How often shares are moved from the busiest worker to the idlest, milliseconds; 0: never by itself.
+        rebalance_ms: u32, copy = 0, Rule::Range(0, 3_600_000);
     }
 }
 

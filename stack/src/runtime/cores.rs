@@ -33,6 +33,11 @@ fn choose_from(
     }
 }
 
+/// How many cores this process may use.
+pub(super) fn count() -> usize {
+    allowed().len().max(1)
+}
+
 /// Pins the calling thread to `core`.
 pub(super) fn pin(core: usize) -> Result<(), Error> {
     // Literal, because the crate's own list has only the cores of the present affinity.

@@ -7,12 +7,19 @@ use corelane_proto::endpoint::{EndpointConfig, Sharing};
 use corelane_xdp::Interface;
 use std::time::Duration;
 
+/// Queues that are served when none is named; more take no frames faster, since each needs frames of its own.
+const MAX_QUEUES: u32 = 64;
+
 /// The interface as the stack will use it.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) interface: Interface,
     pub(super) mac: Mac,
     pub(super) mtu: u16,
+    /// The queues that are served.
+    pub(super) queues: Vec<u32>,
+    /// How many workers serve them.
+    pub(super) workers: usize,
 }
 
 impl Machine {
@@ -47,7 +54,12 @@ impl Machine {
             wanted => wanted.unwrap_or(own),
         };
         let mac = config.interface().mac().unwrap_or(Mac(interface.mac));
-        Ok(Self { interface, mac, mtu })
+        let queues = match config.interface().queues() {
+            [] => (0..interface.queues.unwrap_or(1).clamp(1, MAX_QUEUES)).collect(),
+            named => named.to_vec(),
+        };
+        let workers = config.workers().unwrap_or_else(|| queues.len().min(super::cores::count()));
+        Ok(Self { interface, mac, mtu, queues, workers })
     }
 }
 
@@ -103,6 +115,18 @@ mod tests {
         assert_eq!((machine.mac, machine.mtu), (Mac([2, 0, 0, 0, 0, 9]), 1500));
         let small = config().into_builder().set("interface.mtu", 1280).build().unwrap();
         assert_eq!(Machine::compare(&small, interface()).unwrap().mtu, 1280);
+    }
+
+    #[test]
+    fn all_queues_are_served_by_as_many_workers_as_there_are_cores() {
+        let four = || Interface { queues: Some(4), ..interface() };
+        let machine = Machine::compare(&config(), four()).unwrap();
+        assert_eq!((machine.queues, machine.workers), (vec![0, 1, 2, 3], super::super::cores::count().min(4)));
+        let named = config().into_builder().queues(&[2, 3]).set("cores.workers", 3).build().unwrap();
+        let machine = Machine::compare(&named, four()).unwrap();
+        assert_eq!((machine.queues, machine.workers), (vec![2, 3], 3));
+        let silent = Machine::compare(&config(), Interface { queues: None, ..interface() }).unwrap();
+        assert_eq!((silent.queues, silent.workers), (vec![0], 1));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Starts one pinned thread per queue, and stops them in order.
+//! Starts one pinned thread per worker, and stops them in order.
 //!
-//! At start: the program is attached while nothing is registered (the kernel still gets every packet), each thread
-//! opens its queue and lets its application begin, and only then do the sockets and addresses go into the program's
-//! maps. At the end: the workers close their connections, the program is detached (the kernel has every packet again),
-//! and only then are the sockets closed.
+//! At start: the program is attached while nothing is registered (the kernel still gets every packet), the queues are
+//! opened, each thread lets its application begin, and only then do the addresses go into the program's maps. At the end:
+//! the workers close their connections, the program is detached (the kernel has every packet again), and only then are
+//! the sockets closed.
 
 mod cores;
 mod machine;
+mod steerer;
 mod stop;
 mod summary;
 mod supervisor;
@@ -17,13 +18,18 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
 use crate::Error;
 use crate::app::App;
-use crate::config::{Config, Mode};
+use crate::config::{self, Config, Mode};
+use crate::control::{Control, WAITING};
+use crate::device::xdp::{XdpError, queue_config};
+use crate::steer::View;
 use crate::worker::Siblings;
 use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering};
+use corelane_xdp::PortSeed;
+use crossbeam::channel::bounded;
 use machine::Machine;
-use std::sync::mpsc::channel;
+use std::sync::Arc;
 use stop::Signals;
-use supervisor::Supervisor;
+use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
 
 /// Runs `make_app(worker)` on every worker until SIGINT or SIGTERM, or until every application has stopped its core.
@@ -45,6 +51,7 @@ pub struct Builder {
     config: Config,
     stop: StopHandle,
     signals: bool,
+    control: Control,
 }
 
 /// Where [`Builder`] begins.
@@ -54,7 +61,7 @@ pub struct Stack(());
 impl Stack {
     /// A stack of this configuration.
     pub fn builder(config: Config) -> Builder {
-        Builder { config, stop: StopHandle::new(), signals: true }
+        Builder { config, stop: StopHandle::new(), signals: true, control: Control::new() }
     }
 }
 
@@ -73,29 +80,41 @@ impl Builder {
         self
     }
 
+    /// Lets `control` steer the stack while it runs.
+    #[must_use]
+    pub fn control(mut self, control: &Control) -> Self {
+        self.control = control.clone();
+        self
+    }
+
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
-        let Self { config, stop, signals } = self;
+        let Self { config, stop, signals, control } = self;
         let machine = Machine::query(&config)?;
-        let queues = config.interface().queues().to_vec();
-        let cores = cores::choose(config.cores(), queues.len())?;
+        let workers = machine.workers;
+        let cores = cores::choose(config.cores(), workers)?;
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
-        // One socket per queue, so nothing is chosen by the hash, and its key need not be random.
-        let setup = Setup::new(layout(&queues), FlowHash::new([0; 16]));
+        let setup = setup(&config, &machine);
         let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)?;
-        let (report, reports) = channel();
-        let common = Common { config: &config, machine: &machine, stop: &stop };
+        let seeds = open(&config, &machine, &steering)?;
+        let (report, reports) = bounded(WAITING);
+        let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret() };
+        let table = Arc::new(steering.table());
         std::thread::scope(|scope| {
-            let mut supervisor = Supervisor::new(&config, &stop, steering, reports);
-            let siblings = Siblings::join(queues.len());
-            for (worker, ((&queue, &core), siblings)) in queues.iter().zip(&cores).zip(siblings).enumerate() {
-                let (order, orders) = channel();
-                let thread = Thread { worker, core, queue, siblings, report: report.clone(), orders };
+            let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.desk());
+            let siblings = Siblings::join(workers);
+            for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
+                let (sender, orders) = bounded(WAITING);
+                let queue = machine.queues[worker % machine.queues.len()];
+                // Fewer than 2^32 workers.
+                let view = View::new(worker as u32, setup.hash.clone(), Arc::clone(&table));
+                let waker = seed.waker();
+                let thread = Thread { worker, core, queue, seed, view, siblings, report: report.clone(), orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))
                     .spawn_scoped(scope, move || thread.run(common, make_app));
-                supervisor.add(queue, order, handle);
+                supervisor.add(core, Orders { sender, waker }, handle);
             }
             // From now on the channel closes when the last worker has ended.
             drop(report);
@@ -104,16 +123,51 @@ impl Builder {
     }
 }
 
-/// A socket for each of these queues.
-fn layout(queues: &[u32]) -> Layout {
-    let base_queue = queues.iter().copied().min().unwrap_or(0);
-    let last = queues.iter().copied().max().unwrap_or(0);
-    Layout {
-        base_queue,
-        queues: (last - base_queue).saturating_add(1),
-        cores: 1,
-        sockets_per_queue: SocketsPerQueue::One,
+/// Opens the queues, and puts the sockets where the program looks for them. Nothing is registered yet, so that nothing
+/// comes.
+fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<Vec<PortSeed>, Error> {
+    let (interface, memory) = (config.interface(), config.memory());
+    let sockets = match interface.sockets_per_queue() {
+        config::SocketsPerQueue::All => corelane_xdp::SocketsPerQueue::All,
+        config::SocketsPerQueue::One => corelane_xdp::SocketsPerQueue::One,
+    };
+    let opened = corelane_xdp::open(&queue_config(interface, memory, 0), &machine.queues, machine.workers, sockets);
+    let seeds = opened.map_err(XdpError::from)?;
+    for (core, seed) in seeds.iter().enumerate() {
+        for socket in seed.sockets() {
+            if let Some(fd) = socket.fd {
+                steering.register_socket(socket.queue, core as u32, fd)?;
+            }
+        }
     }
+    Ok(seeds)
+}
+
+/// What the program is told.
+fn setup(config: &Config, machine: &Machine) -> Setup {
+    let queues = &machine.queues;
+    let (first, last) = (queues.iter().copied().min().unwrap_or(0), queues.iter().copied().max().unwrap_or(0));
+    let layout = Layout {
+        base_queue: first,
+        queues: last - first + 1,
+        // Fewer than 2^32 workers.
+        cores: machine.workers as u32,
+        sockets_per_queue: match config.interface().sockets_per_queue() {
+            config::SocketsPerQueue::All => SocketsPerQueue::All,
+            config::SocketsPerQueue::One => SocketsPerQueue::One,
+        },
+    };
+    let hash = FlowHash::new(rand::random());
+    let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
+    Setup { buckets, max_pinned, ..Setup::new(layout, hash) }
+}
+
+/// From the operating system's source, through the crate's generator for secrets.
+//= spec/rfc6528.txt#section-4
+//# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
+//# recommendations given in [RFC4086].
+fn new_secret() -> [u8; 32] {
+    rand::random()
 }
 
 /// How the program is attached for the configured mode.
@@ -121,5 +175,26 @@ const fn attach_mode(config: &Config) -> AttachMode {
     match config.interface().mode() {
         Mode::Skb => AttachMode::Generic,
         Mode::RequireZerocopy | Mode::PreferZerocopy | Mode::Copy => AttachMode::Native,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= spec/rfc6528.txt#section-4
+    //= type=test
+    //# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
+    //# recommendations given in [RFC4086].
+    #[test]
+    fn each_secret_is_new_and_each_of_its_bits_is_open() {
+        let secrets: Vec<[u8; 32]> = (0..1024).map(|_| new_secret()).collect();
+        for bit in 0..256 {
+            let ones = secrets.iter().filter(|secret| secret[bit / 8] >> (bit % 8) & 1 == 1).count();
+            // 512 and six standard deviations of 16.
+            assert!((416..=608).contains(&ones), "bit {bit} is set in {ones} of 1024");
+        }
+        let different: std::collections::BTreeSet<_> = secrets.iter().collect();
+        assert_eq!(different.len(), 1024);
     }
 }

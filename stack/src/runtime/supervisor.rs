@@ -1,30 +1,67 @@
 //! The main thread while the workers run: it holds the program, and keeps the order of start and stop.
 
 use super::StopHandle;
+use super::steerer::{Means, Steerer};
 use super::summary::{Named, Summary, WorkerSummary, named};
-use super::thread::{Order, Report};
 use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::{Command, Desk, Report};
 use corelane_bpf::Steering;
+use corelane_xdp::Waker;
+use crossbeam::channel::{Receiver, Sender, never, select};
 use std::any::Any;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 type Outcome = Result<WorkerSummary, Error>;
 
+/// How long SYN cookies and the like are made with one secret. What was made with the one before is taken as well, so
+/// this has to be longer than a handshake; the shorter, the less a secret that is guessed is worth.
+const SECRET_FOR: Duration = Duration::from_secs(3600);
+
+/// The main thread looks up at least so often.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
 /// One worker's thread, from outside.
-struct Supervised<'scope> {
-    queue: u32,
-    order: Sender<Order>,
+pub(super) struct Supervised<'scope> {
+    core: usize,
+    orders: Orders,
     handle: ScopedJoinHandle<'scope, Outcome>,
-    socket: Option<OwnedFd>,
+    ready: bool,
     ended: bool,
     quiet: bool,
+}
+
+/// The way to one worker.
+pub(super) struct Orders {
+    pub(super) sender: Sender<Command>,
+    pub(super) waker: Waker,
+}
+
+impl Orders {
+    /// Tells the worker, and wakes it if it sleeps.
+    pub(super) fn send(&self, command: Command) {
+        // One that has ended cannot be told, and need not be.
+        let _ = self.sender.send(command);
+        self.waker.wake();
+    }
+}
+
+impl Supervised<'_> {
+    pub(super) const fn core(&self) -> usize {
+        self.core
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        !self.ended
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        self.orders.send(command);
+    }
 }
 
 /// Everything that the main thread keeps while the workers run.
@@ -33,6 +70,8 @@ pub(super) struct Supervisor<'scope, 'env> {
     stop: &'env StopHandle,
     steering: Steering,
     reports: Receiver<Report>,
+    desk: Desk,
+    steerer: Steerer,
     workers: Vec<Supervised<'scope>>,
     error: Option<Error>,
 }
@@ -43,20 +82,18 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         stop: &'env StopHandle,
         steering: Steering,
         reports: Receiver<Report>,
+        desk: Desk,
     ) -> Self {
-        Self { config, stop, steering, reports, workers: Vec::new(), error: None }
+        let steerer = Steerer::new(&steering, config.steering());
+        Self { config, stop, steering, reports, desk, steerer, workers: Vec::new(), error: None }
     }
 
     /// Takes over a thread that was just started, or was not.
-    pub(super) fn add(
-        &mut self,
-        queue: u32,
-        order: Sender<Order>,
-        handle: io::Result<ScopedJoinHandle<'scope, Outcome>>,
-    ) {
+    pub(super) fn add(&mut self, core: usize, orders: Orders, handle: io::Result<ScopedJoinHandle<'scope, Outcome>>) {
         match handle {
             Ok(handle) => {
-                self.workers.push(Supervised { queue, order, handle, socket: None, ended: false, quiet: false });
+                let worker = Supervised { core, orders, handle, ready: false, ended: false, quiet: false };
+                self.workers.push(worker);
             }
             Err(error) => self.fail(Error::System { what: "starting a thread", error }),
         }
@@ -70,7 +107,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
 
     /// Runs the workers from their start to their end.
     pub(super) fn run(mut self) -> Result<Summary, Error> {
-        while self.workers.iter().any(|worker| !worker.ended && worker.socket.is_none()) {
+        while self.workers.iter().any(|worker| !worker.ended && !worker.ready) {
             self.take_report();
         }
         if !self.stop.is_stopped()
@@ -79,62 +116,108 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             self.fail(error.into());
         }
         let clock = Clock::new();
-        self.order(Order::Go);
+        self.order(&Command::Go);
+        self.steer(&clock);
         while self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
             self.take_report();
         }
         self.finish(&clock)
     }
 
+    /// Serves whoever steers, until the stack stops.
+    fn steer(&mut self, clock: &Clock) {
+        let mut new_secret_at = clock.now() + SECRET_FOR;
+        while !self.stop.is_stopped() && self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
+            let now = clock.now();
+            if now >= new_secret_at {
+                self.order(&Command::Secret(super::new_secret()));
+                new_secret_at = now + SECRET_FOR;
+            }
+            let Self { steerer, workers, steering, .. } = self;
+            steerer.on_time(now, Means { workers, steering });
+            let deadlines = [Some(new_secret_at), steerer.poll_deadline(), Some(now + LOOK_UP)];
+            let next = deadlines.into_iter().flatten().min().unwrap_or(now);
+            self.take(next.saturating_since(now));
+        }
+    }
+
+    /// Waits for a report or a request.
+    fn take(&mut self, longest: Duration) {
+        let nobody = never();
+        // One thing after the other: a request waits until the one before is answered.
+        let desk = if self.steerer.is_busy() { nobody } else { self.desk.clone() };
+        select! {
+            recv(self.reports) -> report => match report {
+                Ok(report) => self.on_report(report),
+                Err(_) => self.all_have_ended(),
+            },
+            recv(desk) -> request => if let Ok(request) = request {
+                let Self { steerer, workers, steering, .. } = self;
+                steerer.on_request(request, Means { workers, steering });
+            },
+            default(longest) => {}
+        }
+    }
+
     fn take_report(&mut self) {
-        // The channel closes only when every worker has ended, and each says so before.
-        let Ok(report) = self.reports.recv() else {
-            return self.workers.iter_mut().for_each(|worker| worker.ended = true);
-        };
-        match report {
-            Report::Ready { worker, socket } => self.workers[worker].socket = Some(socket),
-            Report::Quiet { worker } => self.workers[worker].quiet = true,
+        match self.reports.recv() {
+            Ok(report) => self.on_report(report),
+            Err(_) => self.all_have_ended(),
+        }
+    }
+
+    /// The channel closes only when every worker has ended, and each says so before.
+    fn all_have_ended(&mut self) {
+        self.workers.iter_mut().for_each(|worker| worker.ended = true);
+    }
+
+    fn on_report(&mut self, report: Report) {
+        let Self { steerer, workers, steering, stop, .. } = self;
+        match &report {
+            Report::Ready { worker } => workers[*worker].ready = true,
+            Report::Quiet { worker } => workers[*worker].quiet = true,
             Report::Ended { worker, well } => {
-                self.workers[worker].ended = true;
+                workers[*worker].ended = true;
                 if !well {
-                    self.stop.stop();
+                    stop.stop();
                 }
             }
+            _ => {}
+        }
+        let means = Means { workers, steering };
+        match report {
+            Report::Ready { .. } => {}
+            Report::Quiet { worker } | Report::Ended { worker, .. } => steerer.on_gone(worker, means),
+            Report::Yielded { worker, flows, waits } => steerer.on_yielded(worker, flows, waits, means),
+            Report::Over { flows } => steerer.on_over(flows, means),
+            Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
         }
     }
 
     /// From here on our packets come to the sockets.
     fn register(&mut self) -> Result<(), corelane_bpf::MapError> {
-        for worker in &mut self.workers {
-            // Only the map needs it; a duplicate that lived on would keep the socket open after its queue is closed.
-            if let Some(socket) = worker.socket.take() {
-                self.steering.register_socket(worker.queue, 0, socket.as_fd())?;
-            }
-        }
         for cidr in self.config.interface().address() {
             self.steering.add_own_address(IpAddr::from(cidr.addr()))?;
         }
         Ok(())
     }
 
-    fn order(&self, order: Order) {
-        for worker in &self.workers {
-            // One that has ended cannot be told, and need not be.
-            let _ = worker.order.send(order);
-        }
+    fn order(&self, command: &Command) {
+        self.workers.iter().for_each(|worker| worker.tell(command.clone()));
     }
 
     fn finish(self, running: &Clock) -> Result<Summary, Error> {
         let counted = self.steering.counters().map(|counters| counters.iter().map(|(c, n)| (c.name(), n)).collect());
         let steering: Named = counted.map_or_else(|_| Named::new(), |all: Vec<_>| named(all));
         let duration_s = Duration::from_nanos(running.now().as_nanos()).as_secs_f64();
-        self.order(Order::Close);
-        let Self { config, workers, mut error, steering: program, .. } = self;
+        let Self { config, workers, mut error, steering: program, steerer, .. } = self;
         let mut summaries = Vec::new();
-        // The program goes before the sockets: from now on the kernel has every packet again.
-        drop(program);
-        for (number, Supervised { handle, order, .. }) in workers.into_iter().enumerate() {
-            drop(order);
+        // Its handles to the program's maps, and the program, go before the sockets: from now on the kernel has every packet
+        // again.
+        drop((steerer, program));
+        workers.iter().for_each(|worker| worker.tell(Command::Close));
+        for (number, Supervised { handle, orders, .. }) in workers.into_iter().enumerate() {
+            drop(orders);
             match handle.join() {
                 Ok(Ok(summary)) => summaries.push(summary),
                 Ok(Err(failed)) => drop(error.get_or_insert(failed)),

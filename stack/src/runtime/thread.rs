@@ -1,4 +1,4 @@
-//! One worker's thread: from the opening of its queue to its closing.
+//! One worker's thread: from its part of the interface to its closing.
 
 use super::machine::{Machine, endpoint_config};
 use super::summary::WorkerSummary;
@@ -7,12 +7,12 @@ use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::device::xdp::queue_config;
+use crate::control::{Command, Report};
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
-use crate::worker::{Idle, Pause, Siblings, Worker, WorkerConfig};
-use corelane_bpf::MapError;
-use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender};
+use crate::steer::{Shared, View};
+use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
+use corelane_xdp::PortSeed;
+use crossbeam::channel::{Receiver, Sender};
 use std::time::Duration;
 
 /// How long connections may take to close by themselves when the stack stops.
@@ -21,45 +21,27 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(300);
 /// How long resets and the last frames may take after that.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
-/// What a worker tells the main thread.
-pub(super) enum Report {
-    /// The queue is open and the application has begun; the socket may get packets.
-    Ready { worker: usize, socket: OwnedFd },
-    /// The connections are closed; nothing more will be sent.
-    Quiet { worker: usize },
-    /// The thread ends, `well` or by an error or a panic.
-    Ended { worker: usize, well: bool },
-}
-
-/// What the main thread tells a worker. A closed channel means to end at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    /// Packets come.
-    Go,
-    /// The program is detached: close the queue.
-    Close,
-}
-
 /// What all workers share, and only read.
 pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
     pub(super) machine: &'a Machine,
     pub(super) stop: &'a StopHandle,
+    /// The key of what peers hand back to us, until the main thread gives another one.
+    pub(super) secret: [u8; 32],
 }
 
 /// One worker's thread.
 pub(super) struct Thread {
     pub(super) worker: usize,
     pub(super) core: usize,
+    /// The queue that it sends on.
     pub(super) queue: u32,
+    pub(super) seed: PortSeed,
+    pub(super) view: View,
     pub(super) siblings: Siblings,
     pub(super) report: Sender<Report>,
-    pub(super) orders: Receiver<Order>,
+    pub(super) orders: Receiver<Command>,
 }
-
-/// How long SYN cookies and the like are made with one secret. What was made with the one before is taken as well, so
-/// this has to be longer than a handshake; the shorter, the less a secret that is guessed is worth.
-const SECRET_FOR: Duration = Duration::from_secs(3600);
 
 /// Says that the thread ends, also when it panics.
 struct Farewell<'a> {
@@ -82,25 +64,28 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, siblings, report, orders } = self;
+        let Self { worker, core, queue, seed, view, siblings, report, orders } = self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
-        let (device, socket) = open(common, queue)?;
+        let device = settle(common, seed, worker);
         let clock = Clock::new();
-        tracing::info!(worker, core, queue, mode = device.info().mode, "a queue is open");
+        tracing::info!(worker, core, queue, mode = device.info().mode, "a worker is ready");
         let app = make_app(worker);
+        let post = Post::new(worker, Shared::new(view), orders.clone(), report.clone());
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
+        // One alone shares with nobody, and has nothing to ask.
+        running = running.with_post(post, common.machine.workers > 1);
         running.start(clock.now())?;
         let tell = |report_now| report.send(report_now).is_ok();
-        if tell(Report::Ready { worker, socket }) && orders.recv() == Ok(Order::Go) {
+        if tell(Report::Ready { worker }) && wait_for(&orders, &Command::Go) {
             turn_until_stopped(&mut running, &clock, common)?;
         }
         close_connections(&mut running, &clock)?;
         if tell(Report::Quiet { worker }) {
-            // An error means that the main thread has gone, and the program with it.
-            let _ = orders.recv();
+            // Without an answer the main thread has gone, and the program with it.
+            wait_for(&orders, &Command::Close);
         }
         running.discard_received(clock.now());
         farewell.well = true;
@@ -108,22 +93,21 @@ impl Thread {
     }
 }
 
-/// Opens the queue, and behind the impairments that are configured, if any.
-fn open(common: &Common<'_>, queue: u32) -> Result<(AnyDevice, OwnedFd), Error> {
+/// Waits for one order, past others that come too late or too early; false when there is no main thread any more.
+fn wait_for(orders: &Receiver<Command>, wanted: &Command) -> bool {
+    orders.iter().any(|order| std::mem::discriminant(&order) == std::mem::discriminant(wanted))
+}
+
+/// The worker's device, behind the impairments that are configured, if any.
+fn settle(common: &Common<'_>, seed: PortSeed, worker: usize) -> AnyDevice {
     let config = common.config;
-    let device =
-        XdpDevice::open(&queue_config(config.interface(), config.memory(), queue), |_, _| Ok::<_, MapError>(()))?;
-    // The main thread registers it, when every worker is ready.
-    let socket =
-        device.fd().try_clone_to_owned().map_err(|error| Error::System { what: "duplicating a socket", error })?;
-    let device = AnyDevice::from(device);
+    let device = AnyDevice::from(XdpDevice::new(seed.into_port(), &common.machine.interface));
     if !config.impair_rx().is_active() && !config.impair_tx().is_active() {
-        return Ok((device, socket));
+        return device;
     }
-    // Each queue its own sequence of accidents.
-    let seed = config.impair().seed().wrapping_add(queue.into());
-    let impaired = Impaired::new(device, config.impair_rx().into(), config.impair_tx().into(), seed);
-    Ok((impaired.into(), socket))
+    // Each worker its own sequence of accidents.
+    let seed = config.impair().seed().wrapping_add(worker as u64);
+    Impaired::new(device, config.impair_rx().into(), config.impair_tx().into(), seed).into()
 }
 
 fn worker_config(common: &Common<'_>) -> WorkerConfig {
@@ -131,16 +115,8 @@ fn worker_config(common: &Common<'_>) -> WorkerConfig {
         endpoint: endpoint_config(common.config, common.machine),
         tcp: common.config.tcp().to_proto(),
         events_per_turn: common.config.limits().events_per_turn() as usize,
-        secret: new_secret(),
+        secret: common.secret,
     }
-}
-
-/// From the operating system's source, through the crate's generator for secrets.
-//= spec/rfc6528.txt#section-4
-//# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
-//# recommendations given in [RFC4086].
-fn new_secret() -> [u8; 32] {
-    rand::random()
 }
 
 /// The worker's life: one clock reading a turn.
@@ -150,13 +126,8 @@ fn turn_until_stopped<A: App, D: Device>(
     common: &Common<'_>,
 ) -> Result<(), Error> {
     let mut idle = Idle::new(common.config.waiting());
-    let mut new_secret_at = clock.now() + SECRET_FOR;
     while !common.stop.is_stopped() && !worker.wants_to_stop() {
         let now = clock.now();
-        if now >= new_secret_at {
-            worker.change_secret(new_secret());
-            new_secret_at = now + SECRET_FOR;
-        }
         let busy = worker.turn(now)?;
         match idle.after_turn(now, busy, worker.deadline()) {
             Pause::Turn if busy => {}
@@ -189,26 +160,5 @@ fn close_connections<A: App, D: Device>(worker: &mut Worker<A, D>, clock: &Clock
         if (worker.is_done() && worker.in_flight() == 0) || now >= flushing + FLUSH_WITHIN {
             return Ok(());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    //= spec/rfc6528.txt#section-4
-    //= type=test
-    //# If random numbers are used as the sole source of the secret, they MUST be chosen in accordance with the
-    //# recommendations given in [RFC4086].
-    #[test]
-    fn each_secret_is_new_and_each_of_its_bits_is_open() {
-        let secrets: Vec<[u8; 32]> = (0..1024).map(|_| new_secret()).collect();
-        for bit in 0..256 {
-            let ones = secrets.iter().filter(|secret| secret[bit / 8] >> (bit % 8) & 1 == 1).count();
-            // 512 and six standard deviations of 16.
-            assert!((416..=608).contains(&ones), "bit {bit} is set in {ones} of 1024");
-        }
-        let different: std::collections::BTreeSet<_> = secrets.iter().collect();
-        assert_eq!(different.len(), 1024);
     }
 }

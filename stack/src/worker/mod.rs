@@ -1,16 +1,19 @@
 //! One core's turn: receive, timers, application, transmit. No rule of TCP is here, and no clock.
 
 mod dispatch;
+mod post;
 mod siblings;
 mod waiting;
 
+pub(crate) use post::Post;
 pub use siblings::Siblings;
 pub use waiting::{Idle, Pause};
 
 use crate::Error;
 use crate::app::{App, Core, Net, Returns, States};
+use crate::control::Load;
 use crate::device::{Device, Store};
-use corelane_proto::endpoint::{CloseReason, EndpointConfig, Transmit};
+use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::{Buf, Endpoint, Instant};
 use corelane_xdp::{Census, Frame};
@@ -51,6 +54,10 @@ pub struct WorkerCounters {
     pub sleeps: u64,
     /// Frames received.
     pub rx_frames: u64,
+    /// Frames that came here and belong to another worker: handed over to it.
+    pub handed_over: u64,
+    /// Dropped: frames of another worker that could not be handed over, because it has too many to take already.
+    pub dropped_hand_over: u64,
     /// Frames put into the transmit ring.
     pub tx_frames: u64,
     /// Events given to the application.
@@ -60,12 +67,14 @@ pub struct WorkerCounters {
 impl WorkerCounters {
     /// Each counter with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Self { turns, idle_turns, sleeps, rx_frames, tx_frames, events } = *self;
+        let Self { turns, idle_turns, sleeps, rx_frames, handed_over, dropped_hand_over, tx_frames, events } = *self;
         [
             ("turns", turns),
             ("idle_turns", idle_turns),
             ("sleeps", sleeps),
             ("rx_frames", rx_frames),
+            ("handed_over", handed_over),
+            ("dropped_hand_over", dropped_hand_over),
             ("tx_frames", tx_frames),
             ("events", events),
         ]
@@ -109,6 +118,7 @@ pub struct Worker<A: App, D: Device> {
     counters: WorkerCounters,
     endings: Endings,
     siblings: Option<Siblings>,
+    post: Option<Post>,
     // The last to go: its rings outlive every frame above.
     device: D,
 }
@@ -136,6 +146,7 @@ impl<A: App, D: Device> Worker<A, D> {
             counters: WorkerCounters::default(),
             endings: Endings::default(),
             siblings: None,
+            post: None,
             device,
         }
     }
@@ -147,6 +158,16 @@ impl<A: App, D: Device> Worker<A, D> {
         self
     }
 
+    /// Has the worker obey orders and, if there are others with its addresses, hand over to them what is theirs.
+    #[must_use]
+    pub(crate) fn with_post(mut self, post: Post, has_others: bool) -> Self {
+        if has_others {
+            self.net.endpoint.set_ownership(Box::new(post.view().clone()));
+        }
+        self.post = Some(post);
+        self
+    }
+
     /// Lets the application begin.
     pub fn start(&mut self, now: Instant) -> Result<(), Error> {
         self.app.on_start(&mut Core::new(&mut self.net, &mut self.states, now))
@@ -155,6 +176,7 @@ impl<A: App, D: Device> Worker<A, D> {
     /// One turn at `now`; says whether there was anything to do, so that another turn is due at once.
     pub fn turn(&mut self, now: Instant) -> Result<bool, Error> {
         self.reclaim();
+        let ordered = self.obey();
         let received = self.receive(now);
         self.net.endpoint.on_time(now, &mut self.net.store);
         self.take_returns();
@@ -164,7 +186,7 @@ impl<A: App, D: Device> Worker<A, D> {
         }
         let sent = self.transmit(now)?;
         self.device.refill();
-        let busy = received > 0 || events > 0 || sent > 0;
+        let busy = ordered || received > 0 || events > 0 || sent > 0;
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(!busy);
         Ok(busy)
@@ -186,15 +208,33 @@ impl<A: App, D: Device> Worker<A, D> {
             self.received.iter().for_each(|frame| siblings.tell(frame.bytes()));
             hear(siblings, &mut self.net, now);
         }
-        let Net { endpoint, store, .. } = &mut self.net;
-        for frame in self.received.drain(..) {
+        let Self { net: Net { endpoint, store, .. }, received, post, device, counters, .. } = self;
+        for frame in received.drain(..) {
             // A frame is shorter than 64 KiB.
             let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
             let token = store.insert(frame);
             endpoint.receive(now, store, Buf::new(token, 0, len));
+            while let Some(astray) = endpoint.poll_astray() {
+                hand_over(astray, store, post.as_ref(), device, counters);
+            }
         }
         self.counters.rx_frames += count as u64;
         count
+    }
+
+    /// Does what the main thread asks for; says whether it did.
+    fn obey(&mut self) -> bool {
+        let Some(post) = &mut self.post else { return false };
+        let load = Load {
+            busy_turns: self.counters.turns - self.counters.idle_turns,
+            frames: self.counters.rx_frames,
+            flows: 0,
+        };
+        let obeyed = post.obey(&self.net.endpoint, load);
+        if let Some(secret) = obeyed.secret {
+            self.net.endpoint.change_secret(secret);
+        }
+        obeyed.any
     }
 
     /// Opens the windows of connections whose detached bytes the application has dropped.
@@ -327,6 +367,26 @@ impl<A: App, D: Device> Worker<A, D> {
     /// How many connections the application has a state for.
     pub const fn connections(&self) -> usize {
         self.states.len()
+    }
+}
+
+/// Gives a frame to the worker whose flow it is of.
+fn hand_over<D: Device>(
+    astray: Astray,
+    store: &mut Store,
+    post: Option<&Post>,
+    device: &mut D,
+    counters: &mut WorkerCounters,
+) {
+    let Astray { frame, flow } = astray;
+    let len = frame.len;
+    // It came from the device a moment ago, so the store has it; and what is astray there is a post to tell the way.
+    let (Ok(mut frame), Some(post)) = (store.take(frame.token), post) else { return };
+    frame.set_len(len.into());
+    let owner = post.view().with(|view| view.owner(&flow));
+    match device.hand_off(owner as usize, frame) {
+        Ok(()) => counters.handed_over += 1,
+        Err(_dropped) => counters.dropped_hand_over += 1,
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::doorbell::Doorbell;
+use crate::sync::Arc;
 
 /// One core's bell. Everybody may ring it; its owner sleeps on it.
 pub(crate) struct Bell {
@@ -37,6 +38,12 @@ impl Bell {
         true
     }
 
+    /// Wakes the owner from its next sleep, if it does not sleep now: for what it looks for only when it is awake.
+    fn rouse(&self) {
+        // Fails only when the count is at its end, and then the descriptor is readable as it should be.
+        let _ = (&self.event).write(&1u64.to_ne_bytes());
+    }
+
     /// Makes the descriptor quiet again.
     pub(crate) fn hush(&self) {
         // Fails when nobody rang.
@@ -45,5 +52,18 @@ impl Bell {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.event.as_raw_fd()
+    }
+}
+
+/// Wakes a core from [`Port::wait`](crate::Port::wait), from any thread: at once, or the next time that it would sleep.
+///
+/// It costs a system call; what cores send each other wakes them without it, unless they sleep.
+#[derive(Clone)]
+pub struct Waker(pub(crate) Arc<Bell>);
+
+impl Waker {
+    /// Wakes the core.
+    pub fn wake(&self) {
+        self.0.rouse();
     }
 }

@@ -1,6 +1,8 @@
 //! One owned frame.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ptr;
 use std::rc::Rc;
 use std::slice;
 
@@ -82,6 +84,16 @@ impl Frame {
         // SAFETY: as in `buffer`; `&mut self` makes it the only reference that this frame gave out, and the kernel
         // neither reads nor writes a frame that is `Held`.
         unsafe { slice::from_raw_parts_mut(self.pool.place(self.name()), self.capacity()) }
+    }
+
+    /// Ends the `Frame` without dropping it, since what it names is no longer [`State::Held`] here: the kernel or another
+    /// core has it.
+    #[inline]
+    pub(crate) fn leave(self) {
+        debug_assert_ne!(self.pool.state(self.index), State::Held, "{self:?}");
+        let mut frame = ManuallyDrop::new(self);
+        // SAFETY: the pool's handle is dropped once: the frame around it is not used again, nor dropped.
+        unsafe { ptr::drop_in_place(&raw mut frame.pool) };
     }
 
     /// Whether the frame comes from the pool that `shared` is.

@@ -189,12 +189,16 @@ mod tests {
         }
     }
 
+    /// Miri knows no such ioctl.
+    #[cfg(not(miri))]
     #[test]
     fn a_missing_interface_is_said_to_be_missing() {
         let error = Interface::query("no-such-if0").unwrap_err();
         assert!(error.to_string().contains("`ip link`"), "{error}");
     }
 
+    /// Miri knows no such ioctl.
+    #[cfg(not(miri))]
     #[test]
     fn the_loopback_is_not_ethernet() {
         assert!(matches!(Interface::query("lo"), Err(InterfaceError::NotEthernet { kind: 772, .. })));

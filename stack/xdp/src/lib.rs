@@ -56,6 +56,7 @@ mod umem;
 pub mod veth;
 mod xsk;
 
+pub use bell::Waker;
 pub use bind::{BusyPoll, BusyPollInForce, Mode, ModeInForce, OpenError, QueueConfig, UnknownMode};
 pub use frame::Frame;
 pub use interface::{Interface, InterfaceError};

@@ -67,7 +67,9 @@ pub(crate) struct LaneStart {
 }
 
 /// One queue's frames.
-struct Lane {
+// Aligned, so that its place in a slice is found by shifting: that is done for each frame.
+#[repr(align(128))]
+pub(crate) struct Lane {
     places: Places,
     first: u32,
     own: Range<u32>,
@@ -78,9 +80,26 @@ struct Lane {
     region: Arc<Region>,
 }
 
+impl Lane {
+    /// The frame at the kernel's address `addr`, and how far behind the start of its data area it points.
+    #[inline]
+    pub(crate) fn locate(&self, addr: u64) -> Option<(u32, usize)> {
+        let (index, start) = self.region.locate(addr)?;
+        Some((self.first + index, start))
+    }
+
+    /// The index of its first frame in the space of all.
+    #[inline]
+    pub(crate) fn first(&self) -> u32 {
+        self.first
+    }
+}
+
 /// What the frames, the pool's handles and the port of one core share.
 pub(crate) struct Shared {
     lanes: Box<[Lane]>,
+    /// Bytes a frame; the same in all lanes.
+    frame_len: usize,
     /// This core.
     core: u16,
     /// The lane whose frames are given out to send.
@@ -110,6 +129,7 @@ impl Shared {
             fill += lane.filled;
             own += lane.own.end - lane.own.start;
         }
+        let frame_len = lanes[0].region.frame_len();
         let lanes = lanes.into_iter().map(|start| {
             let LaneStart { region, first, own, owner, reserve, filled } = start;
             let mut free = Vec::with_capacity(own.len());
@@ -118,6 +138,7 @@ impl Shared {
         });
         Self {
             lanes: lanes.collect(),
+            frame_len,
             core,
             transmit,
             states,
@@ -130,7 +151,8 @@ impl Shared {
         }
     }
 
-    fn lane(&self, lane: u16) -> &Lane {
+    #[inline]
+    pub(crate) fn lane(&self, lane: u16) -> &Lane {
         &self.lanes[usize::from(lane)]
     }
 
@@ -140,26 +162,15 @@ impl Shared {
 
     /// Bytes a frame; the same in all lanes.
     pub(crate) fn frame_len(&self) -> usize {
-        self.lanes[0].region.frame_len()
+        self.frame_len
     }
 
     /// The first byte of a frame, which has to be one of its lane's.
+    #[inline]
     pub(crate) fn place(&self, name: Name) -> *mut u8 {
         let lane = self.lane(name.lane);
         debug_assert!((lane.first..lane.first + lane.region.count()).contains(&name.index), "{name:?}");
         lane.places.frame(name.index)
-    }
-
-    /// The frame at the kernel's address `addr` of a lane, and how far behind the start of its data area it points.
-    pub(crate) fn locate(&self, lane: u16, addr: u64) -> Option<(Name, usize)> {
-        let Lane { region, first, .. } = self.lane(lane);
-        let (index, start) = region.locate(addr)?;
-        Some((Name { lane, index: first + index }, start))
-    }
-
-    /// The frame's index in its UMEM.
-    pub(crate) fn local(&self, name: Name) -> u32 {
-        name.index - self.lane(name.lane).first
     }
 
     /// Whether there is such a frame.
@@ -190,6 +201,7 @@ impl Shared {
 
     /// Moves frame `index` from `from` to `to`; false, and nothing happens, when it is not at `from`. The free list is
     /// the caller's business.
+    #[inline]
     pub(crate) fn shift(&self, index: u32, from: State, to: State) -> bool {
         let Some(state) = self.states.get(index as usize) else { return false };
         if state.get() != from {
@@ -206,15 +218,21 @@ impl Shared {
     }
 
     /// What becomes of a dropped frame: it is free if it is this core's, and else goes home to the owner of its fill
-    /// ring. One that was handed on a moment ago, to the kernel or to another core, has left `Held` already and stays
-    /// where it is.
+    /// ring.
+    #[inline]
     pub(crate) fn drop_frame(&self, name: Name) {
         let lane = self.lane(name.lane);
-        if lane.own.contains(&name.index) {
-            if self.shift(name.index, State::Held, State::Free) {
-                lane.free.borrow_mut().push(name.index);
-            }
-        } else if self.shift(name.index, State::Held, State::Away)
+        if !lane.own.contains(&name.index) {
+            self.give_back(lane, name);
+        } else if self.shift(name.index, State::Held, State::Free) {
+            lane.free.borrow_mut().push(name.index);
+        }
+    }
+
+    /// Tells the owner of its fill ring about a dropped frame.
+    #[inline(never)]
+    fn give_back(&self, lane: &Lane, name: Name) {
+        if self.shift(name.index, State::Held, State::Away)
             && let Some(outbox) = self.outbox(lane.owner)
         {
             outbox.notify(Notice::Return(name));

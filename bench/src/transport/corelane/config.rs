@@ -53,22 +53,17 @@ impl StackConfig {
             builder = builder.set_text(assignment);
         }
         let config = builder.build().map_err(wrong)?;
-        let (queues, listed) = (config.interface().queues().to_vec(), config.cores().list().to_vec());
-        let (queues, cores) = match cores {
-            // One worker for each core named: on the file's queues if it has as many, else on the first ones.
-            Some(cores) => {
-                let count = cores.as_slice().len();
-                let queues = if queues.len() == count { queues } else { (0..).take(count).collect() };
-                (queues, cores.as_slice().to_vec())
-            }
-            None if !listed.is_empty() => (queues, listed),
-            None if queues.len() == 1 => (queues, default.as_slice().to_vec()),
-            None => {
-                let cores = CoreList::allowed().as_slice().iter().copied().take(queues.len()).collect();
-                (queues, cores)
-            }
+        let listed = config.cores().list().to_vec();
+        // One worker for each core named. What queues there are is another matter.
+        let cores = match cores {
+            Some(cores) => cores.as_slice().to_vec(),
+            None if !listed.is_empty() => listed,
+            None => match config.cores().workers() {
+                Some(workers) => CoreList::allowed().as_slice().iter().copied().take(workers as usize).collect(),
+                None => default.as_slice().to_vec(),
+            },
         };
-        let config = config.into_builder().queues(&queues).cores(&cores).build().map_err(wrong)?;
+        let config = config.into_builder().cores(&cores).build().map_err(wrong)?;
         Ok(Self { config, cores })
     }
     /// Whether the workers never sleep.
@@ -115,10 +110,10 @@ mod tests {
     fn there_is_a_worker_for_each_core_named() {
         let default = CoreList::parse("3").unwrap();
         let stack = StackConfig::new(&args(None), None, &default).unwrap();
-        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[0][..]));
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[3][..], &[][..]));
         let cores = CoreList::parse("2,1").unwrap();
         let stack = StackConfig::new(&args(None), Some(&cores), &default).unwrap();
-        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[0, 1][..]));
+        assert_eq!((stack.cores.as_slice(), stack.config.interface().queues()), (&[2, 1][..], &[][..]));
         assert_eq!(stack.config.cores().list(), [2, 1]);
     }
 }

@@ -163,11 +163,12 @@ fn cpu_latency(system: &System) -> Check {
 
 fn cpus(system: &System, needs: &Needs) -> Check {
     let name = "cpus";
-    let (allowed, workers) = (system.allowed_cpus.len(), needs.queues.len());
+    let allowed = system.allowed_cpus.len();
+    let workers = needs.workers.unwrap_or(needs.queues.len().min(allowed));
     let text = format!("{allowed} may be used");
     if allowed < workers {
-        let message = format!("{text}, and {workers} queues want a core each");
-        return Check::fail(name, message, "serve fewer queues (interface.queues), or widen the cpuset or `taskset`");
+        let message = format!("{text}, and {workers} workers want a core each");
+        return Check::fail(name, message, "have fewer workers (cores.workers), or widen the cpuset or `taskset`");
     }
     let isolated = system.isolated_cpus.iter().filter(|cpu| system.allowed_cpus.contains(cpu)).count();
     if isolated >= workers {
@@ -231,7 +232,7 @@ pub(super) mod tests {
 
     /// The needs of the default configuration.
     pub(in super::super) fn needs() -> Needs {
-        Needs::of(&Config::default())
+        Needs::of(&Config::default(), 1)
     }
 
     fn without(capabilities: &[u32]) -> System {
@@ -298,8 +299,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn cores_are_counted_against_queues() {
-        let needs = Needs { queues: vec![0, 1], ..needs() };
+    fn cores_are_counted_against_workers() {
+        let needs = Needs { workers: Some(2), ..needs() };
         let with = |allowed: &[usize], isolated: &[usize]| {
             cpus(&System { allowed_cpus: allowed.into(), isolated_cpus: isolated.into(), ..good() }, &needs)
         };

@@ -95,7 +95,7 @@ fn queues(interface: &str, state: &State, needs: &Needs) -> Check {
     let served = needs.queues.len() as u64;
     if served < u64::from(state.rx_queues) {
         let message = format!("{text}, {served} served: connections that the card puts elsewhere stay with the kernel");
-        let remedy = format!("set interface.queues to all of them, or `sudo ethtool -L {interface} combined {served}`");
+        let remedy = format!("leave interface.queues out, or `sudo ethtool -L {interface} combined {served}`");
         return Check::warn(name, message, remedy);
     }
     Check::ok(name, text)

@@ -10,6 +10,7 @@ mod report;
 mod system;
 
 use crate::{DONE, Failure, MACHINE, USAGE};
+use beside::Beside;
 use corelane::config::{Config, Mode};
 use std::path::PathBuf;
 use system::System;
@@ -36,10 +37,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => Config::default(),
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
-    let mut needs = Needs::of(&config);
+    // How many queues there are has to be known before the needs, and the ports asked about before the look.
+    let mut system = System::look(&interface);
+    let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
+    let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
+    let mut needs = Needs::of(&config, queues);
     needs.configured = arguments.config.is_some();
     needs.ports.clone_from(&arguments.port);
-    let checks = checks::all(&System::look(&interface, &config, &needs), &needs);
+    system.beside = Beside::look(&config, &interface, &needs.ports);
+    let checks = checks::all(&system, &needs);
     let mut out = std::io::stdout().lock();
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
@@ -53,7 +59,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
 #[derive(Clone, Debug)]
 struct Needs {
     mode: Mode,
+    /// The queues that are to be served.
     queues: Vec<u32>,
+    /// Workers that want a core each; `None` when they take what there is.
+    workers: Option<usize>,
     /// Bytes of locked memory: each queue's frames.
     locked_bytes: u64,
     /// The largest MTU that a frame holds.
@@ -69,12 +78,18 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(config: &Config) -> Self {
-        let (memory, queues) = (config.memory(), config.interface().queues().to_vec());
+    /// What `config` asks for, of an interface with so many queues.
+    fn of(config: &Config, there: u32) -> Self {
+        let memory = config.memory();
+        let queues = match config.interface().queues() {
+            [] => (0..there.max(1)).collect(),
+            named => named.to_vec(),
+        };
         let frames = u64::from(memory.frame_count()) * u64::from(memory.frame_size());
         Self {
             mode: config.interface().mode(),
             locked_bytes: frames * queues.len() as u64,
+            workers: config.workers(),
             queues,
             // The kernel keeps XDP_PACKET_HEADROOM, 256 bytes, of a frame; 18 are Ethernet's and one VLAN tag's.
             largest_mtu: memory.frame_size() - 256 - 18,

@@ -1,8 +1,6 @@
 //! The machine as one value: the only place of the doctor that reads files, calls the kernel or runs a program.
 
-use super::Needs;
 use super::beside::Beside;
-use corelane::config::Config;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Resource;
 use std::fs;
@@ -38,7 +36,7 @@ pub(super) struct System {
     pub(super) has_invariant_tsc: bool,
     /// The interface asked for; `None` when none was.
     pub(super) interface: Option<Interface>,
-    /// How the stack would get along with the kernel there; `None` when there is no such interface.
+    /// How the stack would get along with the kernel there; `None` when there is no such interface, or nobody has looked.
     pub(super) beside: Option<Beside>,
 }
 
@@ -92,8 +90,8 @@ pub(super) struct Program {
 }
 
 impl System {
-    /// Looks at the machine, and at `interface` unless it is empty, where a stack of this configuration would be.
-    pub(super) fn look(interface: &str, config: &Config, needs: &Needs) -> Self {
+    /// Looks at the machine, and at `interface` unless it is empty. What depends on a configuration is left out.
+    pub(super) fn look(interface: &str) -> Self {
         let status = read("/proc/self/status");
         let memory = read("/proc/meminfo");
         let cpu = read("/proc/cpuinfo");
@@ -115,7 +113,7 @@ impl System {
                 .iter()
                 .all(|flag| field(&cpu, "flags").is_some_and(|flags| flags.split(' ').any(|word| word == *flag))),
             interface: (!interface.is_empty()).then(|| Interface::look(interface)),
-            beside: Beside::look(config, interface, &needs.ports),
+            beside: None,
         }
     }
 }
@@ -252,14 +250,12 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_looked_at() {
-        let config = Config::default();
-        let needs = Needs::of(&config);
-        let system = System::look("lo", &config, &needs);
+        let system = System::look("lo");
         assert!(!system.release.is_empty());
         assert!(!system.allowed_cpus.is_empty());
         let state = system.interface.and_then(|interface| interface.state);
         assert!(state.is_some_and(|state| state.mtu > 0), "every network namespace has lo");
-        let absent = System::look("no/../such", &config, &needs).interface;
+        let absent = System::look("no/../such").interface;
         assert!(absent.is_some_and(|interface| interface.state.is_none()));
     }
 }

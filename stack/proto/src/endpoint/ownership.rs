@@ -47,11 +47,16 @@ impl Endpoint {
         self.conns.find(flow).is_some() || self.half_open.find(flow).is_some() || self.time_wait.find(flow).is_some()
     }
 
-    /// Every flow of which something is here. Those in TIME-WAIT come last; a flow whose successor is half-open comes twice.
+    /// Every connection's flow, and every half-open one's.
     pub fn flows(&self) -> impl Iterator<Item = Flow> + '_ {
         let open = self.conns.iter().map(|(_, flow, _)| *flow);
         let half_open = self.half_open.iter().map(|(half_open, _)| half_open.flow);
-        open.chain(half_open).chain(self.time_wait.iter().map(|(flow, _)| flow))
+        open.chain(half_open)
+    }
+
+    /// The flow of every connection in TIME-WAIT.
+    pub fn waiting_flows(&self) -> impl Iterator<Item = Flow> + '_ {
+        self.time_wait.iter().map(|(flow, _)| flow)
     }
 
     /// Whether a flow that no table here has belongs to another endpoint.

@@ -26,9 +26,10 @@ impl<R: Rings> Port<R> {
             self.counters.hand_off_refused += 1;
             return Err(frame);
         }
-        // Dropped below, it stays where it is now. The other core sees it when this one flushes, and not before.
+        // The other core sees it when this one flushes, and not before.
         let moved = shared.shift(name.index, State::Held, State::Away);
         debug_assert!(moved, "{frame:?} was handed off and not held");
+        frame.leave();
         self.counters.handed_off += 1;
         Ok(())
     }
@@ -56,7 +57,15 @@ impl<R: Rings> Port<R> {
     }
 
     /// Learns what other cores say about frames.
+    #[inline]
     pub(super) fn take_notices(&mut self) {
+        if !self.inboxes.is_empty() {
+            self.take_all_notices();
+        }
+    }
+
+    #[inline(never)]
+    fn take_all_notices(&mut self) {
         let shared = self.pool.shared();
         for inbox in &mut self.inboxes {
             while let Some(notice) = inbox.notice() {
@@ -86,7 +95,15 @@ impl<R: Rings> Port<R> {
     }
 
     /// Lets other cores see what this one has for them.
+    #[inline]
     pub(super) fn flush(&mut self) {
+        if !self.inboxes.is_empty() {
+            self.flush_all();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_all(&mut self) {
         self.counters.wakes += self.pool.shared().flush();
     }
 }

@@ -13,7 +13,7 @@ use crate::bell::Bell;
 use crate::bind::{BusyPollInForce, ModeInForce};
 use crate::frame::Frame;
 use crate::mail::Inbox;
-use crate::pool::{Pool, State};
+use crate::pool::{Lane, Pool, Shared, State};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
 use crate::statistics::{Counters, Statistics};
 use crate::sync::Arc;
@@ -99,7 +99,7 @@ pub struct Port<R: Rings = Xsk> {
     inboxes: Box<[Inbox]>,
     lent: Lent,
     /// None where there is but one core.
-    bell: Option<Arc<Bell>>,
+    bell: Arc<Bell>,
     /// What `wait` sleeps on.
     poll: Vec<libc::pollfd>,
     pool: Pool,
@@ -122,7 +122,7 @@ pub(crate) struct Parts<R> {
     pub(crate) pool: Pool,
     pub(crate) lanes: usize,
     pub(crate) inboxes: Box<[Inbox]>,
-    pub(crate) bell: Option<Arc<Bell>>,
+    pub(crate) bell: Arc<Bell>,
     pub(crate) queue: u32,
     pub(crate) mode: ModeInForce,
     pub(crate) max_len: usize,
@@ -138,7 +138,7 @@ impl<R: Rings> Port<R> {
         };
         let routes = (0..lanes).map(route).collect();
         let posters = if inboxes.is_empty() { Box::default() } else { vec![NOBODY; pool.total()].into() };
-        let fds = sockets.iter().filter_map(|socket| socket.rings.fd()).chain(bell.as_ref().map(|bell| bell.fd()));
+        let fds = sockets.iter().filter_map(|socket| socket.rings.fd()).chain(std::iter::once(bell.fd()));
         let poll = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
         Self {
             sockets,
@@ -200,7 +200,12 @@ impl<R: Rings> Port<R> {
     pub fn statistics(&self) -> io::Result<Statistics> {
         let mut kernel = KernelStatistics::default();
         for socket in &self.sockets {
-            kernel += socket.rings.statistics()?;
+            let mut counted = socket.rings.statistics()?;
+            if !socket.is_owner {
+                // The fill ring is the queue's: each of its sockets tells the same number.
+                counted.rx_fill_ring_empty_descs = 0;
+            }
+            kernel += counted;
         }
         Ok(Statistics { port: self.counters, kernel })
     }
@@ -246,9 +251,7 @@ impl Port<Xsk> {
     /// The core's first socket; where it has none, what other cores wake it by.
     pub fn fd(&self) -> BorrowedFd<'_> {
         let socket = self.sockets.first().map(|socket| socket.rings.raw_fd());
-        // A core without a socket has others beside it, and so a bell.
-        let fd = socket.or_else(|| self.bell.as_ref().map(|bell| bell.fd())).unwrap_or(-1);
-        debug_assert!(fd >= 0, "a port without a socket and without a bell");
+        let fd = socket.unwrap_or_else(|| self.bell.fd());
         // SAFETY: sockets and bell are open for as long as the port lives, and it is borrowed.
         unsafe { BorrowedFd::borrow_raw(fd) }
     }

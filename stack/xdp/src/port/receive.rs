@@ -1,6 +1,7 @@
 //! From the RX rings, and from other cores.
 
 use super::*;
+use crate::mail::Name;
 
 impl<R: Rings> Port<R> {
     /// Appends up to `max` received frames to `out`; says how many. Those that other cores handed to this one are among
@@ -22,52 +23,59 @@ impl<R: Rings> Port<R> {
 
     /// Takes up to `max` frames from one socket.
     fn receive(&mut self, at: usize, out: &mut Vec<Frame>, max: usize) -> usize {
+        let Self { sockets, pool, counters, rx_scratch, .. } = self;
+        let (socket, shared) = (&mut sockets[at], pool.shared());
+        let lane = shared.lane(socket.lane);
+        // What another core filled was never here.
+        let from = if socket.is_owner { State::Fill } else { State::Away };
         let mut taken = 0;
         while taken < max {
             let want = (max - taken).min(BATCH);
-            let got = self.sockets[at].rings.receive(&mut self.rx_scratch[..want]);
-            let Socket { lane, is_owner, .. } = self.sockets[at];
-            // What another core filled was never here.
-            let from = if is_owner { State::Fill } else { State::Away };
-            for i in 0..got {
-                taken += usize::from(self.accept(lane, from, self.rx_scratch[i], out));
+            let got = socket.rings.receive(&mut rx_scratch[..want]);
+            for descriptor in &rx_scratch[..got] {
+                if let Some(frame) = accept(shared, lane, from, socket.lane, *descriptor, counters) {
+                    out.push(frame);
+                    taken += 1;
+                }
             }
             if got < want {
                 break;
             }
         }
-        if taken == 0 && matches!(self.sockets[at].busy_poll, BusyPollInForce::On(_)) {
+        if taken == 0 && max > 0 && matches!(socket.busy_poll, BusyPollInForce::On(_)) {
             // Nobody else polls the driver then. What this brings is received in the next turn.
-            if let Err(error) = self.sockets[at].rings.wake_fill() {
-                self.counters.note(&error);
+            if let Err(error) = socket.rings.wake_fill() {
+                counters.note(&error);
             }
         }
         taken
     }
+}
 
-    /// Turns one descriptor into a frame. What the ring says is not trusted: a frame is made only from an index that
-    /// can have been in the fill ring, and only of bytes inside of it.
-    fn accept(&mut self, lane: u16, from: State, descriptor: RxDescriptor, out: &mut Vec<Frame>) -> bool {
-        let shared = self.pool.shared();
-        let Some((name, start)) = shared.locate(lane, descriptor.addr) else {
-            self.counters.rx_foreign += 1;
-            return false;
-        };
-        if !shared.shift(name.index, from, State::Held) {
-            self.counters.rx_foreign += 1;
-            return false;
-        }
-        // Packets begin at byte 0 of a frame: our XDP program never moves their start.
-        let fits = start == 0 && descriptor.len as usize <= shared.frame_len() && !descriptor.continues;
-        let len = u16::try_from(descriptor.len).ok().filter(|_| fits);
-        let Some(len) = len else {
-            self.counters.rx_malformed += 1;
-            shared.drop_frame(name);
-            return false;
-        };
-        self.counters.rx_frames += 1;
-        self.counters.rx_bytes += u64::from(len);
-        out.push(Frame::held(Rc::clone(shared), name, len));
-        true
+/// Turns one descriptor into a frame. What the ring says is not trusted: a frame is made only from an index that can have
+/// been in the fill ring, and only of bytes inside of it.
+#[inline]
+fn accept(
+    shared: &Rc<Shared>,
+    lane: &Lane,
+    from: State,
+    number: u16,
+    descriptor: RxDescriptor,
+    counters: &mut Counters,
+) -> Option<Frame> {
+    let located = lane.locate(descriptor.addr).filter(|(index, _)| shared.shift(*index, from, State::Held));
+    let Some((index, start)) = located else {
+        counters.rx_foreign += 1;
+        return None;
+    };
+    // Packets begin at byte 0 of a frame: our XDP program never moves their start. A frame is less than 64 KiB long.
+    let (name, len) = (Name { lane: number, index }, u16::try_from(descriptor.len).unwrap_or(u16::MAX));
+    if start != 0 || descriptor.len as usize > shared.frame_len() || descriptor.continues {
+        counters.rx_malformed += 1;
+        shared.drop_frame(name);
+        return None;
     }
+    counters.rx_frames += 1;
+    counters.rx_bytes += u64::from(len);
+    Some(Frame::held(Rc::clone(shared), name, len))
 }

@@ -39,13 +39,16 @@ impl<R: Rings> Port<R> {
             return None;
         }
         let Socket { lane, is_owner, .. } = self.sockets[at];
+        let first = self.pool.shared().lane(lane).first();
         self.tx_scratch.clear();
-        while self.tx_scratch.len() < room {
-            let Some(frame) = self.next_of(lane, frames) else { break };
-            let Some((name, len)) = self.hand_over(frame) else { continue };
-            self.tx_scratch.push(TxDescriptor { index: self.pool.shared().local(name), len: len.into() });
-            if !is_owner {
-                self.tell_owner(Notice::Posted(name));
+        while self.tx_scratch.len() < room
+            && let Some(frame) = self.next_of(lane, frames)
+        {
+            if let Some((name, len)) = self.hand_over(frame) {
+                self.tx_scratch.push(TxDescriptor { index: name.index - first, len: len.into() });
+                if !is_owner {
+                    self.tell_owner(Notice::Posted(name));
+                }
             }
         }
         if !is_owner && let Some(outbox) = self.pool.shared().outbox(self.pool.shared().owner(lane)) {
@@ -65,38 +68,50 @@ impl<R: Rings> Port<R> {
             return None;
         }
         let mut sent = 0;
-        while sent < room {
-            let Some(frame) = self.next_of(lane, frames) else { break };
-            let Some((name, len)) = self.hand_over(frame) else { continue };
-            if let Some(outbox) = self.pool.shared().outbox(owner) {
+        while sent < room
+            && let Some(frame) = self.next_of(lane, frames)
+        {
+            if let Some((name, len)) = self.hand_over(frame)
+                && let Some(outbox) = self.pool.shared().outbox(owner)
+            {
                 outbox.send(Packet { name, len });
+                self.counters.tx_through_owner += 1;
+                sent += 1;
             }
-            self.counters.tx_through_owner += 1;
-            sent += 1;
         }
         Some(sent)
     }
 
     /// The front frame if it goes the way of `lane`. One of another pool may go any way: it is refused.
+    #[inline]
     fn next_of(&self, lane: u16, frames: &mut VecDeque<Frame>) -> Option<Frame> {
-        frames.pop_front_if(|frame| frame.name().lane == lane || !frame.is_of(self.pool.shared()))
+        let front = frames.front()?;
+        if front.name().lane == lane || !front.is_of(self.pool.shared()) { frames.pop_front() } else { None }
     }
 
-    /// Moves one frame to the kernel's side. It is dropped here and stays there, unless it is refused.
+    /// Moves one frame to the kernel's side. It is no more on this one, unless it is refused.
+    #[inline]
     fn hand_over(&mut self, frame: Frame) -> Option<(Name, u16)> {
         let shared = self.pool.shared();
-        if !frame.is_of(shared) {
-            self.counters.tx_refused += 1;
+        let is_ours = frame.is_of(shared);
+        let fits = (1..=self.max_len).contains(&frame.len());
+        if !is_ours || !fits || !shared.shift(frame.index(), State::Held, State::Tx) {
+            self.refuse(frame, is_ours);
             return None;
         }
-        if frame.len() == 0 || frame.len() > self.max_len || !shared.shift(frame.index(), State::Held, State::Tx) {
-            self.counters.tx_refused += 1;
-            self.back.push(frame);
-            return None;
-        }
+        let (name, len) = (frame.name(), frame.wire_len());
+        frame.leave();
         self.counters.tx_frames += 1;
-        self.counters.tx_bytes += frame.len() as u64;
-        Some((frame.name(), frame.wire_len()))
+        self.counters.tx_bytes += u64::from(len);
+        Some((name, len))
+    }
+
+    #[cold]
+    fn refuse(&mut self, frame: Frame, is_ours: bool) {
+        self.counters.tx_refused += 1;
+        if is_ours {
+            self.back.push(frame);
+        }
     }
 
     /// Tells the owner of a frame's queue about it.
@@ -135,13 +150,14 @@ impl<R: Rings> Port<R> {
 
     /// Sends up to `room` packets that inbox `at` asks for, as long as they are of `lane`.
     fn send_batch_for(&mut self, at: usize, socket: usize, lane: u16, room: usize) {
+        let first = self.pool.shared().lane(lane).first();
         let inbox = &mut self.inboxes[at];
         self.tx_scratch.clear();
         while self.tx_scratch.len() < room
             && let Some(packet) = inbox.send_front().filter(|packet| packet.name.lane == lane)
         {
             inbox.send_pop();
-            let index = self.pool.shared().local(packet.name);
+            let index = packet.name.index - first;
             self.tx_scratch.push(TxDescriptor { index, len: packet.len.into() });
             self.lent.posted(packet.name, inbox.from);
         }
@@ -177,8 +193,19 @@ impl<R: Rings> Port<R> {
         for at in 0..self.sockets.len() {
             while self.sockets[at].is_owner {
                 let got = self.sockets[at].rings.completed(&mut self.address_scratch);
+                let lane = self.sockets[at].lane;
                 for i in 0..got {
-                    reclaimed += usize::from(self.complete(self.sockets[at].lane, self.address_scratch[i], out));
+                    let shared = self.pool.shared();
+                    let located = shared.lane(lane).locate(self.address_scratch[i]);
+                    match located.map(|(index, _)| Name { lane, index }) {
+                        Some(name) if shared.shift(name.index, State::Tx, State::Held) => {
+                            out.push(Frame::held(Rc::clone(shared), name, 0));
+                            self.counters.completions += 1;
+                            reclaimed += 1;
+                        }
+                        Some(name) => self.pass_on_completion(name),
+                        None => self.counters.completion_foreign += 1,
+                    }
                 }
                 if got < BATCH {
                     break;
@@ -189,22 +216,8 @@ impl<R: Rings> Port<R> {
         reclaimed
     }
 
-    fn complete(&mut self, lane: u16, addr: u64, out: &mut Vec<Frame>) -> bool {
-        let shared = self.pool.shared();
-        let Some((name, _)) = shared.locate(lane, addr) else {
-            self.counters.completion_foreign += 1;
-            return false;
-        };
-        if !shared.shift(name.index, State::Tx, State::Held) {
-            self.pass_on_completion(name);
-            return false;
-        }
-        self.counters.completions += 1;
-        out.push(Frame::held(Rc::clone(shared), name, 0));
-        true
-    }
-
     /// A frame completed that this core did not post: tells the core that did.
+    #[inline(never)]
     fn pass_on_completion(&mut self, name: Name) {
         let mut poster = self.lent.completed(name);
         if poster.is_none() && !self.inboxes.is_empty() {

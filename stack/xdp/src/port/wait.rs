@@ -22,13 +22,9 @@ impl<R: Rings> Port<R> {
         self.flush();
         let pause = (self.lent.outstanding > 0).then_some(COMPLETION_PAUSE);
         let timeout = timeout.into_iter().chain(pause).min();
-        if let Some(bell) = &self.bell {
-            bell.doorbell.lie_down();
-        }
+        self.bell.doorbell.lie_down();
         let ready = if self.is_ready() { Ok(true) } else { self.sleep(timeout) };
-        if let Some(bell) = &self.bell {
-            bell.doorbell.get_up();
-        }
+        self.bell.doorbell.get_up();
         ready
     }
 
@@ -57,10 +53,8 @@ impl<R: Rings> Port<R> {
         // An error flag alone is no packet: the interface went away, say. `kick` reports that.
         let mut readable = self.poll.iter().filter(|poll| poll.revents & libc::POLLIN != 0).peekable();
         let any = readable.peek().is_some();
-        if let Some(bell) = &self.bell
-            && readable.any(|poll| poll.fd == bell.fd())
-        {
-            bell.hush();
+        if readable.any(|poll| poll.fd == self.bell.fd()) {
+            self.bell.hush();
         }
         Ok(any)
     }

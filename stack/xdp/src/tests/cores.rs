@@ -7,7 +7,7 @@ use crate::fake::{Fake, FakeKernel, FakeRings, MAX_LEN};
 use crate::plan::SocketsPerQueue::{self, All, One};
 use crate::port::Port;
 
-const FRAMES: u32 = 64;
+pub(super) const FRAMES: u32 = 64;
 
 fn fake(queues: usize, cores: usize, sockets: SocketsPerQueue) -> Fake {
     Fake { queues, cores, sockets, frames: FRAMES, entries: 16, reserve: 8 }
@@ -20,7 +20,7 @@ pub(super) struct Nic {
 }
 
 impl Nic {
-    fn new(queues: usize, cores: usize, sockets: SocketsPerQueue) -> Self {
+    pub(super) fn new(queues: usize, cores: usize, sockets: SocketsPerQueue) -> Self {
         let (seeds, kernels) = fake(queues, cores, sockets).open();
         Self { ports: seeds.into_iter().map(crate::PortSeed::into_port).collect(), kernels }
     }

@@ -11,6 +11,7 @@ use crate::rings::RxDescriptor;
 use crate::{Frame, Mode};
 
 mod cores;
+mod interleaving;
 mod spsc;
 mod threads;
 

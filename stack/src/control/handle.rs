@@ -1,0 +1,159 @@
+//! How a program steers a stack that runs.
+
+use super::WAITING;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long an answer may take: longer than a core may be busy with one turn of its application.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Steers a running stack from any thread: which cores get new connections. Clones steer the same one.
+///
+/// It is given to [`Builder::control`](crate::runtime::Builder::control) before the stack starts.
+#[derive(Clone, Debug)]
+pub struct Control {
+    requests: Sender<Request>,
+    /// The stack's end, until it is taken.
+    desk: Receiver<Request>,
+}
+
+/// Where the stack hears what it is asked.
+pub(crate) type Desk = Receiver<Request>;
+
+/// One thing that is asked, and where the answer goes.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) what: Ask,
+    pub(crate) answer: Sender<Result<Vec<CoreShare>, ControlError>>,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// How things stand.
+    Shares,
+    /// This core gets no new connections.
+    Drain(usize),
+    /// This core gets its share of them.
+    Add(usize),
+    /// Move buckets from the busiest core to the idlest, if they differ much.
+    Rebalance,
+}
+
+/// How one core takes part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct CoreShare {
+    /// The worker's number, from 0.
+    pub worker: usize,
+    /// The core that it is pinned to.
+    pub core: usize,
+    /// How many buckets of the table of owners are its own: its share of new connections.
+    pub buckets: u32,
+    /// Flows of which it has something: connections, half-open ones, and those in TIME-WAIT.
+    pub flows: usize,
+    /// Frames that it has received.
+    pub frames: u64,
+    /// Whether it was drained: it gets no new connections.
+    pub drained: bool,
+}
+
+/// Why a running stack cannot do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// It does not run, or not yet, or no more.
+    #[error("the stack does not run: start it first, with this handle")]
+    NotRunning,
+    /// It did not answer in time.
+    #[error("the stack did not answer within {} s: a handler of the application blocks a core", PATIENCE.as_secs())]
+    NoAnswer,
+    /// No such worker.
+    #[error("there is no worker {worker}: they are numbered from 0 to {last}")]
+    NoWorker {
+        /// The one that was named.
+        worker: usize,
+        /// The last that there is.
+        last: usize,
+    },
+    /// Somebody has to take new connections.
+    #[error("worker {worker} is the last one that takes new connections: add another one first")]
+    LastWorker {
+        /// The one that was named.
+        worker: usize,
+    },
+    /// More flows would have to stay behind than can be remembered.
+    #[error(
+        "{flows} connections would have to stay where they are, and only {room} can: try again when there are fewer"
+    )]
+    TooManyPinned {
+        /// How many.
+        flows: usize,
+        /// How many more can be pinned.
+        room: usize,
+    },
+    /// The steering program's maps did not take it.
+    #[error("the steering program did not take the change: {0}; nothing has moved")]
+    Program(String),
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Control {
+    /// A handle of no stack yet.
+    pub fn new() -> Self {
+        let (requests, desk) = bounded(WAITING);
+        Self { requests, desk }
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// How the cores share new connections, and what each has.
+    ///
+    /// # Errors
+    /// [`ControlError::NotRunning`], [`ControlError::NoAnswer`].
+    pub fn shares(&self) -> Result<Vec<CoreShare>, ControlError> {
+        self.ask(Ask::Shares)
+    }
+
+    /// Gives `worker` no more new connections: its share goes to the others. Its connections stay until they end;
+    /// [`shares`](Self::shares) tells how many are left.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing has changed then.
+    pub fn drain(&self, worker: usize) -> Result<Vec<CoreShare>, ControlError> {
+        self.ask(Ask::Drain(worker))
+    }
+
+    /// Gives `worker`, which was drained, its share of new connections again.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing has changed then.
+    pub fn add(&self, worker: usize) -> Result<Vec<CoreShare>, ControlError> {
+        self.ask(Ask::Add(worker))
+    }
+
+    /// Moves a part of the busiest worker's share to the idlest one, by what they have done since this was asked last;
+    /// not when they are about as busy.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing has changed then.
+    pub fn rebalance(&self) -> Result<Vec<CoreShare>, ControlError> {
+        self.ask(Ask::Rebalance)
+    }
+
+    fn ask(&self, what: Ask) -> Result<Vec<CoreShare>, ControlError> {
+        let (answer, answered) = bounded(1);
+        self.requests.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;
+        answered.recv_timeout(PATIENCE).map_err(|error| match error {
+            crossbeam::channel::RecvTimeoutError::Timeout => ControlError::NoAnswer,
+            crossbeam::channel::RecvTimeoutError::Disconnected => ControlError::NotRunning,
+        })?
+    }
+}

@@ -1,0 +1,64 @@
+//! What the main thread and the workers tell each other while packets go on. Every channel is bounded; a worker looks at
+//! its own once a turn, and nothing here is on the path of a packet.
+
+mod handle;
+
+pub(crate) use handle::{Ask, Desk, Request};
+pub use handle::{Control, ControlError, CoreShare};
+
+use corelane_bpf::Table;
+use corelane_proto::Flow;
+use std::sync::Arc;
+
+/// Messages that wait for one worker, or for the main thread, at most. The main thread asks a worker for one thing at a
+/// time, so that none ever waits for room.
+pub(crate) const WAITING: usize = 256;
+
+/// What the main thread tells a worker.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Packets come.
+    Go,
+    /// The program is detached: close the queue.
+    Close,
+    /// The key of cookies from now on, the same for all workers: a connection that was offered one by one core may be
+    /// opened at another.
+    Secret([u8; 32]),
+    /// Go by this table, and say which of your flows it gives to others ([`Report::Yielded`]).
+    Yield(Arc<Table>),
+    /// Go by this table; the flows stay with the cores that they are pinned to.
+    Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
+    /// These flows are over and go by the table again.
+    Forget(Arc<[Flow]>),
+    /// Say how busy you are ([`Report::Measured`]).
+    Measure,
+}
+
+/// How busy a worker was since it was asked last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Load {
+    /// Turns that found something to do.
+    pub(crate) busy_turns: u64,
+    /// Frames received.
+    pub(crate) frames: u64,
+    /// Flows of which it has something: connections, half-open ones and those in TIME-WAIT.
+    pub(crate) flows: usize,
+}
+
+/// What a worker tells the main thread.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The application has begun; the sockets may get packets.
+    Ready { worker: usize },
+    /// The connections are closed; nothing more will be sent.
+    Quiet { worker: usize },
+    /// The thread ends, `well` or by an error or a panic.
+    Ended { worker: usize, well: bool },
+    /// It has taken the table of [`Command::Yield`], and these of its flows belong to others by it: connections, half-open
+    /// ones among them, and those in TIME-WAIT.
+    Yielded { worker: usize, flows: Vec<Flow>, waits: Vec<Flow> },
+    /// Flows that it had yielded are over.
+    Over { flows: Vec<Flow> },
+    /// The answer to [`Command::Measure`].
+    Measured { worker: usize, load: Load },
+}

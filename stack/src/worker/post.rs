@@ -1,0 +1,107 @@
+//! A worker's end of what it has with the main thread and the other workers: orders, and whose flows are whose.
+
+use crate::control::{Command, Load, Report};
+use crate::steer::Shared;
+use corelane_proto::{Endpoint, Flow};
+use crossbeam::channel::{Receiver, Sender};
+use std::collections::VecDeque;
+
+/// Yielded flows that are looked at in a turn, whether they are over.
+const LOOKED_AT: usize = 4;
+
+/// Flows that are over and told of together.
+const TOLD_TOGETHER: usize = 64;
+
+/// What came of the orders of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Obeyed {
+    /// There was one: the worker has not been idle.
+    pub(super) any: bool,
+    /// A new key of cookies.
+    pub(super) secret: Option<[u8; 32]>,
+}
+
+/// One worker among others.
+#[derive(Debug)]
+pub(crate) struct Post {
+    worker: usize,
+    view: Shared,
+    orders: Receiver<Command>,
+    reports: Sender<Report>,
+    /// Flows here that belong to others by the table, until they are over. They are looked at in turn.
+    yielded: VecDeque<Flow>,
+    over: Vec<Flow>,
+    /// What was counted when it was asked last.
+    measured: Load,
+}
+
+impl Post {
+    /// The end of `worker`, which goes by `view`.
+    pub(crate) fn new(worker: usize, view: Shared, orders: Receiver<Command>, reports: Sender<Report>) -> Self {
+        let (yielded, over) = (VecDeque::new(), Vec::with_capacity(TOLD_TOGETHER));
+        Self { worker, view, orders, reports, yielded, over, measured: Load::default() }
+    }
+
+    /// The view of who owns what.
+    pub(super) const fn view(&self) -> &Shared {
+        &self.view
+    }
+
+    /// Does what the main thread has asked for. `load` is what was counted until now.
+    pub(super) fn obey(&mut self, endpoint: &Endpoint, load: Load) -> Obeyed {
+        let mut obeyed = Obeyed::default();
+        while let Ok(order) = self.orders.try_recv() {
+            obeyed.any = true;
+            match order {
+                // The thread waits for these two where it is their time.
+                Command::Go | Command::Close => {}
+                Command::Secret(secret) => obeyed.secret = Some(secret),
+                Command::Yield(table) => {
+                    let (flows, waits) =
+                        self.view.with(|view| view.give_up(table, endpoint.flows(), endpoint.waiting_flows()));
+                    self.yielded.extend(flows.iter().chain(&waits));
+                    self.report(Report::Yielded { worker: self.worker, flows, waits });
+                }
+                Command::Adopt(table, pins) => self.view.with(|view| view.adopt(table, &pins)),
+                Command::Forget(flows) => self.view.with(|view| view.forget(&flows)),
+                Command::Measure => {
+                    let flows = endpoint.connections() + endpoint.half_opens() + endpoint.time_waits();
+                    let since = Load { flows, ..load - self.measured };
+                    self.measured = load;
+                    self.report(Report::Measured { worker: self.worker, load: since });
+                }
+            }
+        }
+        self.look_for_what_is_over(endpoint);
+        obeyed
+    }
+
+    /// Looks at some of the flows that were yielded.
+    fn look_for_what_is_over(&mut self, endpoint: &Endpoint) {
+        for _ in 0..LOOKED_AT.min(self.yielded.len()) {
+            let Some(flow) = self.yielded.pop_front() else { break };
+            if endpoint.has_flow(&flow) {
+                self.yielded.push_back(flow);
+            } else {
+                self.over.push(flow);
+            }
+        }
+        if self.over.len() >= TOLD_TOGETHER || (self.yielded.is_empty() && !self.over.is_empty()) {
+            let flows = std::mem::replace(&mut self.over, Vec::with_capacity(TOLD_TOGETHER));
+            self.report(Report::Over { flows });
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Without a main thread the stack is about to end.
+        let _ = self.reports.send(report);
+    }
+}
+
+impl std::ops::Sub for Load {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { busy_turns: self.busy_turns - before.busy_turns, frames: self.frames - before.frames, flows: self.flows }
+    }
+}
