@@ -13,7 +13,7 @@ use corelane_proto::wire::{Body, Checksums, TcpPacket, parse};
 use corelane_proto::{Addr, Endpoint, Flow, Instant, Mac, Memory, SocketAddr};
 use corelane_sim::frames::Frames;
 use corelane_sim::oracle;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 pub(super) const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -51,6 +51,8 @@ pub(super) struct Bench {
     pub(super) frames: Frames,
     pub(super) app: App,
     pub(super) peers: Vec<Peer>,
+    /// Flows whose peer was forgotten once.
+    forgotten: HashSet<Flow>,
     pub(super) listeners: [Option<ListenerId>; 2],
     /// What connections are made with.
     pub(super) tcp: TcpConfig,
@@ -91,6 +93,7 @@ impl Bench {
             frames,
             app: App::default(),
             peers: Vec::new(),
+            forgotten: HashSet::new(),
             listeners: [None; 2],
             tcp,
             in_device: VecDeque::new(),
@@ -166,9 +169,13 @@ impl Bench {
         if self.peers.len() == FLOWS {
             let old = self.peers.remove(0);
             self.app.forget(old.flow);
+            self.forgotten.insert(old.flow);
         }
         let cookies = self.endpoint.config().syn_cookies != SynCookies::Never;
-        self.peers.push(Peer::new(flow, !cookies || !PORTS.contains(&flow.local.port)));
+        let mut peer = Peer::new(flow, !cookies || !PORTS.contains(&flow.local.port));
+        // The endpoint may have half a connection with the one that was forgotten, and open it for this one.
+        peer.lied = self.forgotten.contains(&flow);
+        self.peers.push(peer);
         self.peers.len() - 1
     }
 
