@@ -134,6 +134,18 @@ pub enum Error {
         /// What the kernel says.
         error: std::io::Error,
     },
+    /// Whose the addresses are cannot be told.
+    #[error(transparent)]
+    Sharing(#[from] crate::steer::SharingError),
+    /// The kernel's addresses, routes and neighbours cannot be followed.
+    #[error(transparent)]
+    Mirror(#[from] crate::steer::mirror::MirrorError),
+    /// A socket of the kernel listens where one of ours is wanted.
+    #[error(transparent)]
+    ListenerConflict(#[from] crate::steer::listeners::ListenerConflict),
+    /// The kernel's settings of ports.
+    #[error(transparent)]
+    Ports(#[from] crate::steer::ports::PortsError),
     /// The operating system refused something that it should not.
     #[error("{what} failed: {error}")]
     System {
@@ -187,6 +199,10 @@ impl Error {
             | Self::Queue(_)
             | Self::Attach(_)
             | Self::Steer(_)
+            | Self::Sharing(_)
+            | Self::Mirror(_)
+            | Self::ListenerConflict(_)
+            | Self::Ports(_)
             | Self::System { .. } => 3,
             Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
         }

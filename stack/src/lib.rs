@@ -19,7 +19,7 @@ pub mod control;
 pub mod device;
 pub mod error;
 pub mod runtime;
-mod steer;
+pub mod steer;
 pub mod worker;
 
 pub use app::{App, Conn, Core, Rx, RxBuf, TxBuf};

@@ -4,16 +4,12 @@ mod common;
 
 use common::veth::{KERNEL, Link, OWN, connect, enter, exchange, ip, start};
 use common::{Echo, stretch};
-use corelane::config::{Config, Mode, Strategy};
-use corelane::{App, CloseReason, Conn, Core, Error, Rx, Shutdown, Stack, StopHandle, Summary};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
+use corelane::config::Config;
+use corelane::{App, CloseReason, Conn, Core, Error, Rx, Shutdown};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 #[test]

@@ -49,6 +49,14 @@ impl Addr {
         IpAddr::from(*self).is_multicast()
     }
 
+    /// Whether it means something on one link only: 169.254.0.0/16 (RFC 3927) or `fe80::/10` (RFC 4291 2.5.6).
+    pub fn is_link_local(&self) -> bool {
+        match IpAddr::from(*self) {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        }
+    }
+
     /// Whether a TCP segment may come from or go to it: neither unspecified, multicast nor the limited broadcast
     /// (RFC 9293 3.9.2.3, MUST-57).
     pub fn is_unicast(&self) -> bool {

@@ -16,8 +16,8 @@ pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
 pub use machine::{HugePages, Priority};
 pub use sections::{
-    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, SocketsPerQueue, Steering, Strategy,
-    Tcp, Waiting,
+    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, Sharing, SocketsPerQueue, Steering,
+    Strategy, Tcp, Waiting,
 };
 pub use setting::Rule;
 
@@ -260,7 +260,7 @@ impl Builder {
         self.set("interface.name", name)
     }
 
-    /// One more own address, such as `10.0.0.2/24`.
+    /// One more address, such as `10.0.0.2/24`.
     #[must_use]
     pub fn address(mut self, cidr: &str) -> Self {
         let mut all = self.config.interface.address().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -269,9 +269,21 @@ impl Builder {
         self
     }
 
-    /// Whether any own address is set.
+    /// Whether any address is set.
     pub fn has_address(&self) -> bool {
         !self.config.interface.address().is_empty()
+    }
+
+    /// Whose the addresses are.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        self.set("interface.sharing", sharing.to_string())
+    }
+
+    /// Whether the ports of outgoing connections are reserved with the kernel.
+    #[must_use]
+    pub fn reserve_ports(self, reserve: bool) -> Self {
+        self.set("interface.reserve_ports", reserve)
     }
 
     /// The queues to serve.

@@ -93,6 +93,18 @@ words! {
 }
 
 words! {
+    /// Whose the stack's addresses are.
+    Sharing {
+        /// The kernel's if it has them on the interface, or if none is given; the stack's own else.
+        Auto = "auto",
+        /// The stack's alone: it answers ARP and ping for them itself.
+        Own = "own",
+        /// The kernel's too: routes and neighbours are its own, and it answers ARP and ping.
+        Shared = "shared",
+    }
+}
+
+words! {
     /// How many sockets a queue has.
     SocketsPerQueue {
         /// One for each worker: the program puts each frame into the ring of the worker whose flow it is.
@@ -151,12 +163,19 @@ section! {
         sockets_per_queue: SocketsPerQueue, copy = SocketsPerQueue::All, Rule::Any;
         /// "require-zerocopy", "prefer-zerocopy", "copy" or "skb". The mode in force is read back and reported.
         mode: Mode, copy = Mode::PreferZerocopy, Rule::Any;
-        /// The stack's own addresses, each with its prefix length. The kernel must not have them: the stack answers
-        /// ARP and ICMP echo for them itself.
+        /// The addresses of the stack, each with its prefix length. Empty: those that the kernel has on the interface.
         address: Vec<Cidr>, lend = Vec::new(), Rule::Any;
-        /// Routers for everything outside the prefixes of `address`, one for each family at most. Without one, only
-        /// neighbours can be reached.
+        /// "auto", "own" or "shared": whose the addresses are. Addresses of its own the kernel must not have: the stack
+        /// answers ARP and ICMP echo for them itself. Those that are shared the kernel has to have; routes, neighbours, MTU
+        /// and link are the kernel's then, and followed. "auto" is what the kernel's addresses say.
+        sharing: Sharing, copy = Sharing::Auto, Rule::Any;
+        /// Routers for everything outside the prefixes of `address`, one for each family at most, where the addresses are
+        /// the stack's own. Without one, only neighbours can be reached.
         gateway: Vec<Addr>, lend = Vec::new(), Rule::Any;
+        /// Whether the ports of outgoing connections (`limits.first_port` to `last_port`) are reserved at start where the
+        /// address is shared (`net.ipv4.ip_local_reserved_ports`), at most half of what the kernel chooses from, and set
+        /// free at the end. Off, they are taken from those that the kernel does not choose; by default these are few.
+        reserve_ports: bool, copy = false, Rule::Any;
         /// Ethernet address of the stack. Default: the interface's own.
         mac: Option<Mac>, copy = None, Rule::Any;
         /// Largest IP packet, bytes. Default: the interface's own; never more than that.

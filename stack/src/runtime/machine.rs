@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::config::{Config, largest_mtu, mtu_remedy};
 use corelane_proto::Mac;
-use corelane_proto::endpoint::EndpointConfig;
+use corelane_proto::endpoint::{EndpointConfig, Sharing};
 use corelane_xdp::Interface;
 use std::time::Duration;
 
@@ -68,9 +68,12 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
     let limits = config.limits();
     EndpointConfig {
         mac: machine.mac,
+        vlan: None,
         mtu: machine.mtu,
         addresses: config.interface().address().iter().map(|cidr| cidr.to_proto()).collect(),
+        sharing: Sharing::Own,
         gateways: config.interface().gateway().to_vec(),
+        routes: Vec::new(),
         connections: limits.connections() as usize,
         syn_queue: limits.syn_queue() as usize,
         syn_ack_retries: config.tcp().syn_ack_retries(),
@@ -84,6 +87,7 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         msl: config.tcp().to_proto().msl,
         neighbours: limits.neighbours().into(),
         ports: (limits.first_port(), limits.last_port()),
+        ports_avoided: Vec::new(),
         replies_per_second: limits.replies_per_second(),
         accept_source_routes: config.tcp().accept_source_routes(),
         verify_ip_checksum: config.interface().verify_ip_checksum(),

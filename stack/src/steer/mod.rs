@@ -1,7 +1,20 @@
-//! Which core owns which flow. Nothing here is on the packet path but a look-up for what no table has.
+//! Which core owns which flow, and how the stack lives beside the kernel: what that knows of the network, which sockets
+//! and ports it has. Nothing here is on the packet path but a look-up for what no table has.
 
+mod beside;
+mod interfaces;
+mod kernel;
+pub mod listeners;
+pub mod mirror;
+mod netlink;
+pub mod ports;
 mod shares;
+mod sharing;
 mod view;
 
+pub use beside::Beside;
+pub use corelane_proto::endpoint::{Cidr, Hop, Route, Sharing};
+pub use interfaces::{InterfaceId, Interfaces};
 pub(crate) use shares::{Ready, Shares, Yielded};
+pub use sharing::{Identity, SharingError};
 pub(crate) use view::{Shared, View};

@@ -127,4 +127,3 @@ pub(crate) fn exchange(mut stream: TcpStream, len: usize) {
     sender.join().unwrap();
     assert!(back == stretch(0, len), "the bytes came back changed");
 }
-

@@ -40,10 +40,17 @@ fn every_connection_is_served_by_its_owner_whatever_the_queues_workers_and_socke
                 let opened: Vec<u64> = summary.workers.iter().map(|w| w.protocol["opened_passive"]).collect();
                 let handed = counted(&summary, "handed_over");
                 let seconds = began.elapsed().as_secs_f64();
-                println!("{queues:6} {workers:7} {sockets:>7}  {CONNECTIONS:11}  {:<25} {handed:>11}  {seconds:8.2}", format!("{opened:?}"));
+                println!(
+                    "{queues:6} {workers:7} {sockets:>7}  {CONNECTIONS:11}  {:<25} {handed:>11}  {seconds:8.2}",
+                    format!("{opened:?}")
+                );
                 assert_eq!(opened.iter().sum::<u64>(), CONNECTIONS as u64, "{summary}");
                 assert!(summary.all_frames_accounted_for(), "{summary}");
-                assert_eq!((handed, counted(&summary, "dropped_hand_over")), (counted(&summary, "handed_in"), 0), "{summary}");
+                assert_eq!(
+                    (handed, counted(&summary, "dropped_hand_over")),
+                    (counted(&summary, "handed_in"), 0),
+                    "{summary}"
+                );
                 for lost in ["rx_ring_full", "rx_no_frame", "rx_malformed"] {
                     assert_eq!(counted(&summary, lost), 0, "nothing is lost: {summary}");
                 }
@@ -153,7 +160,8 @@ fn connections_that_the_stack_opens_come_back_to_the_worker_that_opened_them() {
                 failed: Arc::clone(&broken),
             });
             let end = Instant::now() + Duration::from_secs(60);
-            while done.load(Ordering::Relaxed) + failed.load(Ordering::Relaxed) < each * workers && Instant::now() < end {
+            while done.load(Ordering::Relaxed) + failed.load(Ordering::Relaxed) < each * workers && Instant::now() < end
+            {
                 std::thread::sleep(Duration::from_millis(10));
             }
             stop.stop();

@@ -204,6 +204,6 @@ const fn error_kind(reason: CloseReason) -> ErrorKind {
         CloseReason::TimedOut => ErrorKind::TimedOut,
         CloseReason::Unreachable => ErrorKind::Unreachable,
         CloseReason::Finished => ErrorKind::Closed,
-        CloseReason::Aborted | CloseReason::Stopped => ErrorKind::Other,
+        CloseReason::Aborted | CloseReason::Stopped | CloseReason::AddressRemoved => ErrorKind::Other,
     }
 }

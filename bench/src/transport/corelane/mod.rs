@@ -52,6 +52,6 @@ impl Output for ConnOutput<'_, '_> {
 const fn is_broken(reason: CloseReason) -> bool {
     match reason {
         CloseReason::Reset | CloseReason::Refused | CloseReason::TimedOut | CloseReason::Unreachable => true,
-        CloseReason::Finished | CloseReason::Aborted | CloseReason::Stopped => false,
+        CloseReason::Finished | CloseReason::Aborted | CloseReason::Stopped | CloseReason::AddressRemoved => false,
     }
 }

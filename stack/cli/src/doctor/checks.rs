@@ -1,7 +1,7 @@
 //! Judgements about the machine itself. Each is a function of what was seen and what is needed.
 
 use super::system::{Opened, System};
-use super::{Check, Needs, interface, placement};
+use super::{Check, Needs, beside, interface, placement};
 use corelane::config::HugePages;
 
 /// The oldest kernel that the steering program loads on: it is an `xdp.frags` program and calls
@@ -36,6 +36,9 @@ pub(super) fn all(system: &System, needs: &Needs) -> Vec<Check> {
     ];
     if let Some(seen) = &system.interface {
         checks.extend(interface::all(seen, needs));
+    }
+    if let Some(seen) = &system.beside {
+        checks.extend(beside::all(seen, needs));
     }
     checks
 }
@@ -251,6 +254,7 @@ pub(super) mod tests {
             real_time: Some((950_000, 1_000_000)),
             placement: Ok(Placement::default()),
             interface: None,
+            beside: Some(beside::tests::good()),
         }
     }
 

@@ -1,8 +1,9 @@
 //! `corelane doctor`: looks at the machine once, then judges what it saw.
 //!
-//! `system` reads the machine into one value, `checks` and `interface` judge that value without looking at anything
-//! else, `report` shows the judgements. A new check is a function in `checks` or `interface` and its line in `all`.
+//! `system` reads the machine into one value, `checks`, `interface` and `beside` judge that value without looking at
+//! anything else, `report` shows the judgements. A new check is a function in one of these and its line in `all`.
 
+mod beside;
 mod checks;
 mod interface;
 mod placement;
@@ -10,6 +11,7 @@ mod report;
 mod system;
 
 use crate::{DONE, Failure, MACHINE, USAGE};
+use beside::Beside;
 use corelane::config::{Config, HugePages, Mode, Priority, Strategy};
 use corelane::runtime::Placement;
 use std::path::PathBuf;
@@ -23,6 +25,9 @@ pub(crate) struct Arguments {
     /// The configuration whose needs count; the defaults without it
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A port that is to be listened on: whether the kernel listens there is looked at; may be given several times
+    #[arg(long, short, value_name = "PORT")]
+    port: Vec<u16>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -34,10 +39,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => Config::default(),
     };
     let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
+    // How many queues there are has to be known before the needs, and the ports asked about before the look.
     let mut system = System::look(&interface);
     let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
     let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
-    let needs = Needs::of(&config, queues);
+    let mut needs = Needs::of(&config, queues);
+    needs.configured = arguments.config.is_some();
+    needs.ports.clone_from(&arguments.port);
+    system.beside = Beside::look(&config, &interface, &needs.ports);
     let workers = config.workers().unwrap_or_else(|| needs.queues.len().min(system.allowed_cpus.len()).max(1));
     let config = config.into_builder().interface(&interface).build();
     system.placement = config
@@ -68,6 +77,13 @@ struct Needs {
     huge_pages: HugePages,
     priority: Priority,
     strategy: Strategy,
+    /// Whether somebody has said what is needed.
+    configured: bool,
+    /// Ports to listen on.
+    ports: Vec<u16>,
+    /// First and last port of outgoing connections.
+    outgoing: (u16, u16),
+    reserve_ports: bool,
 }
 
 impl Needs {
@@ -89,6 +105,10 @@ impl Needs {
             huge_pages: memory.huge_pages(),
             priority: config.cores().priority(),
             strategy: config.waiting().strategy(),
+            configured: false,
+            ports: Vec::new(),
+            outgoing: (config.limits().first_port(), config.limits().last_port()),
+            reserve_ports: config.interface().reserve_ports(),
         }
     }
 }

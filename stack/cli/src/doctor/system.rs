@@ -1,5 +1,6 @@
 //! The machine as one value: the only place of the doctor that reads files, calls the kernel or runs a program.
 
+use super::beside::Beside;
 use corelane::runtime::Placement;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Resource;
@@ -45,6 +46,8 @@ pub(super) struct System {
     pub(super) placement: Result<Placement, String>,
     /// The interface asked for; `None` when none was.
     pub(super) interface: Option<Interface>,
+    /// How the stack would get along with the kernel there; `None` when there is no such interface, or nobody has looked.
+    pub(super) beside: Option<Beside>,
 }
 
 /// What came of opening something.
@@ -97,7 +100,7 @@ pub(super) struct Program {
 }
 
 impl System {
-    /// Looks at the machine, and at `interface` unless it is empty.
+    /// Looks at the machine, and at `interface` unless it is empty. What depends on a configuration is left out.
     pub(super) fn look(interface: &str) -> Self {
         let status = read("/proc/self/status");
         let memory = read("/proc/meminfo");
@@ -127,6 +130,7 @@ impl System {
             ),
             placement: Ok(Placement::default()),
             interface: (!interface.is_empty()).then(|| Interface::look(interface)),
+            beside: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an endpoint is told at start: its addresses and the bounds of its tables.
 
+use super::routing::Route;
 use crate::addr::{Addr, Mac};
 use crate::tcp::config::TcpConfig;
 use alloc::vec::Vec;
@@ -71,17 +72,36 @@ impl From<TcpConfig> for ListenConfig {
     }
 }
 
+/// Whose the addresses are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Sharing {
+    /// The endpoint's alone: it answers ARP and ICMP echo for them, and asks for its neighbours itself.
+    #[default]
+    Own,
+    /// Another stack has them too, the kernel's: it does all that. Routes, neighbours and changes of the link come from
+    /// it, through [`Endpoint::set_routes`](super::Endpoint::set_routes) and what stands beside it.
+    Shared,
+}
+
 /// Settings of one core's endpoint. Every table is sized by them at start and never grows.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
     /// Our Ethernet address.
     pub mac: Mac,
+    /// The virtual LAN (IEEE 802.1Q) that this endpoint is in, 1 to 4094: everything sent carries its tag with priority 0,
+    /// and nothing else is received. Four bytes of each frame go for it. Default: none, and frames of virtual LANs are
+    /// dropped. The device must leave the tags in the frames (`ethtool -K IF rxvlan off`).
+    pub vlan: Option<u16>,
     /// Largest IP packet of the link, bytes. 576 to 9,000.
     pub mtu: u16,
     /// Our addresses.
     pub addresses: Vec<Cidr>,
+    /// Whether another stack has these addresses too. Default: they are our own.
+    pub sharing: Sharing,
     /// Where packets for other links go, one for each family at most.
     pub gateways: Vec<Addr>,
+    /// The routes to begin with; see [`Endpoint::set_routes`](super::Endpoint::set_routes).
+    pub routes: Vec<Route>,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
     /// Most half-open connections of all listeners. 80 bytes each. One listener alone may have all; of several, each has
@@ -117,6 +137,8 @@ pub struct EndpointConfig {
     pub neighbours: usize,
     /// First and last port of outgoing connections (RFC 6056).
     pub ports: (u16, u16),
+    /// Ports of that range which are not to be chosen, in ascending order: another stack listens on them.
+    pub ports_avoided: Vec<u16>,
     /// Stateless replies of each kind a second: RSTs, answers to ping, answers to ARP, ACKs out of TIME-WAIT. More are
     /// dropped and counted; none takes from another's. Default 10,000.
     pub replies_per_second: u32,
@@ -154,9 +176,12 @@ impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
             mac: Mac([0x02, 0, 0, 0, 0, 1]),
+            vlan: None,
             mtu: 1500,
             addresses: Vec::new(),
+            sharing: Sharing::Own,
             gateways: Vec::new(),
+            routes: Vec::new(),
             connections: 16_384,
             syn_queue: 4_096,
             syn_ack_retries: 7,
@@ -169,6 +194,7 @@ impl Default for EndpointConfig {
             quiet_time: Duration::ZERO,
             neighbours: 1_024,
             ports: (32_768, 60_999),
+            ports_avoided: Vec::new(),
             replies_per_second: 10_000,
             challenge_acks_per_second: 1_000,
             accept_source_routes: false,

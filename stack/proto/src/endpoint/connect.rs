@@ -1,7 +1,7 @@
 //! Opening: where a connection begins, and what it is told of its way.
 
 use super::table::InsertError;
-use super::{Conn, ConnId, ConnectError, Endpoint, ListenerId};
+use super::{Cidr, Conn, ConnId, ConnectError, Endpoint, ListenerId};
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::Tcb;
 use crate::tcp::config::TcpConfig;
@@ -59,8 +59,8 @@ impl Endpoint {
             return Err(ConnectError::BadRemote(remote));
         }
         let first = route.map_or(remote.addr, |route| route.first());
-        let next_hop = self.next_hop(first).ok_or(ConnectError::NoRoute(first))?;
-        let local = SocketAddr { addr: self.source(local.addr, next_hop)?, ..local };
+        let (next_hop, preferred) = self.routing.find(first).ok_or(ConnectError::NoRoute(first))?;
+        let local = SocketAddr { addr: self.source(local.addr, first, next_hop, preferred)?, ..local };
         if self.now < self.quiet_until {
             return Err(ConnectError::QuietTime(self.quiet_until.saturating_since(self.now)));
         }
@@ -69,7 +69,7 @@ impl Endpoint {
         }
         let local = self.bind(local, remote)?;
         let flow = Flow { local, remote };
-        self.routes.forget(&flow);
+        self.source_routes.forget(&flow);
         if route.is_some_and(|route| !self.set_route(flow, route)) {
             return Err(ConnectError::TableFull);
         }
@@ -113,9 +113,15 @@ impl Endpoint {
         Ok(id)
     }
 
-    /// The address that a connection by way of `next_hop` has here: `wanted`, if it is ours, or, where it is
-    /// unspecified, one of ours on the link of the next hop.
-    fn source(&self, wanted: Addr, next_hop: Addr) -> Result<Addr, ConnectError> {
+    /// The address that a connection to `remote` by way of `next_hop` has here: `wanted`, if it is ours, or, where it is
+    /// unspecified, the one that the route prefers, or else the best of ours.
+    fn source(
+        &self,
+        wanted: Addr,
+        remote: Addr,
+        next_hop: Addr,
+        preferred: Option<Addr>,
+    ) -> Result<Addr, ConnectError> {
         //= spec/rfc9293.txt#section-3.9.1.1
         //# The optional "local IP address" parameter MUST be supported to allow the specification of the local IP
         //# address (MUST-43).
@@ -127,14 +133,25 @@ impl Endpoint {
         //# address when actively opening a TCP connection, then the TCP
         //# implementation MUST ask the IP layer to select a local IP address
         //# before sending the (first) SYN (MUST-44).
-        let of_family = || self.config.addresses.iter().filter(|cidr| cidr.addr.is_v4() == next_hop.is_v4());
-        let on_link = of_family().filter(|cidr| cidr.contains(next_hop)).max_by_key(|cidr| cidr.prefix_len);
-        on_link.or_else(|| of_family().next()).map(|cidr| cidr.addr).ok_or(ConnectError::NoRoute(next_hop))
+        let preferred = preferred.filter(|addr| addr.is_v4() == remote.is_v4() && self.is_ours(*addr));
+        // RFC 6724 5, as far as one interface goes: rule 2, the scope; then whoever is on the link of the next hop; then
+        // rule 8, the longest common prefix. Among equals the first counts.
+        let rank = |cidr: &&Cidr| {
+            let in_scope = cidr.addr.is_link_local() == remote.is_link_local();
+            let on_link = if cidr.contains(next_hop) { cidr.prefix_len } else { 0 };
+            let differs = u128::from_be_bytes(cidr.addr.octets()) ^ u128::from_be_bytes(remote.octets());
+            let common = if remote.is_v4() { 0 } else { differs.leading_zeros() };
+            (in_scope, on_link, common)
+        };
+        let of_family = self.config.addresses.iter().filter(|cidr| cidr.addr.is_v4() == remote.is_v4());
+        // The last of the greatest is what `max_by_key` gives, hence from behind.
+        let best = || of_family.rev().max_by_key(rank).map(|cidr| cidr.addr);
+        preferred.or_else(best).ok_or(ConnectError::NoRoute(remote))
     }
 
     /// The port of a new connection: the one that is given, if the two ends are free, or one that RFC 6056 chooses.
     fn bind(&mut self, local: SocketAddr, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
-        let Self { conns, half_open, time_wait, ports, listeners, ownership, counters, .. } = self;
+        let Self { conns, half_open, time_wait, ports, listeners, ownership, counters, config, .. } = self;
         let is_taken = |flow: &Flow| {
             conns.find(flow).is_some() || half_open.find(flow).is_some() || time_wait.find(flow).is_some()
         };
@@ -154,7 +171,8 @@ impl Endpoint {
         let in_use = |port| {
             let local = SocketAddr::new(local.addr, port);
             let flow = Flow { local, remote };
-            is_elsewhere(&flow) || is_taken(&flow) || listeners.find(local).is_some()
+            let avoided = config.ports_avoided.binary_search(&port).is_ok();
+            avoided || is_elsewhere(&flow) || is_taken(&flow) || listeners.find(local).is_some()
         };
         let Some(port) = ports.choose(local.addr, remote, in_use) else {
             counters.connects_without_port += 1;

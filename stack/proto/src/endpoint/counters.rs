@@ -64,6 +64,10 @@ counters! {
     closed_by_reset,
     /// Connections given up because the peer was silent.
     closed_by_timeout,
+    /// Connections that ended because their address was taken away.
+    closed_by_address_removed,
+    /// Listeners that ended because their address was taken away.
+    listeners_removed,
     /// RSTs sent.
     resets_out,
     /// Challenge ACKs sent (RFC 5961).
@@ -158,6 +162,14 @@ counters! {
     no_frame,
     /// Times a segment was not sent because its neighbour is not known yet.
     unresolved,
+    /// Replies that waited for their neighbour and were dropped: it does not answer, or newer ones needed the room.
+    dropped_unresolved,
+    /// Times that another stack was not told of an address that is wanted, for too many were. It is told later.
+    asks_limited,
+    /// Packets that were not sent because no route leads to their destination.
+    dropped_no_route,
+    /// Packets that were not sent because the link is down.
+    dropped_link_down,
     /// Connections in TIME-WAIT that gave way to newer ones.
     time_wait_evicted,
     /// Payloads that were moved or copied inside their memory before sending.

@@ -72,6 +72,7 @@ impl Endpoint {
         match reason {
             CloseReason::Reset | CloseReason::Refused => self.counters.closed_by_reset += 1,
             CloseReason::TimedOut => self.counters.closed_by_timeout += 1,
+            CloseReason::AddressRemoved => self.counters.closed_by_address_removed += 1,
             _ => {}
         }
     }

@@ -81,6 +81,11 @@ impl Listeners {
         self.by_local.get(&local).or_else(|| self.by_local.get(&SocketAddr::new(any, local.port))).copied()
     }
 
+    /// Those at this very address.
+    pub(super) fn at(&self, addr: Addr) -> Vec<ListenerId> {
+        self.by_local.iter().filter(|(local, _)| local.addr == addr).map(|(_, id)| *id).collect()
+    }
+
     pub(super) fn get(&self, id: ListenerId) -> Option<&Listener> {
         self.by_id.get(id.0 as usize)?.as_ref()
     }

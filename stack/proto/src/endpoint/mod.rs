@@ -6,6 +6,7 @@
 //! [`poll_deadline`](Endpoint::poll_deadline) at the latest. What TCP does is decided in `tcp`; here segments find
 //! their connection and packets their way.
 
+mod beside;
 mod chains;
 pub mod config;
 mod connect;
@@ -26,8 +27,9 @@ mod passive;
 pub(crate) mod ports;
 pub(crate) mod ready;
 mod receive;
-mod routes;
+mod routing;
 mod shares;
+mod source_routes;
 pub(crate) mod syn_queue;
 pub(crate) mod table;
 mod ticks;
@@ -36,12 +38,13 @@ mod transmit;
 mod user;
 pub(crate) mod wheel;
 
-pub use config::{Cidr, EndpointConfig, ListenConfig, SynCookies};
+pub use config::{Cidr, EndpointConfig, ListenConfig, Sharing, SynCookies};
 pub use counters::Counters;
 pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
 };
 pub use ownership::{Astray, Ownership};
+pub use routing::{Hop, Route};
 pub use table::ConnId;
 
 use crate::addr::{Addr, Flow, Mac, SocketAddr};
@@ -55,6 +58,7 @@ use crate::time::Instant;
 use crate::wire::arp::Operation;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use beside::Beside;
 use cookies::Cookies;
 use core::time::Duration;
 use fast_open::FastOpens;
@@ -65,7 +69,8 @@ use listeners::Listeners;
 use neighbours::Neighbours;
 use ports::Ports;
 use ready::Ready;
-use routes::Routes;
+use routing::RoutingTable;
+use source_routes::SourceRoutes;
 use syn_queue::SynQueue;
 use table::ConnTable;
 use time_wait::TimeWait;
@@ -81,8 +86,8 @@ const OUTBOX: usize = 4096;
 #[derive(Debug)]
 struct Conn {
     tcb: Tcb,
-    /// The address whose Ethernet address we need: the peer's, or the gateway's.
-    next_hop: Addr,
+    /// The address whose Ethernet address we need: the peer's, or the gateway's. `None`: no route leads to the peer.
+    next_hop: Option<Addr>,
     /// Its Ethernet address, as the neighbour cache had it in this generation.
     mac: Option<(Mac, u32)>,
     //= spec/rfc9293.txt#section-3.5
@@ -162,7 +167,9 @@ pub struct Endpoint {
     /// Until then no TCP segment is sent.
     quiet_until: Instant,
     neighbours: Neighbours,
-    routes: Routes,
+    routing: RoutingTable,
+    source_routes: SourceRoutes,
+    beside: Beside,
     isn: Isn,
     ports: Ports,
     cookies: Cookies,
@@ -184,6 +191,7 @@ impl Endpoint {
     /// random and must not be told to anyone.
     pub fn new(config: EndpointConfig, secret: [u8; 32], now: Instant) -> Self {
         let connections = config.connections.max(1);
+        let beside = Beside::new(&config);
         Self {
             counters: Counters::default(),
             now,
@@ -206,8 +214,11 @@ impl Endpoint {
                 config.neighbours,
                 (config.neighbours / 4).max(16),
                 subkey(&secret, "neighbours"),
+                config.sharing == Sharing::Shared,
             ),
-            routes: Routes::default(),
+            routing: beside.table(&config),
+            source_routes: SourceRoutes::default(),
+            beside,
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
             cookies: Cookies::new(subkey(&secret, "cookies")),
@@ -344,10 +355,11 @@ impl Endpoint {
             let fired = due && conn.tcb.on_time(self.now, &mut self.fx);
             // Whoever waits for its peer has a timer, so this looks often enough.
             conn.tcb.watch_progress(self.now);
-            let doubted = (fired && conn.tcb.has_reached_r1()).then_some(conn.next_hop);
+            let doubted = fired && conn.tcb.has_reached_r1();
+            let next_hop = conn.next_hop;
             self.counters.rto_fired += u64::from(fired);
-            if let Some(next_hop) = doubted {
-                self.counters.delivery_troubles += 1;
+            self.counters.delivery_troubles += u64::from(doubted);
+            if let Some(next_hop) = next_hop.filter(|_| doubted) {
                 self.doubt(next_hop);
             }
             if let Some(flow) = self.flow(id) {
@@ -433,7 +445,7 @@ impl Endpoint {
         //# TCP implementations SHOULD use the smallest effective MTU of the interface to calculate the value to
         //# advertise in the MSS Option (SHLD-6).
         let mss = self.config.mtu.saturating_sub(headers);
-        let ip_options = self.routes.of(flow).map_or(0, |route| route.wire_len() as u16);
+        let ip_options = self.source_routes.of(flow).map_or(0, |route| route.wire_len() as u16);
         Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss, ip_options }
     }
 }
@@ -442,7 +454,7 @@ impl Conn {
     fn new(tcb: Tcb, next_hop: Addr, listener: Option<ListenerId>) -> Self {
         Self {
             tcb,
-            next_hop,
+            next_hop: Some(next_hop),
             mac: None,
             listener,
             handles: 1,

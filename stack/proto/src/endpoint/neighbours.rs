@@ -14,6 +14,8 @@ const REACHABLE_TIME: Duration = Duration::from_secs(60);
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How many requests without an answer mean that there is none.
 const TRIES: u8 = 3;
+/// When somebody else who has not answered is asked again. The kernel takes three seconds to find that nobody answers.
+const OUTSIDE_INTERVAL: Duration = Duration::from_secs(10);
 
 const FREE: u32 = 0;
 /// Entries that never change.
@@ -104,12 +106,14 @@ pub(crate) struct Neighbours {
     incomplete_capacity: usize,
     incomplete: usize,
     generation: u32,
+    /// Somebody else speaks to the neighbours: what is wanted of him is only told, and failures are his to tell.
+    outside: bool,
 }
 
 impl Neighbours {
     /// An empty cache for `capacity` known neighbours and `incomplete_capacity` that are being asked for, both at least
     /// one. `key` is secret. All memory is taken now: 48 bytes an entry.
-    pub(crate) fn new(capacity: usize, incomplete_capacity: usize, key: [u8; 16]) -> Self {
+    pub(crate) fn new(capacity: usize, incomplete_capacity: usize, key: [u8; 16], outside: bool) -> Self {
         let (capacity, incomplete_capacity) = (capacity.max(1), incomplete_capacity.max(1));
         let slots = capacity + incomplete_capacity;
         let mut entries = Lists::new(LISTS, slots);
@@ -123,6 +127,7 @@ impl Neighbours {
             incomplete_capacity,
             incomplete: 0,
             generation: 0,
+            outside,
         }
     }
 
@@ -230,9 +235,42 @@ impl Neighbours {
         self.add(STATIC, Entry { addr, mac, when: Instant::ZERO, state: State::Static, tries: 0 })
     }
 
+    /// Takes in what somebody else knows: `addr` is at `mac`. It stays until he says otherwise, or others need its place.
+    /// Those in use are told to him each minute, so that he keeps them. Whether those who wait for `addr`, or have kept
+    /// its Ethernet address, are to look it up again.
+    pub(crate) fn tell(&mut self, now: Instant, addr: Addr, mac: Mac) -> bool {
+        if mac.is_group() || mac == Mac([0; 6]) || !addr.is_unicast() {
+            return false;
+        }
+        let before = self.key_of(addr).map(|key| *self.entries.value(key));
+        if before.is_none_or(|entry| entry.state == State::Incomplete)
+            && self.known >= self.capacity
+            && !self.evict_known()
+        {
+            return false;
+        }
+        if let Some(key) = self.key_of(addr) {
+            self.release(key);
+        }
+        let moved = before.is_some_and(|entry| entry.state != State::Incomplete && entry.mac != mac);
+        self.generation = self.generation.wrapping_add(u32::from(moved));
+        self.settle(now, addr, mac, true);
+        moved || before.is_none_or(|entry| entry.state == State::Incomplete)
+    }
+
+    /// Forgets `addr`, known or asked for.
+    pub(crate) fn remove(&mut self, addr: Addr) {
+        if let Some(key) = self.key_of(addr) {
+            self.forget(key);
+        }
+    }
+
     /// The next request to send, or the next address that failed; call until `None`.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<NeighbourAction> {
         self.grow_stale(now);
+        if self.outside {
+            return self.poll_outside(now);
+        }
         if let Some(key) = self.entries.first(ASK) {
             return Some(self.ask_again(now, key));
         }
@@ -258,12 +296,33 @@ impl Neighbours {
         None
     }
 
+    /// What is in use and old is told as wanted, and counts as confirmed from then on: whoever is told says so when it is
+    /// not. What is not known is told again when there was no answer.
+    fn poll_outside(&mut self, now: Instant) -> Option<NeighbourAction> {
+        if let Some(key) = self.entries.first(ASK).or_else(|| self.entries.first(ASKED)) {
+            let entry = self.entries.value_mut(key);
+            entry.state = State::Reachable;
+            entry.when = now + REACHABLE_TIME;
+            let action = NeighbourAction::Request { addr: entry.addr, mac: Some(entry.mac) };
+            self.entries.unlink(key);
+            self.entries.push_back(REACHABLE, key);
+            return Some(action);
+        }
+        let key = self.due(now, INCOMPLETE)?;
+        let entry = self.entries.value_mut(key);
+        entry.when = now + OUTSIDE_INTERVAL;
+        let action = NeighbourAction::Request { addr: entry.addr, mac: None };
+        self.entries.unlink(key);
+        self.entries.push_back(INCOMPLETE, key);
+        Some(action)
+    }
+
     /// When [`poll`](Self::poll) next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         (REACHABLE..LISTS).filter_map(|list| self.entries.first(list)).map(|key| self.entries.value(key).when).min()
     }
 
-    fn key_of(&self, addr: Addr) -> Option<u32> {
+    pub(super) fn key_of(&self, addr: Addr) -> Option<u32> {
         self.index.find(self.hash.bytes(&addr.octets()), |key| self.entries.value(key).addr == addr)
     }
 
@@ -279,7 +338,7 @@ impl Neighbours {
             let oldest = (INCOMPLETE..LISTS).rev().find_map(|list| self.entries.first(list));
             oldest.into_iter().for_each(|key| self.release(key));
         }
-        let when = now + REQUEST_INTERVAL;
+        let when = now + if self.outside { OUTSIDE_INTERVAL } else { REQUEST_INTERVAL };
         self.add(INCOMPLETE, Entry { addr, mac: Mac([0; 6]), when, state: State::Incomplete, tries: 1 });
     }
 
@@ -377,7 +436,7 @@ mod tests {
     }
 
     fn cache() -> Neighbours {
-        Neighbours::new(4, 2, [1; 16])
+        Neighbours::new(4, 2, [1; 16], false)
     }
 
     fn drain(cache: &mut Neighbours, now: Instant) -> Vec<NeighbourAction> {
@@ -413,6 +472,44 @@ mod tests {
         assert_eq!(drain(&mut cache, now), vec![NeighbourAction::Failed(addr(1))]);
         assert_eq!(cache.next_deadline(), None);
         assert_eq!(cache.lookup(now, addr(1)), Resolution::RequestNow, "it can be tried again");
+    }
+
+    #[test]
+    fn somebody_else_is_told_what_is_wanted_and_decides() {
+        let mut cache = Neighbours::new(4, 2, [1; 16], true);
+        let mut now = Instant::from_millis(10);
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::RequestNow);
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::Pending);
+        assert_eq!(drain(&mut cache, now + 3 * SECOND), vec![], "it is not for us to ask again, or to give up");
+        now = now + OUTSIDE_INTERVAL;
+        assert_eq!(drain(&mut cache, now), vec![broadcast(1)], "what was told may have been lost");
+        assert!(cache.tell(now, addr(1), mac(1)));
+        assert!(!cache.tell(now, addr(1), mac(1)), "nothing new");
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::Known(mac(1)));
+        let before = cache.generation();
+        assert!(cache.tell(now, addr(1), mac(2)) && cache.generation() != before);
+        for _ in 0..3 {
+            now = now + REACHABLE_TIME;
+            assert_eq!(drain(&mut cache, now), vec![], "nobody uses it");
+            assert_eq!(cache.lookup(now, addr(1)), Resolution::Known(mac(2)));
+            let in_use = NeighbourAction::Request { addr: addr(1), mac: Some(mac(2)) };
+            assert_eq!(drain(&mut cache, now), vec![in_use], "once a minute, and nobody has to answer");
+        }
+        cache.remove(addr(1));
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::RequestNow);
+    }
+
+    #[test]
+    fn what_somebody_else_knows_is_bounded_too() {
+        let mut cache = Neighbours::new(4, 2, [1; 16], true);
+        let now = Instant::from_millis(10);
+        for n in 1..=9 {
+            assert!(cache.tell(now, addr(n), mac(n)));
+        }
+        assert_eq!(cache.len(), 4);
+        assert_eq!(cache.lookup(now, addr(9)), Resolution::Known(mac(9)));
+        assert_eq!(cache.lookup(now, addr(1)), Resolution::RequestNow, "the oldest made room, and can be had again");
+        assert!(!cache.tell(now, addr(3), Mac::BROADCAST) && !cache.tell(now, Addr::v4([224, 0, 0, 1]), mac(3)));
     }
 
     #[test]

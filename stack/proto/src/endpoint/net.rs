@@ -1,13 +1,11 @@
 //! Our addresses, the way to others, ARP and ICMP.
 
 use super::limiter::Reply;
-use super::neighbours::{NeighbourAction, Resolution};
+use super::neighbours::Resolution;
 use super::syn_queue::HalfOpen;
-use super::{ConnId, Endpoint, Outgoing};
+use super::{ConnId, Endpoint, Outgoing, Sharing};
 use crate::addr::{Addr, Mac};
 use crate::memory::{Buf, Memory};
-use crate::tcp::close::CloseReason;
-use crate::tcp::state::State;
 use crate::tcp::trouble::{Trouble, Unreachable};
 use crate::wire::arp::Operation;
 use crate::wire::{self, Arp, EthernetHeader, IcmpError, IcmpErrorKind, IcmpMessage, IcmpPacket, IpHeader};
@@ -23,19 +21,14 @@ impl Endpoint {
         self.config.addresses.iter().any(|cidr| cidr.is_broadcast(addr))
     }
 
-    /// Fixes the Ethernet address of a neighbour: it is neither asked for nor forgotten. False when there is no room.
-    pub fn set_neighbour(&mut self, addr: Addr, mac: Mac) -> bool {
-        let fits = self.neighbours.insert_static(addr, mac);
-        self.resolve_waiting();
-        fits
+    /// The link's header of what is sent to `dst`.
+    pub(super) fn ethernet(&self, dst: Mac) -> EthernetHeader {
+        EthernetHeader { dst, src: self.config.mac, vlan: self.config.vlan }
     }
 
     /// Whose Ethernet address a packet for `remote` needs: its own on the link, else the gateway's (RFC 1122 3.3.1).
     pub(super) fn next_hop(&self, remote: Addr) -> Option<Addr> {
-        if self.config.addresses.iter().any(|cidr| cidr.contains(remote)) {
-            return Some(remote);
-        }
-        self.config.gateways.iter().find(|gateway| gateway.is_v4() == remote.is_v4()).copied()
+        self.routing.find(remote).map(|(hop, _)| hop)
     }
 
     /// The Ethernet address of `next_hop`, asked for if it is not known.
@@ -50,44 +43,11 @@ impl Endpoint {
         }
     }
 
-    fn ask_for(&mut self, target: Addr, target_mac: Option<Mac>) {
+    pub(super) fn ask_by_arp(&mut self, target: Addr, target_mac: Option<Mac>) {
         let source = self.config.addresses.iter().find(|cidr| cidr.contains(target)).map(|cidr| cidr.addr);
         // Neighbour discovery for IPv6 is not spoken yet: such a neighbour has to be set.
         if let Some(source) = source.filter(Addr::is_v4) {
             self.post(Outgoing::Arp { operation: Operation::Request, target, target_mac, source });
-        }
-    }
-
-    /// Asks again for neighbours that have not answered, and gives up on those that never did.
-    pub(super) fn poll_neighbours(&mut self) {
-        while let Some(action) = self.neighbours.poll(self.now) {
-            match action {
-                NeighbourAction::Request { addr, mac } => self.ask_for(addr, mac),
-                NeighbourAction::Failed(addr) => self.neighbour_failed(addr),
-            }
-        }
-    }
-
-    /// Nobody answers for `next_hop`: connections that are not open fail, open ones go on trying.
-    fn neighbour_failed(&mut self, next_hop: Addr) {
-        for _ in 0..self.unresolved.len() {
-            let Some(slot) = self.unresolved.pop() else { break };
-            let Some(id) = self.conns.by_slot(slot) else { continue };
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            let opening = matches!(conn.tcb.state(), State::SynSent | State::SynReceived);
-            if conn.next_hop == next_hop && opening {
-                conn.tcb.kill(CloseReason::Unreachable);
-                self.after(id);
-            } else if conn.next_hop == next_hop && conn.retired {
-                // Its last ACK will never leave, and nobody waits for it.
-                self.retire(id);
-            } else {
-                if conn.next_hop == next_hop {
-                    conn.tell_trouble(Some(Trouble::Unreachable(Unreachable::Host)));
-                    self.news.push(slot);
-                }
-                self.unresolved.push(slot);
-            }
         }
     }
 
@@ -100,15 +60,12 @@ impl Endpoint {
         self.neighbours.doubt(self.now, next_hop);
     }
 
-    /// Lets everybody who waits for a neighbour look again.
-    fn resolve_waiting(&mut self) {
-        while let Some(slot) = self.unresolved.pop() {
-            self.ready.push(slot);
-        }
-    }
-
-    /// ARP (RFC 826): learn, and answer for our addresses.
+    /// ARP (RFC 826): learn, and answer for our addresses. What they share with another stack is for that to do.
     pub(super) fn on_arp(&mut self, arp: &Arp) {
+        if self.config.sharing == Sharing::Shared {
+            self.counters.dropped_unhandled += 1;
+            return;
+        }
         let for_us = self.is_ours(arp.target);
         if self.is_ours(arp.sender) {
             // Somebody else uses our address (RFC 5227 2.4). It is not believed, and not fought over here.
@@ -131,8 +88,10 @@ impl Endpoint {
     /// ICMP: an echo request for us is answered in its own frame, an error goes to its connection.
     pub(super) fn on_icmp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Mac, icmp: &IcmpPacket) {
         match &icmp.message {
-            IcmpMessage::EchoRequest(echo) if self.is_ours(icmp.dst) && self.may_reply(Reply::Echo) => {
-                let eth = EthernetHeader { dst: from, src: self.config.mac, vlan: None };
+            IcmpMessage::EchoRequest(echo)
+                if self.config.sharing == Sharing::Own && self.is_ours(icmp.dst) && self.may_reply(Reply::Echo) =>
+            {
+                let eth = self.ethernet(from);
                 let ip = IpHeader { tos: icmp.tos, ..IpHeader::new(icmp.dst, icmp.src) };
                 let len = wire::icmp::emit_echo_reply(memory.bytes_mut(&frame.token), &eth, &ip, echo);
                 match u16::try_from(len) {
@@ -223,12 +182,18 @@ impl Endpoint {
     pub(super) fn mac_of(&mut self, id: ConnId) -> Option<Mac> {
         let generation = self.neighbours.generation();
         let conn = self.conns.get(id)?;
-        if let Some((mac, _)) = conn.mac.filter(|(_, at)| *at == generation) {
+        let link_up = self.beside.link_up;
+        if let Some((mac, _)) = conn.mac.filter(|(_, at)| link_up && *at == generation) {
             return Some(mac);
         }
         let next_hop = conn.next_hop;
-        let Some(mac) = self.resolve(next_hop) else {
-            self.counters.unresolved += 1;
+        let Some(mac) = next_hop.filter(|_| link_up).and_then(|next_hop| self.resolve(next_hop)) else {
+            let counter = match next_hop {
+                _ if !link_up => &mut self.counters.dropped_link_down,
+                Some(_) => &mut self.counters.unresolved,
+                None => &mut self.counters.dropped_no_route,
+            };
+            *counter += 1;
             self.unresolved.push(id.slot() as u32);
             let now = self.now;
             self.conns.get_mut(id)?.tcb.on_blocked(now);

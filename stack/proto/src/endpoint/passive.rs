@@ -272,7 +272,10 @@ impl Endpoint {
             self.counters.dropped_table_full += 1;
             return None;
         }
-        let next_hop = self.next_hop(self.first_hop(&flow))?;
+        let Some(next_hop) = self.next_hop(self.first_hop(&flow)) else {
+            self.counters.dropped_no_route += 1;
+            return None;
+        };
         let link = self.link(&flow, &config);
         let ts_offset = self.isn.timestamp_offset(&flow);
         let (ours, theirs) = self.options_of(half_open, link.mss, ts_offset);

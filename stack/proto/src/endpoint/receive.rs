@@ -45,9 +45,9 @@ impl Endpoint {
             return;
         }
         // The lower twelve bits name a virtual LAN; zero names none (802.1Q priority tag).
-        let tagged = packet.vlan.is_some_and(|control| control & 0x0fff != 0);
+        let vlan = packet.vlan.map_or(0, |control| control & 0x0fff);
         match packet.body {
-            _ if tagged => {
+            _ if vlan != self.config.vlan.unwrap_or(0) => {
                 self.counters.dropped_unhandled += 1;
                 memory.free(frame.token);
             }

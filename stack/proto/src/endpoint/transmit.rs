@@ -30,14 +30,14 @@ impl Endpoint {
     /// Replies go first: they are few, bounded, and somebody waits for them.
     fn next_reply<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
         while let Some(out) = self.outbox.pop_front() {
+            if !self.beside.link_up {
+                self.drop_for_link(memory, out);
+                continue;
+            }
             match out {
                 Outgoing::Frame { token, len } => return Some(Transmit::Owned { token, len }),
                 Outgoing::Segment { flow, segment, mac, marking } => {
-                    let next_hop = self.next_hop(self.first_hop(&flow));
-                    let Some(mac) = mac.or_else(|| next_hop.and_then(|next_hop| self.resolve(next_hop))) else {
-                        self.counters.unresolved += 1;
-                        continue;
-                    };
+                    let Some(mac) = mac.or_else(|| self.mac_for(&flow, segment, marking)) else { continue };
                     let transmit = self.emit_control(memory, mac, &flow, marking, &segment);
                     if transmit.is_some() {
                         return transmit;
@@ -57,6 +57,20 @@ impl Endpoint {
         None
     }
 
+    /// The Ethernet address for a reply that knows none; it waits for its neighbour if there is none.
+    fn mac_for(&mut self, flow: &Flow, segment: Segment, marking: Marking) -> Option<Mac> {
+        let Some(next_hop) = self.next_hop(self.first_hop(flow)) else {
+            self.counters.dropped_no_route += 1;
+            return None;
+        };
+        let mac = self.resolve(next_hop);
+        if mac.is_none() {
+            self.counters.unresolved += 1;
+            self.park(Outgoing::Segment { flow: *flow, segment, mac: None, marking });
+        }
+        mac
+    }
+
     /// The next segment of the connections that are ready, each in its turn.
     fn next_segment<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
         loop {
@@ -65,7 +79,13 @@ impl Endpoint {
                 None => (self.ready.pop()?, QUOTA),
             };
             let Some(id) = self.conns.by_slot(slot) else { continue };
-            let Some(mac) = self.mac_of(id) else { continue };
+            let Some(mac) = self.mac_of(id) else {
+                if !self.beside.link_up {
+                    // What its application is done with does not wait for the link.
+                    self.retire(id);
+                }
+                continue;
+            };
             if let Some(transmit) = self.transmit_one(memory, id, mac) {
                 if left > 1 {
                     self.sending = Some((slot, left - 1));
@@ -87,7 +107,8 @@ impl Endpoint {
     /// One segment of this connection, if it has any to send now.
     fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, mac: Mac) -> Option<Transmit> {
         let flow = *self.conns.flow(id)?;
-        let route = self.routes.of(&flow);
+        let route = self.source_routes.of(&flow);
+        let eth = self.ethernet(mac);
         loop {
             let frames_left = memory.available() > 0;
             let conn = self.conns.get_mut(id)?;
@@ -109,8 +130,7 @@ impl Endpoint {
                 Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
                 Some(Step::Send { mut segment, payload: Some(buf), again }) => {
                     self.fast_open.put_cookie(flow.remote, &mut segment);
-                    let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
-                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options)
+                    let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options)
                         + route.map_or(0, |route| route.wire_len());
                     self.counters.payload_moves += u64::from(place_payload(memory, buf, at));
                     let frame = memory.bytes_mut(&buf.token);
@@ -182,13 +202,13 @@ impl Endpoint {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = EthernetHeader { dst: mac, src: self.config.mac, vlan: None };
+        let eth = self.ethernet(mac);
         if segment.len > 0 {
             // The garbage in a keepalive probe is ours, and not what the frame held before.
-            let at = wire::tcp_header_len(flow.local.addr.is_v4(), false, &segment.options);
+            let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options);
             memory.bytes_mut(&token)[at..at + usize::from(segment.len)].fill(0);
         }
-        let route = self.routes.of(flow);
+        let route = self.source_routes.of(flow);
         let len = emit(memory.bytes_mut(&token), &eth, flow, route.as_ref(), marking, segment);
         self.counters.segments_out += 1;
         if segment.flags.has(Flags::RST) {
@@ -202,7 +222,7 @@ impl Endpoint {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = EthernetHeader { dst: to.unwrap_or(Mac::BROADCAST), src: self.config.mac, vlan: None };
+        let eth = self.ethernet(to.unwrap_or(Mac::BROADCAST));
         let len = wire::arp::emit(memory.bytes_mut(&token), &eth, arp);
         self.counters.arp_out += 1;
         Some(Transmit::Owned { token, len: u16::try_from(len).unwrap_or(0) })

@@ -42,8 +42,9 @@ impl Endpoint {
     /// Where the payload of a buffer for [`send`](Self::send) has to begin, bytes from the frame's start.
     pub fn header_room(&self, id: ConnId) -> u16 {
         let Some((flow, conn)) = self.conns.flow(id).zip(self.conns.get(id)) else { return 0 };
-        let link = wire::tcp_header_len(flow.local.addr.is_v4(), false, &crate::tcp::segment::Options::NONE);
-        let route = self.routes.of(flow).map_or(0, |route| route.wire_len());
+        let tagged = self.config.vlan.is_some();
+        let link = wire::tcp_header_len(flow.local.addr.is_v4(), tagged, &crate::tcp::segment::Options::NONE);
+        let route = self.source_routes.of(flow).map_or(0, |route| route.wire_len());
         u16::try_from(link + route).unwrap_or(0) - 20 + conn.tcb.data_header_len()
     }
 

@@ -24,12 +24,22 @@ pub enum CloseReason {
     Aborted,
     /// The stack was stopped.
     Stopped,
+    /// The connection's local address was taken away.
+    AddressRemoved,
 }
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 7] =
-        [Self::Finished, Self::Reset, Self::Refused, Self::TimedOut, Self::Unreachable, Self::Aborted, Self::Stopped];
+    pub const ALL: [Self; 8] = [
+        Self::Finished,
+        Self::Reset,
+        Self::Refused,
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::Aborted,
+        Self::Stopped,
+        Self::AddressRemoved,
+    ];
 
     /// A word for tables.
     pub const fn name(self) -> &'static str {
@@ -41,6 +51,7 @@ impl CloseReason {
             Self::Unreachable => "unreachable",
             Self::Aborted => "aborted",
             Self::Stopped => "stopped",
+            Self::AddressRemoved => "address_removed",
         }
     }
 }

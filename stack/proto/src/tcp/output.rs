@@ -79,7 +79,10 @@ impl Tcb {
         frames_left: bool,
         may_split: bool,
     ) -> Option<Step<'_>> {
-        self.blocked = false;
+        if core::mem::take(&mut self.blocked) && self.syn_due {
+            // The time that it waited is not the peer's.
+            self.timers.cancel(Timer::Retransmit);
+        }
         if self.syn_due {
             if !frames_left {
                 // Nothing goes ahead of it: the peer would not know what it is.

@@ -41,6 +41,13 @@ impl SegmentSize {
         self.options = options;
     }
 
+    /// Our link carries `new` from now on, where it carried `old`. What the path was found to carry, if that is less,
+    /// stays: nothing is known of the rest of it.
+    pub fn set_link(&mut self, old: u16, new: u16, least: u16) {
+        let new = new.max(least.max(LEAST));
+        self.path = if self.path >= old { new } else { self.path.min(new) };
+    }
+
     /// The path carries segments of at most `mss`. It never grows by this.
     //= spec/rfc7323.txt#section-5.7
     //# any TCP implementation that implements PAWS MUST also implement Path MTU Discovery.
@@ -69,6 +76,21 @@ mod tests {
     fn a_tiny_offer_is_not_obeyed_to_the_letter() {
         assert_eq!(SegmentSize::new(Some(0), 536, 1460, 12, 88).effective(), 76);
         assert_eq!(SegmentSize::new(Some(1), 536, 1460, 12, 0).effective(), 36, "never less than this");
+    }
+
+    #[test]
+    fn the_link_may_grow_and_what_is_known_of_the_path_stays() {
+        let mut size = SegmentSize::new(Some(9000), 536, 1460, 0, 88);
+        size.set_link(1460, 1240, 88);
+        assert_eq!(size.effective(), 1240);
+        size.set_link(1240, 8960, 88);
+        assert_eq!(size.effective(), 8960, "as far as we know the path carries what the link does");
+        size.on_too_big(1400);
+        size.set_link(8960, 1460, 88);
+        size.set_link(1460, 8960, 88);
+        assert_eq!(size.effective(), 1400);
+        size.set_link(8960, 0, 88);
+        assert_eq!(size.effective(), 88);
     }
 
     //= spec/rfc7323.txt#section-5.7

@@ -199,7 +199,8 @@ impl Tcb {
         match self.state {
             State::Closed | State::Listen | State::TimeWait => return,
             State::SynSent | State::SynReceived => {
-                if !self.syn_due {
+                // A SYN that cannot leave counts as sent and lost, or the attempt would never end.
+                if !self.syn_due || self.blocked {
                     self.timers.arm_if_idle(Timer::Retransmit, now + self.rto.current());
                 }
                 self.arm_user(now);

@@ -109,6 +109,14 @@ impl Tcb {
         self.congestion.set_mss(self.size.effective());
     }
 
+    /// Our link carries segments of `mss` bytes from now on, without TCP options. Nothing in flight counts as lost by it:
+    /// what has left has left. What is sent from now on, or again, fits. The MSS that the peer was told stays.
+    pub fn set_link_mss(&mut self, mss: u16) {
+        self.size.set_link(self.link.mss, mss, self.config.min_mss);
+        self.link.mss = mss;
+        self.congestion.set_mss(self.size.effective());
+    }
+
     /// Whether the sending side is open (RFC 9293 3.10.2).
     pub fn may_send(&self) -> bool {
         self.state.sends_data() && !self.snd.is_finished()
@@ -454,6 +462,13 @@ impl Tcb {
         self.soft_error = true;
         self.news.trouble = Some(trouble);
         true
+    }
+
+    /// This host itself cannot reach the peer now: the neighbour is silent, or the route is gone. It is told like what
+    /// comes by ICMP, and is the reason if the connection ends before the peer is heard again.
+    pub fn on_trouble(&mut self, trouble: Trouble) {
+        self.soft_error = true;
+        self.news.trouble = Some(trouble);
     }
 
     //= spec/rfc5927.txt#section-4.1

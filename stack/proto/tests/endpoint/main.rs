@@ -1,5 +1,6 @@
 //! What an endpoint does around its connections: opening, listening, TIME-WAIT, ICMP.
 
+mod beside;
 mod fast_open;
 mod hosts;
 mod icmp;

@@ -16,11 +16,11 @@ const CAPACITY: usize = 256;
 
 /// The routes of connections, by their ends, for as long as the connections last.
 #[derive(Debug, Default)]
-pub(super) struct Routes {
+pub(super) struct SourceRoutes {
     by_flow: BTreeMap<Flow, SourceRoute>,
 }
 
-impl Routes {
+impl SourceRoutes {
     /// The route of `flow`; costs nothing as long as there is none at all.
     #[inline]
     pub(super) fn of(&self, flow: &Flow) -> Option<SourceRoute> {
@@ -38,7 +38,7 @@ impl Routes {
 impl Endpoint {
     /// The route of `flow` from now on. False when there is no room.
     pub(super) fn set_route(&mut self, flow: Flow, route: SourceRoute) -> bool {
-        let Self { routes, conns, half_open, time_wait, .. } = self;
+        let Self { source_routes: routes, conns, half_open, time_wait, .. } = self;
         if routes.by_flow.len() >= CAPACITY {
             let is_there = |flow: &Flow| {
                 conns.find(flow).is_some() || half_open.find(flow).is_some() || time_wait.find(flow).is_some()
@@ -54,7 +54,7 @@ impl Endpoint {
 
     /// Where what goes to `flow`'s remote end is sent first: to it, or to the first gateway of its route.
     pub(super) fn first_hop(&self, flow: &Flow) -> Addr {
-        self.routes.of(flow).map_or(flow.remote.addr, |route| route.first())
+        self.source_routes.of(flow).map_or(flow.remote.addr, |route| route.first())
     }
 
     /// The way back that a packet brings, if it came by a source route. An error when it came by one that cannot be gone
@@ -74,7 +74,7 @@ impl Endpoint {
         let options = frame.bytes(memory).get(at).unwrap_or_default();
         match SourceRoute::of_return(options, tcp.src.addr) {
             // A peer to whom we go by a route comes by one too.
-            Some(route) if self.config.accept_source_routes || self.routes.of(flow).is_some() => Ok(Some(route)),
+            Some(route) if self.config.accept_source_routes || self.source_routes.of(flow).is_some() => Ok(Some(route)),
             None if !SourceRoute::is_in(options) => Ok(None),
             _ => Err(NoWayBack),
         }
@@ -88,14 +88,14 @@ impl Endpoint {
     //# this connection (MUST-53).
     pub(super) fn on_route_of_syn(&mut self, flow: Flow, segment: &Segment, route: Option<SourceRoute>) -> bool {
         let is_request = segment.flags.has(Flags::SYN) && !segment.flags.any(Flags::ACK | Flags::RST);
-        let nothing_to_do = route.is_none() && self.routes.by_flow.is_empty();
+        let nothing_to_do = route.is_none() && self.source_routes.by_flow.is_empty();
         if nothing_to_do || !is_request || self.listeners.find(flow.local).is_none() {
             return true;
         }
         match route {
             Some(route) => self.set_route(flow, route),
             None => {
-                self.routes.forget(&flow);
+                self.source_routes.forget(&flow);
                 true
             }
         }
@@ -111,12 +111,12 @@ impl Endpoint {
         //# this MUST take precedence over a source route received in a datagram (MUST-52).
         // A connection that was opened here has the route that it was given, or none.
         let counts = |conn: &super::Conn| conn.listener.is_some() && conn.tcb.is_next(segment);
-        let same = self.routes.of(&flow) == Some(route);
+        let same = self.source_routes.of(&flow) == Some(route);
         if same || !self.conns.get(id).is_some_and(counts) || !self.set_route(flow, route) {
             return;
         }
         let next_hop = self.next_hop(route.first());
-        if let (Some(conn), Some(next_hop)) = (self.conns.get_mut(id), next_hop) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|_| next_hop.is_some()) {
             conn.next_hop = next_hop;
             conn.mac = None;
             conn.tcb.set_ip_options(route.wire_len() as u16);

@@ -1,0 +1,289 @@
+//! What changes around an endpoint while it runs: addresses, routes, neighbours, the link. Whoever watches the kernel
+//! tells it, and is told which neighbours are wanted. Costs are those of a change, not of a packet.
+
+use super::neighbours::NeighbourAction;
+use super::routing::{Hop, Route, RoutingTable};
+use super::{Cidr, Endpoint, EndpointConfig, ListenerId, Outgoing, Sharing};
+use crate::addr::{Addr, Mac};
+use crate::memory::Memory;
+use crate::tcp::close::CloseReason;
+use crate::tcp::state::State;
+use crate::tcp::trouble::{Trouble, Unreachable};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// Most addresses that are wanted and have not been told.
+const ASKS: usize = 1024;
+/// Most replies that wait for their neighbour.
+const PARKED: usize = 256;
+
+/// What waits for somebody else.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// The routes that came from outside; an endpoint with addresses of its own has others beside them.
+    given: Vec<Route>,
+    /// Addresses whose neighbours are wanted.
+    asks: VecDeque<Addr>,
+    /// Replies whose neighbour is not known yet, the oldest first.
+    parked: VecDeque<Outgoing>,
+    pub(super) link_up: bool,
+}
+
+impl Beside {
+    pub(super) fn new(config: &EndpointConfig) -> Self {
+        let asks = if config.sharing == Sharing::Shared { ASKS } else { 0 };
+        Self {
+            given: config.routes.clone(),
+            asks: VecDeque::with_capacity(asks),
+            parked: VecDeque::with_capacity(PARKED),
+            link_up: true,
+        }
+    }
+
+    /// The table of an endpoint with this configuration.
+    pub(super) fn table(&self, config: &EndpointConfig) -> RoutingTable {
+        let own = config.sharing == Sharing::Own;
+        let links = config.addresses.iter().filter(|_| own).map(|cidr| Route::new(*cidr, Hop::Link));
+        let everything = |gateway: &Addr| Cidr { addr: *gateway, prefix_len: 0 };
+        let gateways = config.gateways.iter().map(|gateway| {
+            let route = Route::new(everything(gateway), Hop::Gateway(*gateway));
+            Route { metric: u32::MAX, ..route }
+        });
+        RoutingTable::new(links.chain(self.given.iter().copied()).chain(gateways))
+    }
+}
+
+impl Endpoint {
+    /// These are the routes from now on, in any order: the longest prefix counts, then the least metric. They replace
+    /// those that were given before. With addresses of its own an endpoint keeps the routes to their links, and to its
+    /// gateways where no other is. Open connections go the new way with their next packet; one whose destination has no
+    /// route any more goes on trying, and its application is told (RFC 1122 4.2.3.9: a soft error).
+    pub fn set_routes(&mut self, routes: &[Route]) {
+        self.beside.given.clear();
+        self.beside.given.extend_from_slice(routes);
+        self.reroute();
+    }
+
+    /// Every connection looks for its way again.
+    fn reroute(&mut self) {
+        self.routing = self.beside.table(&self.config);
+        let Self { conns, routing, source_routes, news, .. } = self;
+        for (id, flow, conn) in conns.iter_mut() {
+            let first = source_routes.of(flow).map_or(flow.remote.addr, |route| route.first());
+            let next_hop = routing.find(first).map(|(hop, _)| hop);
+            if next_hop == conn.next_hop {
+                continue;
+            }
+            if next_hop.is_none() {
+                conn.tcb.on_trouble(Trouble::Unreachable(Unreachable::Network));
+                conn.take_news();
+                news.push(id.slot() as u32);
+            }
+            conn.next_hop = next_hop;
+            conn.mac = None;
+        }
+        self.resolve_waiting();
+    }
+
+    /// The Ethernet address of a neighbour. With addresses of its own an endpoint neither asks for it nor forgets it
+    /// after that; a shared one keeps it until it is told otherwise, or needs the place for another. False when there is
+    /// no room, or when it is no address of a single host.
+    pub fn set_neighbour(&mut self, addr: Addr, mac: Mac) -> bool {
+        match self.config.sharing {
+            Sharing::Own => {
+                let fits = self.neighbours.insert_static(addr, mac);
+                self.resolve_waiting();
+                fits
+            }
+            Sharing::Shared => {
+                if self.neighbours.tell(self.now, addr, mac) {
+                    self.resolve_waiting();
+                }
+                self.neighbours.key_of(addr).is_some()
+            }
+        }
+    }
+
+    /// What was known of a neighbour counts no more. Whoever sends to it asks.
+    pub fn remove_neighbour(&mut self, addr: Addr) {
+        self.neighbours.remove(addr);
+    }
+
+    /// Nobody answers for `addr`: connections that wait for it and are not open end with
+    /// [`CloseReason::Unreachable`], as RFC 9293 3.9.2.2 lets a host do with what is not synchronized; open ones go on
+    /// trying, and their applications are told. Replies that waited for it are dropped.
+    //= spec/rfc9293.txt#section-3.9.1.8
+    //# There MUST be a mechanism for reporting soft TCP error conditions to the application (MUST-47).
+    pub fn neighbour_failed(&mut self, addr: Addr) {
+        self.neighbours.remove(addr);
+        self.drop_parked_for(addr);
+        let shared = self.config.sharing == Sharing::Shared;
+        for _ in 0..self.unresolved.len() {
+            let Some(slot) = self.unresolved.pop() else { break };
+            let Some(id) = self.conns.by_slot(slot) else { continue };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let waits = conn.next_hop == Some(addr);
+            let opening = matches!(conn.tcb.state(), State::SynSent | State::SynReceived);
+            if waits && opening {
+                conn.tcb.kill(CloseReason::Unreachable);
+                self.after(id);
+            } else if waits && conn.retired {
+                // Its last ACK will never leave, and nobody waits for it.
+                self.retire(id);
+            } else {
+                if waits {
+                    let trouble = Trouble::Unreachable(Unreachable::Host);
+                    if shared {
+                        conn.tcb.on_trouble(trouble);
+                        conn.take_news();
+                    } else {
+                        // That nobody answers ARP is the silence of the peer, no report.
+                        conn.tell_trouble(Some(trouble));
+                    }
+                    self.news.push(slot);
+                }
+                self.unresolved.push(slot);
+            }
+        }
+    }
+
+    /// The next address whose neighbour is wanted, of an endpoint that shares its addresses: to be answered by
+    /// [`set_neighbour`](Self::set_neighbour) or [`neighbour_failed`](Self::neighbour_failed). Each is told once, and
+    /// again after ten seconds without an answer. One that is known is told once a minute while it is in use, so that
+    /// the other stack keeps it, and needs no answer if it has not changed.
+    pub fn poll_unresolved(&mut self) -> Option<Addr> {
+        self.beside.asks.pop_front()
+    }
+
+    /// Asks for `target`: by ARP, or whoever else speaks to neighbours here.
+    pub(super) fn ask_for(&mut self, target: Addr, target_mac: Option<Mac>) {
+        if self.config.sharing == Sharing::Own {
+            self.ask_by_arp(target, target_mac);
+        } else if self.beside.asks.len() < ASKS {
+            self.beside.asks.push_back(target);
+        } else {
+            self.counters.asks_limited += 1;
+        }
+    }
+
+    /// Asks again for neighbours that have not answered, and gives up on those that never did.
+    pub(super) fn poll_neighbours(&mut self) {
+        while let Some(action) = self.neighbours.poll(self.now) {
+            match action {
+                NeighbourAction::Request { addr, mac } => self.ask_for(addr, mac),
+                NeighbourAction::Failed(addr) => self.neighbour_failed(addr),
+            }
+        }
+    }
+
+    /// A reply waits for its neighbour; when too many do the oldest is dropped and counted.
+    // RFC 1122 2.3.2.2: the link layer should save at least the latest packet to an address that is not resolved yet, and
+    // send it when it is.
+    pub(super) fn park(&mut self, out: Outgoing) {
+        if self.beside.parked.len() >= PARKED {
+            self.counters.dropped_unresolved += 1;
+            self.beside.parked.pop_front();
+        }
+        self.beside.parked.push_back(out);
+    }
+
+    fn drop_parked_for(&mut self, addr: Addr) {
+        let Self { beside, routing, source_routes, counters, .. } = self;
+        let before = beside.parked.len();
+        beside.parked.retain(|out| {
+            let Outgoing::Segment { flow, .. } = out else { return false };
+            let first = source_routes.of(flow).map_or(flow.remote.addr, |route| route.first());
+            routing.find(first).is_none_or(|(hop, _)| hop != addr)
+        });
+        counters.dropped_unresolved += (before - beside.parked.len()) as u64;
+    }
+
+    /// Lets everybody who waits for a neighbour look again.
+    pub(super) fn resolve_waiting(&mut self) {
+        while let Some(slot) = self.unresolved.pop() {
+            self.ready.push(slot);
+        }
+        for _ in 0..self.beside.parked.len() {
+            let Some(out) = self.beside.parked.pop_front() else { break };
+            self.post(out);
+        }
+    }
+
+    /// One more address, or another prefix for one that is there. What it brings in routes has to be
+    /// [told](Self::set_routes), unless the addresses are the endpoint's own.
+    pub fn add_address(&mut self, cidr: Cidr) {
+        match self.config.addresses.iter_mut().find(|known| known.addr == cidr.addr) {
+            Some(known) => *known = cidr,
+            None => self.config.addresses.push(cidr),
+        }
+        self.reroute();
+    }
+
+    /// An address is taken away. Its connections end with [`CloseReason::AddressRemoved`] and without a word to their
+    /// peers, for nothing may be sent from it any more; so do those that are half-open. Gives the listeners that were
+    /// at this very address, which are gone too; those at the unspecified address stay.
+    pub fn remove_address(&mut self, addr: Addr) -> Vec<ListenerId> {
+        self.config.addresses.retain(|known| known.addr != addr);
+        let gone = self.listeners.at(addr);
+        for id in &gone {
+            self.unlisten(*id);
+        }
+        self.counters.listeners_removed += gone.len() as u64;
+        self.half_open.retain(|flow| flow.local.addr != addr);
+        self.beside.parked.retain(|out| !matches!(out, Outgoing::Segment { flow, .. } if flow.local.addr == addr));
+        self.outbox.retain(|out| !matches!(out, Outgoing::Segment { flow, .. } if flow.local.addr == addr));
+        let ended: Vec<_> = self.iter().filter(|(_, flow)| flow.local.addr == addr).map(|(id, _)| id).collect();
+        for id in ended {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            if conn.retired {
+                // Its application knows already that it is over.
+                self.bury(id);
+                continue;
+            }
+            conn.tcb.kill(CloseReason::AddressRemoved);
+            self.after(id);
+        }
+        self.reroute();
+        gone
+    }
+
+    /// The link carries IP packets of `mtu` bytes from now on, 576 or more, and no more than a frame holds. New connections
+    /// offer what fits; open ones send no longer segments from now on, and longer ones if only the link was in the way.
+    //= spec/rfc9293.txt#section-3.7.1
+    //# The maximum size of a segment that a TCP endpoint really sends, the "effective send MSS", MUST be the smaller
+    //# (MUST-16) of the send MSS (that reflects the available reassembly buffer size at the remote host, the EMTU_R
+    //# [19]) and the largest transmission size permitted by the IP layer (EMTU_S [19]):
+    pub fn set_mtu(&mut self, mtu: u16) {
+        self.config.mtu = mtu.max(576);
+        let all: Vec<_> = self.iter().map(|(id, flow)| (id, *flow)).collect();
+        for (id, flow) in all {
+            let Some(config) = self.conns.get(id).map(|conn| *conn.tcb.config()) else { continue };
+            let mss = self.link(&flow, &config).mss;
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.tcb.set_link_mss(mss);
+            self.after(id);
+        }
+    }
+
+    /// Our Ethernet address from now on.
+    pub fn set_mac(&mut self, mac: Mac) {
+        self.config.mac = mac;
+    }
+
+    /// Whether the link carries anything. While it is down nothing is sent; timers run on, so that a connection ends
+    /// when it would have ended had the network been silent. When it is up again, whatever is due goes at once.
+    pub fn set_link(&mut self, up: bool) {
+        self.beside.link_up = up;
+        if up {
+            self.resolve_waiting();
+        }
+    }
+
+    /// Throws a packet away that the link cannot take now.
+    pub(super) fn drop_for_link<M: Memory>(&mut self, memory: &mut M, out: Outgoing) {
+        self.counters.dropped_link_down += 1;
+        if let Outgoing::Frame { token, .. } = out {
+            memory.free(token);
+        }
+    }
+}

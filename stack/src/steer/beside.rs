@@ -1,0 +1,164 @@
+//! Everything that a stack on one interface has to settle with the kernel before it begins, and to follow while it runs.
+
+use super::listeners::{KernelListener, conflict, kernel_listeners};
+use super::mirror::{Change, Mirror, Vlan, kernel_addresses, kernel_links};
+use super::ports::{KernelPorts, PortPlan, PortsError, Reservation};
+use super::{Identity, Sharing};
+use crate::Error;
+use crate::config::{Config, largest_mtu};
+use corelane_proto::endpoint::EndpointConfig;
+use corelane_proto::{Addr, SocketAddr};
+use std::io;
+
+/// What was settled. It lives as long as the stack; the ports that were reserved for it are free again when it goes.
+#[derive(Debug)]
+pub struct Beside {
+    identity: Identity,
+    mirror: Mirror,
+    device: String,
+    ports: PortPlan,
+    reservation: Option<Reservation>,
+    /// Addresses were named, and no others are taken.
+    named: bool,
+    has_mac: bool,
+    largest_mtu: u16,
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |error| Error::System { what, error }
+}
+
+impl Beside {
+    /// Asks the kernel about the interface of `config`, decides whose the addresses are, and reserves ports if it is
+    /// to. In the network namespace of the calling thread, and before anything is attached or opened: what is wrong here
+    /// is an error without a trace.
+    ///
+    /// # Errors
+    /// There is no such interface, the addresses contradict the kernel's, or ports cannot be reserved. All of them end a
+    /// program with code 3.
+    pub fn settle(config: &Config) -> Result<Self, Error> {
+        let name = config.interface().name();
+        if name.is_empty() {
+            return Err(Error::NoInterface);
+        }
+        // The mirror first: it knows best that there is no such interface.
+        let mirror = Mirror::open(name)?;
+        let links = kernel_links().map_err(system("asking for the interfaces"))?;
+        let addresses = kernel_addresses().map_err(system("asking for the addresses"))?;
+        let identity = Identity::decide(config, &links, &addresses)?;
+        let parent = |vlan: Vlan| links.iter().find(|link| link.index == vlan.parent).map(|link| link.name.clone());
+        let device = mirror.link().vlan.and_then(parent).unwrap_or_else(|| name.to_owned());
+        let listening = kernel_listeners().map_err(system("asking for the kernel's listeners"))?;
+        let ports = ports(config, &identity, &listening)?;
+        let wanted = identity.sharing == Sharing::Shared && config.interface().reserve_ports();
+        let reservation = if wanted { Some(ports.reserve()?) } else { None };
+        let frame = u16::try_from(largest_mtu(config.memory().frame_size())).unwrap_or(u16::MAX);
+        Ok(Self {
+            identity,
+            mirror,
+            device,
+            ports,
+            reservation,
+            named: !config.interface().address().is_empty(),
+            has_mac: config.interface().mac().is_some(),
+            largest_mtu: config.interface().mtu().map_or(frame, |mtu| mtu.min(frame)),
+        })
+    }
+
+    /// Whose the addresses are, and which.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The interface to open queues of and to attach to: the configured one, or the one whose virtual LAN that is.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The ports of outgoing connections.
+    pub const fn ports(&self) -> &PortPlan {
+        &self.ports
+    }
+
+    /// What follows the kernel.
+    pub const fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// The same, to be polled. What it tells is to be [looked at](Self::concerns) before it is applied.
+    pub const fn mirror_mut(&mut self) -> &mut Mirror {
+        &mut self.mirror
+    }
+
+    /// What an endpoint of this stack begins with; everything that is not settled here is left as it is.
+    pub fn fill(&self, endpoint: &mut EndpointConfig) {
+        endpoint.sharing = self.identity.sharing;
+        endpoint.addresses.clone_from(&self.identity.addresses);
+        endpoint.vlan = self.mirror.link().vlan.map(|vlan| vlan.id);
+        endpoint.ports = self.ports.range;
+        endpoint.ports_avoided.clone_from(&self.ports.avoided);
+        if self.identity.sharing == Sharing::Shared {
+            endpoint.routes = self.mirror.routes().to_vec();
+        }
+    }
+
+    /// Whether a change of the kernel's counts for the endpoints. Those with addresses of their own follow the link alone;
+    /// where addresses were named, others that the kernel gets are not taken; and what was configured stays.
+    pub fn concerns(&self, change: &Change) -> bool {
+        let shared = self.identity.sharing == Sharing::Shared;
+        let ours = |addr: Addr| self.identity.addresses.iter().any(|cidr| cidr.addr == addr);
+        match change {
+            Change::LinkDown | Change::LinkUp | Change::LinkGone | Change::MtuChanged(_) => true,
+            Change::MacChanged(_) => !self.has_mac,
+            Change::AddressAdded(cidr) => shared && (!self.named || ours(cidr.addr)),
+            Change::AddressRemoved(_)
+            | Change::RoutesChanged(_)
+            | Change::NeighbourResolved { .. }
+            | Change::NeighbourFailed(_)
+            | Change::NeighbourGone(_) => shared,
+        }
+    }
+
+    /// The longest IP packet that endpoints may send, whatever the link carries: what [`Change::apply`] has to be told.
+    pub const fn largest_mtu(&self) -> u16 {
+        self.largest_mtu
+    }
+
+    /// Whether we may listen on `wanted`: to be asked before it is registered, for from then on a socket of the kernel
+    /// would get no more connections there, without a word. Addresses of our own are looked at too: a socket that is bound
+    /// to the unspecified address is no hindrance there.
+    ///
+    /// # Errors
+    /// A socket of the kernel has it, or the kernel cannot be asked.
+    pub fn may_listen(&self, wanted: SocketAddr) -> Result<(), Error> {
+        let own = self.identity.sharing == Sharing::Own;
+        match conflict(wanted, self.mirror.link().index).map_err(system("asking for the kernel's listeners"))? {
+            // Nobody can reach the kernel at an address that it does not have.
+            Some(found) if !(own && found.held.addr.is_unspecified()) => Err(found.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets free what was reserved. Dropping it does the same, without saying what went wrong.
+    ///
+    /// # Errors
+    /// The kernel's setting cannot be written.
+    pub fn finish(self) -> Result<(), PortsError> {
+        self.reservation.map_or(Ok(()), Reservation::release)
+    }
+}
+
+fn ports(config: &Config, identity: &Identity, listening: &[KernelListener]) -> Result<PortPlan, Error> {
+    let configured = (config.limits().first_port(), config.limits().last_port());
+    if identity.sharing == Sharing::Own {
+        return Ok(PortPlan::own(configured));
+    }
+    let listening: Vec<u16> = listening.iter().map(|listener| listener.local.port).collect();
+    let kernel = KernelPorts::read()?;
+    let plan = PortPlan::shared(configured, &kernel, &listening, config.interface().reserve_ports());
+    // A server needs none; whoever connects hears that there are none.
+    Ok(plan.unwrap_or_else(|| {
+        tracing::warn!("the kernel leaves no ports to outgoing connections: set interface.reserve_ports = true");
+        PortPlan::none()
+    }))
+}
