@@ -2,9 +2,12 @@
 //! its own once a turn, and nothing here is on the path of a packet.
 
 mod handle;
+mod socket;
 
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
+pub(crate) use socket::ControlSocket;
+pub use socket::{Answer, SocketError};
 
 use corelane_bpf::Table;
 use corelane_proto::Flow;

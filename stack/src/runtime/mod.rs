@@ -26,7 +26,7 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 use crate::Error;
 use crate::app::App;
 use crate::config::{self, Config, Mode};
-use crate::control::{Control, WAITING};
+use crate::control::{Control, ControlSocket, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::steer::View;
 use crate::worker::Siblings;
@@ -102,6 +102,8 @@ impl Builder {
         let placement = Placement::choose(&config, workers)?;
         privileges::check()?;
         placement.log();
+        let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
+        let _socket = ControlSocket::serve(socket, &control, &stop, move || privileges::drop_on_worker(drop_which))?;
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let setup = setup(&config, &machine);
