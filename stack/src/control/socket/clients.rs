@@ -194,3 +194,23 @@ fn timespec(duration: Duration) -> Timespec {
     // No duration here is longer than minutes.
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_its_answers_unread_is_not_served_any_more() {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client { stream, bytes: b"shares".to_vec(), at_end: false, since: Instant::ZERO };
+        let answer = Answer::Error("x".repeat(1000));
+        let sent = (0..100_000).take_while(|_| {
+            client.send(&answer);
+            !client.at_end
+        });
+        assert!((10..100_000).contains(&sent.count()));
+        assert!(!client.has_line() && client.poll_line().is_none());
+        drop(theirs);
+    }
+}

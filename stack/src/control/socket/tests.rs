@@ -164,7 +164,7 @@ fn one_client_too_many_is_told_so_and_there_is_room_when_one_goes() {
 }
 
 #[test]
-fn who_never_reads_is_cut_off_and_holds_up_nobody() {
+fn who_asks_without_end_and_never_reads_holds_up_nobody() {
     let (folder, control) = (Folder::new(), Control::new());
     let _socket = serve(&folder.socket(), &control).unwrap();
     let mut deaf = client(&folder.socket());
