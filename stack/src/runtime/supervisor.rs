@@ -207,12 +207,12 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         }
         let means = Means { workers, steering };
         match report {
-            Report::Ready { .. } => {}
             Report::Quiet { worker } | Report::Ended { worker, .. } => steerer.on_gone(worker, means),
             Report::Yielded { worker, flows, waits } => steerer.on_yielded(worker, flows, waits, means),
             Report::Over { flows } => steerer.on_over(flows, means),
             Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
-            Report::Kernel { .. } | Report::Listen { .. } | Report::Unlisten { .. } => {}
+            // What was done above.
+            Report::Ready { .. } | Report::Kernel { .. } | Report::Listen { .. } | Report::Unlisten { .. } => {}
         }
     }
 
