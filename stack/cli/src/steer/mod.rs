@@ -6,11 +6,12 @@ mod report;
 use crate::{DONE, FAILED, Failure, MACHINE, USAGE, terminal};
 use clap::Subcommand;
 use client::Client;
+use corelane::clock::Clock;
 use corelane::config::Config;
 use corelane::control::CoreShare;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where sockets are looked for when none is named.
 const RUNTIME_FOLDER: &str = "/run/corelane";
@@ -125,7 +126,8 @@ fn wait_for(
     timeout: Option<Duration>,
     mut shares: Vec<CoreShare>,
 ) -> Result<(Vec<CoreShare>, Option<Failure>), Failure> {
-    let began = Instant::now();
+    let clock = Clock::new();
+    let began = clock.now();
     let mut progress = Progress { shown: false, wanted: std::io::stderr().is_terminal() };
     loop {
         let Some(share) = shares.iter().find(|share| share.worker == worker) else {
@@ -139,7 +141,7 @@ fn wait_for(
             let message = format!("worker {worker} was added again while it was waited for: {flows} connections");
             return Ok((shares, Some(Failure::new(FAILED, message))));
         }
-        let left = timeout.map_or(LOOK_EVERY, |timeout| timeout.saturating_sub(began.elapsed()));
+        let left = timeout.map_or(LOOK_EVERY, |timeout| timeout.saturating_sub(clock.now().saturating_since(began)));
         if left.is_zero() {
             drop(progress);
             let waited = timeout.unwrap_or_default().as_secs_f64();
