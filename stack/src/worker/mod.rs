@@ -16,7 +16,7 @@ use crate::device::{Device, Store};
 use crate::steer::mirror::Change;
 use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::{Buf, Endpoint, Instant};
+use corelane_proto::{Buf, Endpoint, Instant, Memory};
 use corelane_xdp::{Census, Frame};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -132,7 +132,9 @@ impl<A: App, D: Device> Worker<A, D> {
         let addresses = endpoint.addresses.iter().map(|cidr| cidr.addr).collect();
         let frames = device.pool().total();
         let store = Store::new(device.pool().clone());
-        let endpoint = Endpoint::new(endpoint, secret, now);
+        // Where several workers send on a queue each has a part of its frames, and keeps a part of that.
+        let low_water_frames = endpoint.low_water_frames.min(store.available() / 4);
+        let endpoint = Endpoint::new(EndpointConfig { low_water_frames, ..endpoint }, secret, now);
         Self {
             app,
             net: Net { endpoint, store, tcp, addresses, registrar: None, stop: false },
