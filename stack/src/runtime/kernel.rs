@@ -137,8 +137,10 @@ impl<'scope> Following<'scope> {
         let (asker, over) = (beside.mirror().asker(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&over);
         let follow = move || {
-            // To have a neighbour resolved takes a capability.
-            if let Err(error) = privileges::drop_on_main(drop, CapabilitySet::NET_ADMIN) {
+            // To have a neighbour resolved takes a capability; with addresses of our own nobody asks for one.
+            let shared = beside.identity().sharing == Sharing::Shared;
+            let keep = if shared { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() };
+            if let Err(error) = privileges::drop_on_main(drop, keep) {
                 tracing::warn!(%error, "the thread that follows the kernel keeps its capabilities");
             }
             let mut changes = Vec::new();
@@ -156,7 +158,7 @@ impl<'scope> Following<'scope> {
             }
             beside
         };
-        let builder = std::thread::Builder::new().name("corelane-kernel".into());
+        let builder = std::thread::Builder::new().name("kernel-mirror".into());
         let started = builder.spawn_scoped(scope, follow);
         let handle = started.map_err(|error| Error::System { what: "starting a thread", error })?;
         Ok(Self { handle, asker, over })
