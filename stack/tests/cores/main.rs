@@ -9,3 +9,4 @@ mod common;
 mod clients;
 mod matrix;
 mod moving;
+mod wandering;
