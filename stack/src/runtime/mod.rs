@@ -111,6 +111,7 @@ impl Builder {
         let (report, reports) = bounded(WAITING);
         let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret(), pages };
         let table = Arc::new(steering.table());
+        let registry = steering.registry();
         std::thread::scope(|scope| {
             let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.open_desk());
             let siblings = Siblings::join(workers);
@@ -120,7 +121,8 @@ impl Builder {
                 // Fewer than 2^32 workers.
                 let view = View::new(worker as u32, setup.hash.clone(), Arc::clone(&table));
                 let waker = seed.waker();
-                let thread = Thread { worker, core, queue, seed, view, siblings, report: report.clone(), orders };
+                let (report, registry) = (report.clone(), registry.clone());
+                let thread = Thread { worker, core, queue, seed, view, registry, siblings, report, orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))
@@ -128,7 +130,7 @@ impl Builder {
                 supervisor.add(core, Orders { sender, waker }, handle);
             }
             // From now on the channel closes when the last worker has ended.
-            drop(report);
+            drop((report, registry));
             supervisor.run().map(|summary| Summary { placement, ..summary })
         })
     }

@@ -15,7 +15,7 @@ use crate::control::Load;
 use crate::device::{Device, Store};
 use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::{Buf, Endpoint, Instant};
+use corelane_proto::{Buf, Endpoint, Instant, SocketAddr};
 use corelane_xdp::{Census, Frame};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -166,6 +166,11 @@ impl<A: App, D: Device> Worker<A, D> {
         }
         self.post = Some(post);
         self
+    }
+
+    /// Where the application listens.
+    pub(crate) fn listens(&self) -> Vec<SocketAddr> {
+        self.net.endpoint.listens_on().collect()
     }
 
     /// Lets the application begin.

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chosen;
 mod clients;
 mod matrix;
 mod moving;

@@ -324,6 +324,11 @@ impl Endpoint {
         Ok(listener)
     }
 
+    /// Where it listens, in order.
+    pub fn listens_on(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listeners.locals()
+    }
+
     /// Accepts no more connections there. Those that are open stay; those that are half-open are forgotten, and what
     /// their peers send next is answered by an RST.
     pub fn unlisten(&mut self, id: ListenerId) {
