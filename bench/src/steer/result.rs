@@ -29,6 +29,8 @@ pub(super) struct SteerResult {
 pub(super) struct Measured {
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Processor time of the sender's thread, nanoseconds.
+    pub(super) sender_cpu_ns: u64,
     pub(super) seconds: f64,
     /// What the program takes for a frame by itself, if it is ours.
     pub(super) program_ns: Option<u64>,
@@ -42,17 +44,22 @@ pub(super) struct Way {
     received_per_second: Vec<f64>,
     /// Frames that the sender got rid of a second, round by round.
     sent_per_second: Vec<f64>,
+    /// Processor time of the sender for each frame, nanoseconds, round by round: on veth the receiver's kernel and the
+    /// program are a part of it, and what else the machine does is not.
+    sender_cpu_ns_per_frame: Vec<f64>,
 }
 
 impl Way {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), received_per_second: Vec::new(), sent_per_second: Vec::new() }
+        let (received_per_second, sent_per_second, sender_cpu_ns_per_frame) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), received_per_second, sent_per_second, sender_cpu_ns_per_frame }
     }
 
     pub(super) fn add(&mut self, measured: &Measured) {
         let rate = |count: u64| count as f64 / measured.seconds.max(1e-9);
         self.received_per_second.push(rate(measured.received));
         self.sent_per_second.push(rate(measured.sent));
+        self.sender_cpu_ns_per_frame.push(measured.sender_cpu_ns as f64 / measured.sent.max(1) as f64);
     }
 }
 
@@ -90,8 +97,8 @@ impl fmt::Display for SteerResult {
         writeln!(f)?;
         writeln!(
             f,
-            "{:<10}{:>12}{:>12}{:>12}{:>12}{:>10}{:>8}",
-            "way", "median k/s", "least k/s", "most k/s", "sent k/s", "ns/frame", "ratio"
+            "{:<10}{:>12}{:>12}{:>12}{:>12}{:>10}{:>8}{:>14}",
+            "way", "median k/s", "least k/s", "most k/s", "sent k/s", "ns/frame", "ratio", "sender CPU ns"
         )?;
         for way in ways {
             let rates = &way.received_per_second;
@@ -101,7 +108,8 @@ impl fmt::Display for SteerResult {
                 .map(|rate| format!("{:>12.0}", rate / 1e3))
                 .concat();
             let ns = 1e9 / median(rates).max(1.0);
-            writeln!(f, "{:<10}{cells}{ns:>10.0}{:>8.3}", way.name, self.ratio(way))?;
+            let cpu = median(&way.sender_cpu_ns_per_frame);
+            writeln!(f, "{:<10}{cells}{ns:>10.0}{:>8.3}{cpu:>14.0}", way.name, self.ratio(way))?;
         }
         if let Some(ns) = program_ns {
             writeln!(f)?;
@@ -120,7 +128,13 @@ mod tests {
         let way = |name: &str, rates: &[u64]| {
             let mut way = Way::new(name);
             for rate in rates {
-                way.add(&Measured { received: *rate, sent: *rate, seconds: 0.5, program_ns: None });
+                way.add(&Measured {
+                    received: *rate,
+                    sent: *rate,
+                    sender_cpu_ns: 700 * *rate,
+                    seconds: 0.5,
+                    program_ns: None,
+                });
             }
             way
         };
@@ -143,7 +157,10 @@ mod tests {
         assert!((result.ratio(&result.ways[1]) - 0.97).abs() < 1e-9);
         assert!((result.least_ratio() - 0.95).abs() < 1e-9, "the stack is not behind the bar");
         let shown = result.to_string();
-        assert!(shown.contains("70 ns") && shown.contains("0.970") && shown.contains("held off"), "{shown}");
+        assert!(
+            shown.contains("70 ns") && shown.contains("0.970") && shown.contains("  700") && shown.contains("held off"),
+            "{shown}"
+        );
         assert!((median(&[3.0, 1.0]) - 1.0).abs() < 1e-9 && median(&[]) == 0.0);
     }
 }

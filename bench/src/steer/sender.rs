@@ -27,6 +27,7 @@ struct Shared {
     sends: AtomicBool,
     ends: AtomicBool,
     sent: AtomicU64,
+    cpu_ns: AtomicU64,
 }
 
 impl Sender {
@@ -57,9 +58,10 @@ impl Sender {
         self.shared.sends.store(on, Ordering::Release);
     }
 
-    /// How many frames it has sent.
-    pub(super) fn sent(&self) -> u64 {
-        self.shared.sent.load(Ordering::Relaxed)
+    /// How many frames it has sent, and the processor time of its thread, nanoseconds: on veth that is most of what the
+    /// receiver's kernel and program cost too, and what other processes take does not count.
+    pub(super) fn spent(&self) -> (u64, u64) {
+        (self.shared.sent.load(Ordering::Relaxed), self.shared.cpu_ns.load(Ordering::Relaxed))
     }
 
     /// Ends it.
@@ -78,6 +80,9 @@ fn shoot<const N: usize>(mut port: Port, shared: &Shared, templates: &[[u8; N]])
         port.reclaim(&mut sent);
         shared.sent.fetch_add(sent.len() as u64, Ordering::Relaxed);
         sent.clear();
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        // Never negative.
+        shared.cpu_ns.store((cpu.tv_sec * 1_000_000_000 + cpu.tv_nsec) as u64, Ordering::Relaxed);
         while shared.sends.load(Ordering::Relaxed) && to_send.len() < BURST {
             let Some(mut frame) = port.pool().alloc() else { break };
             frame.buffer_mut()[..N].copy_from_slice(&templates[next]);

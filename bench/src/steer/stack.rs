@@ -62,13 +62,19 @@ pub(super) fn measure(link: &Link, sender: &Sender, core: usize, time: Duration)
             std::thread::sleep(PACE);
         }
         std::thread::sleep(WARM_UP);
-        let (began, sent, before) = (Instant::now(), sender.sent(), frames.load(Ordering::Relaxed));
+        let (began, (sent, cpu_ns), before) = (Instant::now(), sender.spent(), frames.load(Ordering::Relaxed));
         std::thread::sleep(time);
         let (received, passed) = (frames.load(Ordering::Relaxed) - before, began.elapsed());
-        let sent = sender.sent() - sent;
+        let (sent_now, cpu_now) = sender.spent();
         sender.send(false);
         stop.stop();
         running.join().map_err(|_| Failure::Machine("the stack's thread panicked".to_owned()))??;
-        Ok(Measured { received, sent, seconds: passed.as_secs_f64(), program_ns: None })
+        Ok(Measured {
+            received,
+            sent: sent_now - sent,
+            sender_cpu_ns: cpu_now - cpu_ns,
+            seconds: passed.as_secs_f64(),
+            program_ns: None,
+        })
     })
 }

@@ -127,14 +127,20 @@ fn count(sender: &Sender, time: Duration, mut receive: impl FnMut() -> usize) ->
     while began.elapsed() < WARM_UP {
         receive();
     }
-    let (began, sent) = (Instant::now(), sender.sent());
+    let (began, (sent, cpu_ns)) = (Instant::now(), sender.spent());
     let (mut received, mut passed) = (0, Duration::ZERO);
     while passed < time {
         // The clock costs as much as some frames.
         received += (0..16).map(|_| receive() as u64).sum::<u64>();
         passed = began.elapsed();
     }
-    let sent = sender.sent() - sent;
+    let (sent_now, cpu_now) = sender.spent();
     sender.send(false);
-    Measured { received, sent, seconds: passed.as_secs_f64(), program_ns: None }
+    Measured {
+        received,
+        sent: sent_now - sent,
+        sender_cpu_ns: cpu_now - cpu_ns,
+        seconds: passed.as_secs_f64(),
+        program_ns: None,
+    }
 }

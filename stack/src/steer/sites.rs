@@ -41,7 +41,7 @@ impl Sites {
         }
         let cores = self.by_local.get(&flow.local).or_else(|| self.by_local.get(&any(flow.local)))?;
         // By the upper bits, since the lower ones say which bucket it is; less than the number of cores.
-        let at = u64::from(hash) * cores.len() as u64 >> 32;
+        let at = (u64::from(hash) * cores.len() as u64) >> 32;
         cores.get(at as usize).copied()
     }
 }
