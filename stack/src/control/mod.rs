@@ -2,13 +2,18 @@
 //! its own once a turn, and nothing here is on the path of a packet.
 
 mod handle;
+mod registrar;
 
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
+pub(crate) use registrar::Registrar;
 
+use crate::Error;
 use crate::steer::Sites;
+use crate::steer::mirror::Change;
 use corelane_bpf::Table;
 use corelane_proto::{Flow, SocketAddr};
+use crossbeam::channel::Sender;
 use std::sync::Arc;
 
 /// Messages that wait for one worker, or for the main thread, at most. The main thread asks a worker for one thing at a
@@ -31,6 +36,8 @@ pub(crate) enum Command {
     Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
     /// These flows are over and go by the table again.
     Forget(Arc<[Flow]>),
+    /// The kernel has changed this, in this order.
+    Kernel(Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
     Measure,
 }
@@ -60,6 +67,12 @@ pub(crate) enum Report {
     Yielded { worker: usize, flows: Vec<Flow>, waits: Vec<Flow> },
     /// Flows that it had yielded are over.
     Over { flows: Vec<Flow> },
+    /// It wants to listen there, and waits for the answer.
+    Listen { local: SocketAddr, answer: Sender<Result<(), Error>> },
+    /// It listens there no more.
+    Unlisten { local: SocketAddr },
+    /// The kernel has changed this; the thread that follows it says so.
+    Kernel { changes: Vec<Change> },
     /// The answer to [`Command::Measure`].
     Measured { worker: usize, load: Load },
 }
