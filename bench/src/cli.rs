@@ -35,6 +35,8 @@ pub enum Command {
     Path(PathArgs),
     /// Measure what waiting costs, in network namespaces of its own: an idle stack's processor time, and its wake-ups.
     Idle(IdleArgs),
+    /// Measure what steering costs, in network namespaces of its own: frames received and dropped, with it and without.
+    Steer(SteerArgs),
     /// Show the results of loads, side by side.
     Report(ReportArgs),
 }
@@ -214,6 +216,26 @@ pub struct IdleArgs {
     /// Only this strategy: sleep, adaptive or spin. May be repeated [default: all three].
     #[arg(long, value_name = "WAIT")]
     pub wait: Vec<String>,
+    /// Hold /dev/cpu_dma_latency at 0, so that idle cores do not halt.
+    #[arg(long)]
+    pub hold_cpu_dma_latency: bool,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `steer`.
+#[derive(Args, Debug)]
+pub struct SteerArgs {
+    /// How long each way of receiving is measured in each round, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "0.5")]
+    pub seconds: Duration,
+    /// How many rounds, each with every way in turn.
+    #[arg(long, value_name = "N", default_value_t = 11)]
+    pub rounds: u32,
+    /// End with exit code 1 if less than this part of the raw rate is received behind the program, such as 0.95.
+    #[arg(long, value_name = "RATIO")]
+    pub fail_below: Option<f64>,
     /// Hold /dev/cpu_dma_latency at 0, so that idle cores do not halt.
     #[arg(long)]
     pub hold_cpu_dma_latency: bool,

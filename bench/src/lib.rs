@@ -7,6 +7,7 @@
 //! - [`report`]: files and tables.
 //! - [`path`]: both senders over the same bad paths.
 //! - [`idle`]: what waiting costs.
+//! - [`steer`]: what steering costs.
 
 pub mod cli;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod load;
 pub mod path;
 pub mod report;
 pub mod serve;
+pub mod steer;
 pub mod stop;
 pub mod transport;
 pub mod workload;

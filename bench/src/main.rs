@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use corelane_bench::cli::{Cli, Command};
-use corelane_bench::{idle, load, path, report, serve};
+use corelane_bench::{idle, load, path, report, serve, steer};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Path(args) => path::run(args),
         Command::Idle(args) => idle::run(args),
+        Command::Steer(args) => steer::run(args),
         Command::Report(args) => report::run(args),
     };
     match result {

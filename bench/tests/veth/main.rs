@@ -16,6 +16,7 @@ mod path;
 mod process;
 mod refused;
 mod steer;
+mod steering_cost;
 mod summary;
 mod unprivileged;
 mod world;

@@ -35,6 +35,11 @@ impl<'a, S> Core<'a, S> {
     }
 
     /// Listens on `port` of every own address. Each core listens for itself.
+    ///
+    /// Where all cores listen, a connection is accepted by the core that its packets come to. Where only some do by the end
+    /// of [`App::on_start`](super::App::on_start), these have equal parts of the connections, by a hash of the two ends;
+    /// what comes to another core is handed over. A core that begins or ends to listen later changes nothing about
+    /// that: it gets those connections that come to it. Draining a core does not take such connections from it.
     pub fn listen_port(&mut self, port: u16) -> Result<(), Error> {
         if self.net.addresses.is_empty() {
             return Err(Error::NoAddress);

@@ -12,6 +12,7 @@ pub(crate) use socket::ControlSocket;
 pub use socket::{Answer, SocketError};
 
 use crate::Error;
+use crate::steer::Sites;
 use crate::steer::mirror::Change;
 use corelane_bpf::Table;
 use corelane_proto::{Flow, SocketAddr};
@@ -25,8 +26,8 @@ pub(crate) const WAITING: usize = 256;
 /// What the main thread tells a worker.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Packets come.
-    Go,
+    /// Packets come, and these are the places where not all workers listen.
+    Go(Arc<Sites>),
     /// The program is detached: close the queue.
     Close,
     /// The key of cookies from now on, the same for all workers: a connection that was offered one by one core may be
@@ -58,8 +59,8 @@ pub(crate) struct Load {
 /// What a worker tells the main thread.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The application has begun; the sockets may get packets.
-    Ready { worker: usize },
+    /// The application has begun, and listens there; the sockets may get packets.
+    Ready { worker: usize, listens: Vec<SocketAddr> },
     /// The connections are closed; nothing more will be sent.
     Quiet { worker: usize },
     /// The thread ends, `well` or by an error or a panic.

@@ -131,8 +131,8 @@ impl Builder {
                 let view = View::new(worker as u32, setup.hash.clone(), Arc::clone(&table));
                 let waker = seed.waker();
                 let registrar = Registrar::new(sharing, registry.clone(), report.clone(), asker.clone());
-                let thread =
-                    Thread { worker, core, queue, seed, view, siblings, registrar, report: report.clone(), orders };
+                let (report, registry) = (report.clone(), registry.clone());
+                let thread = Thread { worker, core, queue, seed, view, registry, siblings, registrar, report, orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))

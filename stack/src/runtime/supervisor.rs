@@ -9,13 +9,16 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Command, Desk, Report};
+use crate::steer::Sites;
 use crate::steer::mirror::Change;
 use corelane_bpf::Steering;
+use corelane_proto::SocketAddr;
 use corelane_xdp::Waker;
 use crossbeam::channel::{Receiver, Sender, never, select};
 use rustix::thread::CapabilitySet;
 use std::any::Any;
 use std::io;
+use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
@@ -34,6 +37,8 @@ pub(super) struct Supervised<'scope> {
     orders: Orders,
     handle: ScopedJoinHandle<'scope, Outcome>,
     ready: bool,
+    /// Where its application listened when it was ready.
+    listens: Vec<SocketAddr>,
     ended: bool,
     quiet: bool,
 }
@@ -99,7 +104,8 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub(super) fn add(&mut self, core: usize, orders: Orders, handle: io::Result<ScopedJoinHandle<'scope, Outcome>>) {
         match handle {
             Ok(handle) => {
-                let worker = Supervised { core, orders, handle, ready: false, ended: false, quiet: false };
+                let worker =
+                    Supervised { core, orders, handle, ready: false, listens: Vec::new(), ended: false, quiet: false };
                 self.workers.push(worker);
             }
             Err(error) => self.fail(Error::System { what: "starting a thread", error }),
@@ -127,7 +133,8 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             self.fail(error);
         }
         let clock = Clock::new();
-        self.order(&Command::Go);
+        let listens: Vec<_> = self.workers.iter_mut().map(|worker| std::mem::take(&mut worker.listens)).collect();
+        self.order(&Command::Go(Arc::new(Sites::new(&listens))));
         self.steer(&clock);
         while self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
             self.take_report();
@@ -195,7 +202,10 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         }
         let Self { steerer, workers, steering, stop, .. } = self;
         match &report {
-            Report::Ready { worker } => workers[*worker].ready = true,
+            Report::Ready { worker, listens } => {
+                workers[*worker].ready = true;
+                workers[*worker].listens.clone_from(listens);
+            }
             Report::Quiet { worker } => workers[*worker].quiet = true,
             Report::Ended { worker, well } => {
                 workers[*worker].ended = true;

@@ -10,11 +10,13 @@ use crate::config::Config;
 use crate::control::{Command, Registrar, Report};
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
 use crate::steer::mirror::Change;
-use crate::steer::{Beside, Shared, View};
+use crate::steer::{Beside, Shared, Sites, View};
 use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
+use corelane_bpf::FlowRegistry;
 use corelane_proto::endpoint::EndpointConfig;
 use corelane_xdp::PortSeed;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long connections may take to close by themselves when the stack stops.
@@ -68,6 +70,8 @@ pub(super) struct Thread {
     pub(super) queue: u32,
     pub(super) seed: PortSeed,
     pub(super) view: View,
+    /// The way to the pins of the program.
+    pub(super) registry: FlowRegistry,
     pub(super) siblings: Siblings,
     pub(super) registrar: Registrar,
     pub(super) report: Sender<Report>,
@@ -95,7 +99,7 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, siblings, registrar, report, orders } = self;
+        let Self { worker, core, queue, seed, view, registry, siblings, registrar, report, orders } = self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
@@ -106,7 +110,8 @@ impl Thread {
         tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
         let view = Shared::new(view);
-        let post = Post::new(worker, common.largest_mtu, view, orders.clone(), report.clone());
+        let post =
+            Post::new(worker, common.largest_mtu, view.clone(), orders.clone(), report.clone()).with_registry(registry);
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
@@ -115,7 +120,11 @@ impl Thread {
         running.start(clock.now())?;
         privileges::drop_on_worker(common.config.privileges().drop())?;
         let tell = |report_now| report.send(report_now).is_ok();
-        if tell(Report::Ready { worker }) && wait_for(&orders, &Command::Go) {
+        let ready = Report::Ready { worker, listens: running.listens() };
+        if tell(ready)
+            && let Some(sites) = wait_for_go(&orders)
+        {
+            view.with(|view| view.go_by(sites));
             turn_until_stopped(&mut running, &clock, common)?;
         }
         close_connections(&mut running, &clock)?;
@@ -148,9 +157,9 @@ fn serve_until_closed<A: App, D: Device>(
     }
 }
 
-/// Waits for one order, past others that come too late or too early; false when there is no main thread any more.
-fn wait_for(orders: &Receiver<Command>, wanted: &Command) -> bool {
-    orders.iter().any(|order| std::mem::discriminant(&order) == std::mem::discriminant(wanted))
+/// Waits until packets come, past orders that are too early; none when there is no main thread any more.
+fn wait_for_go(orders: &Receiver<Command>) -> Option<Arc<Sites>> {
+    orders.iter().find_map(|order| if let Command::Go(sites) = order { Some(sites) } else { None })
 }
 
 /// The worker's device, behind the impairments that are configured, if any.

@@ -10,6 +10,7 @@ mod netlink;
 pub mod ports;
 mod shares;
 mod sharing;
+mod sites;
 mod view;
 
 pub use beside::Beside;
@@ -18,4 +19,5 @@ pub use corelane_proto::endpoint::{Cidr, Hop, Route, Sharing};
 pub use interfaces::{InterfaceId, Interfaces};
 pub(crate) use shares::{Ready, Shares, Yielded};
 pub use sharing::{Identity, SharingError};
+pub(crate) use sites::Sites;
 pub(crate) use view::{Shared, View};

@@ -1,5 +1,6 @@
 //! What one core knows of who owns which flow.
 
+use super::Sites;
 use corelane_bpf::{FlowHash, Table};
 use corelane_proto::Flow;
 use corelane_proto::endpoint::Ownership;
@@ -19,12 +20,14 @@ pub(crate) struct View {
     table: Arc<Table>,
     /// Flows of buckets that have moved, and the cores that keep them until they end.
     pinned: HashMap<Flow, u32>,
+    /// Where the table does not count, because not all listen there.
+    sites: Arc<Sites>,
 }
 
 impl View {
     /// What `core` knows at the start.
     pub(crate) fn new(core: u32, hash: FlowHash, table: Arc<Table>) -> Self {
-        Self { core, hash, table, pinned: HashMap::new() }
+        Self { core, hash, table, pinned: HashMap::new(), sites: Arc::default() }
     }
 
     /// The core whose the flow is.
@@ -34,11 +37,24 @@ impl View {
         {
             return *core;
         }
-        self.owner_by_table(flow)
+        let hash = self.hash_of(flow);
+        self.sites.owner(flow, hash).unwrap_or_else(|| self.table.owner(hash))
     }
 
-    fn owner_by_table(&self, flow: &Flow) -> u32 {
-        self.table.owner(self.hash.hash(flow.local.into(), flow.remote.into()))
+    fn hash_of(&self, flow: &Flow) -> u32 {
+        self.hash.hash(flow.local.into(), flow.remote.into())
+    }
+
+    /// Goes by who listens where from now on; no flow is there yet.
+    pub(crate) fn go_by(&mut self, sites: Arc<Sites>) {
+        self.sites = sites;
+    }
+
+    /// Whether the flow is this core's because not all listen where it ends here, while the program, which knows nothing
+    /// of that, gives its packets to another.
+    pub(crate) fn is_detoured(&self, flow: &Flow) -> bool {
+        let hash = self.hash_of(flow);
+        self.sites.owner(flow, hash) == Some(self.core) && self.table.owner(hash) != self.core
     }
 
     /// Whether the flow is this core's.
@@ -56,8 +72,9 @@ impl View {
     ) -> (Vec<Flow>, Vec<Flow>) {
         let before = std::mem::replace(&mut self.table, table);
         let moves = |flow: &Flow| {
-            let hash = self.hash.hash(flow.local.into(), flow.remote.into());
-            before.owner(hash) == self.core && self.table.owner(hash) != self.core
+            let hash = self.hash_of(flow);
+            let by_table = self.sites.owner(flow, hash).is_none();
+            by_table && before.owner(hash) == self.core && self.table.owner(hash) != self.core
         };
         (here.filter(moves).collect(), waiting.filter(moves).collect())
     }
@@ -124,6 +141,32 @@ mod tests {
         }
         // 1000 and six standard deviations.
         assert!(shares.iter().all(|share| (840..1160).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn where_only_some_listen_they_have_the_flows_whatever_the_table_says() {
+        let table = Table::even(3, 64).unwrap();
+        let mut views = [0, 1, 2].map(|core| view(core, &table));
+        let sites = Arc::new(Sites::new(&[Vec::new(), vec![flow(1).local], vec![flow(1).local]]));
+        views.iter_mut().for_each(|view| view.go_by(Arc::clone(&sites)));
+        let mut shares = [0; 3];
+        let mut detours = 0;
+        for port in 1..=3000 {
+            let owner = views[0].owner(&flow(port)) as usize;
+            assert!(views.iter().enumerate().all(|(core, view)| view.is_mine(&flow(port)) == (core == owner)));
+            shares[owner] += 1;
+            detours += views.iter().filter(|view| view.is_detoured(&flow(port))).count();
+        }
+        // 1500 and six standard deviations; two of three come to a core that is not their owner.
+        assert!(shares[0] == 0 && (1335..1665).contains(&shares[1]), "{shares:?}");
+        assert!((1845..2155).contains(&detours), "{detours}");
+        // They do not move with the table, so that none has to be yielded.
+        let mut after = table.clone();
+        after.level(|core| core == 0).unwrap();
+        let here: Vec<_> = (1..=3000).map(flow).filter(|flow| views[1].is_mine(flow)).collect();
+        let (moved, waits) = views[1].give_up(Arc::new(after), here.iter().copied(), here.iter().copied());
+        assert_eq!((moved, waits), (Vec::new(), Vec::new()));
+        assert!(here.iter().all(|flow| views[1].is_mine(flow)));
     }
 
     #[test]

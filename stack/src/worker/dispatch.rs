@@ -21,10 +21,13 @@ impl<A: App, D: Device> Worker<A, D> {
     }
 
     fn handle(&mut self, now: Instant, event: Event) {
-        let Self { app, net, states, returns, .. } = self;
+        let Self { app, net, states, returns, post, .. } = self;
         match event {
             Event::Accepted { conn, .. } if self.stopping => net.endpoint.abort(conn),
             Event::Accepted { conn, .. } => {
+                if let Some((post, flow)) = post.as_mut().zip(net.endpoint.flow(conn)) {
+                    post.on_accepted(flow);
+                }
                 let state = app.on_accept(&mut Conn::new(net, now, conn));
                 states.insert(conn, state);
             }

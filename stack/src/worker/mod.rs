@@ -16,7 +16,7 @@ use crate::device::{Device, Store};
 use crate::steer::mirror::Change;
 use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::{Buf, Endpoint, Instant, Memory};
+use corelane_proto::{Buf, Endpoint, Instant, Memory, SocketAddr};
 use corelane_xdp::{Census, Frame};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -169,6 +169,11 @@ impl<A: App, D: Device> Worker<A, D> {
         }
         self.post = Some(post);
         self
+    }
+
+    /// Where the application listens.
+    pub(crate) fn listens(&self) -> Vec<SocketAddr> {
+        self.net.endpoint.listens_on().collect()
     }
 
     /// Has the worker register where it listens and what it connects to.

@@ -2,6 +2,7 @@
 
 use crate::control::{Command, Load, Report};
 use crate::steer::Shared;
+use corelane_bpf::FlowRegistry;
 use corelane_proto::{Endpoint, Flow};
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(crate) struct Post {
     /// Flows here that belong to others by the table, until they are over. They are looked at in turn.
     yielded: VecDeque<Flow>,
     over: Vec<Flow>,
+    /// The way to the program's pins.
+    registry: Option<FlowRegistry>,
     /// What was counted when it was asked last.
     measured: Load,
 }
@@ -49,7 +52,27 @@ impl Post {
         reports: Sender<Report>,
     ) -> Self {
         let (yielded, over) = (VecDeque::new(), Vec::with_capacity(TOLD_TOGETHER));
-        Self { worker, largest_mtu, view, orders, reports, yielded, over, measured: Load::default() }
+        Self { worker, largest_mtu, view, orders, reports, yielded, over, registry: None, measured: Load::default() }
+    }
+
+    /// Lets the worker pin flows that come to it by way of another.
+    #[must_use]
+    pub(crate) fn with_registry(mut self, registry: FlowRegistry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// A connection was opened to a listener here. Where its packets would come by way of another worker, the program is
+    /// told that they are this one's.
+    pub(super) fn on_accepted(&mut self, flow: Flow) {
+        let Some(registry) = &self.registry else { return };
+        if self.view.with(|view| view.is_detoured(&flow))
+            // Without room for it, its packets go on being handed over.
+            && u32::try_from(self.worker)
+                .is_ok_and(|worker| registry.pin(flow.local.into(), flow.remote.into(), worker).is_ok())
+        {
+            self.yielded.push_back(flow);
+        }
     }
 
     /// The view of who owns what.
@@ -64,7 +87,7 @@ impl Post {
             obeyed.any = true;
             match order {
                 // The thread waits for these two where it is their time.
-                Command::Go | Command::Close => {}
+                Command::Go(_) | Command::Close => {}
                 Command::Secret(secret) => obeyed.secret = Some(secret),
                 Command::Yield(table) => {
                     let (flows, waits) =

@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chosen;
 mod clients;
 mod matrix;
 mod moving;
+mod wandering;

@@ -45,6 +45,8 @@ mod plan;
 mod pool;
 mod port;
 mod ports;
+#[cfg(feature = "raw")]
+pub mod raw;
 mod rings;
 mod spsc;
 mod statistics;

@@ -3,24 +3,16 @@
 //! Needs root and the program `ip`. The namespaces are named after the process, so that several tests do not meet, and
 //! are deleted when the pair is dropped. What goes wrong panics, since this is for tests.
 
-use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Output};
-use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use libxdp_sys::{bpf_insn, bpf_link_create, bpf_map_create, bpf_map_update_elem, bpf_prog_load};
+use crate::raw::{self, Code};
 
-use crate::Interface;
-
-/// `BPF_MAP_TYPE_XSKMAP`, `BPF_PROG_TYPE_XDP` and `BPF_XDP` (`linux/bpf.h`).
-const MAP_TYPE_XSKMAP: u32 = 17;
-const PROG_TYPE_XDP: u32 = 6;
-const ATTACH_XDP: u32 = 37;
-
-/// The keys that [`RedirectAll`] has room for.
-const MAX_KEYS: u32 = 64;
+/// `BPF_PROG_TYPE_SCHED_CLS` and `BPF_TCX_EGRESS`.
+const PROG_TYPE_SCHED_CLS: u32 = 3;
+const ATTACH_TCX_EGRESS: u32 = 47;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -115,13 +107,8 @@ impl VethPair {
     }
 }
 
-/// The smallest XDP program: each packet goes to the `AF_XDP` socket of its queue, or else passes. It is attached until
-/// this is dropped; drop it before the queues.
-pub struct RedirectAll {
-    map: OwnedFd,
-    _program: OwnedFd,
-    _link: OwnedFd,
-}
+/// [`raw::RedirectAll`] for tests: what goes wrong panics.
+pub struct RedirectAll(raw::RedirectAll);
 
 impl RedirectAll {
     /// Loads the program and attaches it to `interface`, of this thread's namespace.
@@ -130,16 +117,7 @@ impl RedirectAll {
     ///
     /// When the kernel refuses.
     pub fn attach(interface: &str) -> Self {
-        Self::load(interface, |[m0, m1, m2, m3]| {
-            vec![
-                [0x61, 0x12, 16, 0, 0, 0, 0, 0],    // r2 = ctx->rx_queue_index
-                [0x18, 0x11, 0, 0, m0, m1, m2, m3], // r1 = map
-                [0; 8],                             //
-                [0xb7, 0x03, 0, 0, 2, 0, 0, 0],     // r3 = XDP_PASS
-                [0x85, 0, 0, 0, 51, 0, 0, 0],       // r0 = bpf_redirect_map(r1, r2, r3)
-                [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
-            ]
-        })
+        Self(raw::RedirectAll::attach(interface).expect("redirecting everything"))
     }
 
     /// As [`RedirectAll::attach`], for several sockets a queue: the first byte behind the Ethernet header says which
@@ -149,7 +127,7 @@ impl RedirectAll {
     ///
     /// When the kernel refuses.
     pub fn attach_by_core(interface: &str, cores: u8) -> Self {
-        Self::load(interface, |[m0, m1, m2, m3]| {
+        let code = |[m0, m1, m2, m3]: [u8; 4]| {
             vec![
                 [0x61, 0x14, 0, 0, 0, 0, 0, 0],     // r4 = ctx->data
                 [0x61, 0x15, 4, 0, 0, 0, 0, 0],     // r5 = ctx->data_end
@@ -168,27 +146,8 @@ impl RedirectAll {
                 [0xb7, 0x00, 0, 0, 2, 0, 0, 0],     // pass: r0 = XDP_PASS
                 [0x95, 0, 0, 0, 0, 0, 0, 0],        // return r0
             ]
-        })
-    }
-
-    /// Loads the instructions that `code` makes of the map's descriptor.
-    fn load(interface: &str, code: impl FnOnce([u8; 4]) -> Vec<[u8; 8]>) -> Self {
-        let name = CString::new("redirect_all").expect("a name without NUL");
-        // SAFETY: the name ends in NUL and outlives the call; no options.
-        let map = unsafe { bpf_map_create(MAP_TYPE_XSKMAP, name.as_ptr(), 4, 4, MAX_KEYS, ptr::null()) };
-        let map = owned(map, "XSKMAP");
-        let code = code(map.as_raw_fd().to_ne_bytes());
-        // SAFETY: the code is as many instructions of 8 bytes as it says, which the kernel checks; all strings end in
-        // NUL.
-        let program = unsafe {
-            let first = code.as_ptr().cast::<bpf_insn>();
-            bpf_prog_load(PROG_TYPE_XDP, name.as_ptr(), c"GPL".as_ptr(), first, code.len(), ptr::null_mut())
         };
-        let program = owned(program, "XDP program");
-        let index = i32::try_from(Interface::query(interface).expect("the interface").index).expect("an index");
-        // SAFETY: two numbers that the kernel checks; no options.
-        let link = unsafe { bpf_link_create(program.as_raw_fd(), index, ATTACH_XDP, ptr::null()) };
-        Self { map, _program: program, _link: owned(link, "XDP link") }
+        Self(raw::RedirectAll::with(interface, code).expect("redirecting by core"))
     }
 
     /// Gives the packets of a key, which is a queue unless it was attached by core, to `socket`.
@@ -197,11 +156,38 @@ impl RedirectAll {
     ///
     /// When the kernel refuses.
     pub fn register(&self, key: u32, socket: BorrowedFd<'_>) {
-        let value = socket.as_raw_fd();
-        // SAFETY: key and value have the 4 bytes that the map was made with, and outlive the call.
-        let answer =
-            unsafe { bpf_map_update_elem(self.map.as_raw_fd(), (&raw const key).cast(), (&raw const value).cast(), 0) };
-        assert_eq!(answer, 0, "registering key {key}: {}", std::io::Error::last_os_error());
+        self.0.register(key, socket).expect("registering a socket");
+    }
+}
+
+/// A program at the kernel's egress of an interface that draws a queue for each packet, so that those of one flow come by
+/// all queues. It is attached until this is dropped.
+///
+/// The kernel keeps a socket's queue while packets of it are on their way, so that a burst stays together.
+pub struct AnyQueue {
+    _program: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl AnyQueue {
+    /// Loads the program and attaches it to `interface`, of this thread's namespace, which has `queues` queues.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses: it has `tcx` from Linux 6.6 on.
+    pub fn attach(interface: &str, queues: u8) -> Self {
+        let code: [Code; 7] = [
+            [0xbf, 0x16, 0, 0, 0, 0, 0, 0],             // r6 = skb
+            [0x85, 0, 0, 0, 7, 0, 0, 0],                // r0 = bpf_get_prandom_u32()
+            [0x97, 0x00, 0, 0, queues, 0, 0, 0],        // r0 %= queues
+            [0x07, 0x00, 0, 0, 1, 0, 0, 0],             // r0 += 1, for 0 is none
+            [0x63, 0x06, 12, 0, 0, 0, 0, 0],            // skb->queue_mapping = r0
+            [0xb7, 0x00, 0, 0, 0xff, 0xff, 0xff, 0xff], // r0 = TCX_NEXT
+            [0x95, 0, 0, 0, 0, 0, 0, 0],                // return r0
+        ];
+        let program = raw::load(PROG_TYPE_SCHED_CLS, c"any_queue", &code).expect("loading the program");
+        let link = raw::attach(&program, interface, ATTACH_TCX_EGRESS).expect("attaching the program");
+        Self { _program: program, _link: link }
     }
 }
 
@@ -263,12 +249,6 @@ pub fn limit_locked_memory(bytes: u64) {
     // SAFETY: the limit outlives the call, which only reads it.
     let answer = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
     assert_eq!(answer, 0, "setrlimit: {}", std::io::Error::last_os_error());
-}
-
-fn owned(fd: i32, what: &str) -> OwnedFd {
-    assert!(fd >= 0, "{what}: {}", std::io::Error::last_os_error());
-    // SAFETY: the caller has just opened it and hands it over.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn set_namespace(namespace: &File) {

@@ -81,6 +81,11 @@ impl Listeners {
         self.by_local.get(&local).or_else(|| self.by_local.get(&SocketAddr::new(any, local.port))).copied()
     }
 
+    /// Where there is one, in order.
+    pub(super) fn locals(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.by_local.keys().copied()
+    }
+
     /// Those at this very address.
     pub(super) fn at(&self, addr: Addr) -> Vec<ListenerId> {
         self.by_local.iter().filter(|(local, _)| local.addr == addr).map(|(_, id)| *id).collect()

@@ -324,6 +324,11 @@ impl Endpoint {
         Ok(listener)
     }
 
+    /// Where it listens, in order.
+    pub fn listens_on(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listeners.locals()
+    }
+
     /// Where a listener listens; `None` when it is gone.
     pub fn listening_at(&self, id: ListenerId) -> Option<SocketAddr> {
         self.listeners.get(id).map(|listener| listener.local)

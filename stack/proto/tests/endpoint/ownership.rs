@@ -55,6 +55,16 @@ fn flow(local: SocketAddr, remote: SocketAddr) -> Flow {
 }
 
 #[test]
+fn it_says_where_it_listens() {
+    let mut bench = Bench::new(config(1));
+    assert_eq!(bench.host.endpoint.listens_on().count(), 0);
+    let ids = [81, 80].map(|port| bench.host.endpoint.listen(at(1, port), TcpConfig::default()).expect("listen"));
+    assert_eq!(bench.host.endpoint.listens_on().collect::<Vec<_>>(), [at(1, 80), at(1, 81)]);
+    bench.host.endpoint.unlisten(ids[0]);
+    assert_eq!(bench.host.endpoint.listens_on().collect::<Vec<_>>(), [at(1, 80)]);
+}
+
+#[test]
 fn a_request_of_anothers_flow_is_given_back_whole_and_leaves_nothing() {
     let (mut bench, _) = shared(config(1));
     let free = bench.host.frames.available();
