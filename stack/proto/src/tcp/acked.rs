@@ -161,8 +161,8 @@ impl Tcb {
     /// What a D-SACK of `s` tells of.
     fn repeated(&self, s: &Segment, una: Seq) -> Option<Duplicate> {
         let blocks = Some(s.options.sack.as_slice()).filter(|blocks| self.agreed.sack && !blocks.is_empty())?;
-        let oldest = una - self.snd_window.max().max(1 << 16).min(una.since(self.iss).saturating_sub(1));
-        dsack::find(blocks, s.ack, &dsack::Sent { oldest, nxt: self.snd.nxt(), mss: self.size.effective().into() })
+        let (window, mss) = (self.snd_window.max(), self.size.effective().into());
+        dsack::find(blocks, s.ack, &dsack::Sent::new(self.iss, una, self.snd.nxt(), window, mss))
     }
 
     /// What RACK, or without SACK the third duplicate, finds lost; and whether recovery begins with it.
