@@ -275,9 +275,6 @@ impl Tcb {
 
     /// Whether the next segment has to wait for its time; the timer watches over it.
     fn is_paced(&mut self, now: Instant) -> bool {
-        if self.pacing_rate().is_none() {
-            return false;
-        }
         let until = self.pacer.blocked_until(now);
         if let Some(until) = until {
             self.timers.arm(Timer::Pace, until);
