@@ -146,6 +146,9 @@ pub enum Error {
     /// The kernel's settings of ports.
     #[error(transparent)]
     Ports(#[from] crate::steer::ports::PortsError),
+    /// The control socket could not be made.
+    #[error(transparent)]
+    ControlSocket(#[from] crate::control::SocketError),
     /// The operating system refused something that it should not.
     #[error("{what} failed: {error}")]
     System {
@@ -203,6 +206,7 @@ impl Error {
             | Self::Mirror(_)
             | Self::ListenerConflict(_)
             | Self::Ports(_)
+            | Self::ControlSocket(_)
             | Self::System { .. } => 3,
             Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The operator's command, built from the same sources, beside the binary under test.
-fn corelane() -> PathBuf {
+pub(crate) fn corelane() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "-p", "corelane-cli", "--bin", "corelane"]);
     if !cfg!(debug_assertions) {

@@ -15,6 +15,7 @@ mod neighbour;
 mod path;
 mod process;
 mod refused;
+mod steer;
 mod summary;
 mod unprivileged;
 mod world;

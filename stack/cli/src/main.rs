@@ -4,6 +4,8 @@
 
 mod config;
 mod doctor;
+mod steer;
+mod terminal;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -32,12 +34,15 @@ enum Command {
     /// Checks or shows a configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Shows and changes which workers of a running stack get new connections
+    Steer(steer::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Config(command) => config::run(&command),
+        Command::Steer(arguments) => steer::run(&arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -57,12 +57,25 @@ impl<'a, S> Core<'a, S> {
         local: impl Into<SocketAddr>,
         config: impl Into<ListenConfig>,
     ) -> Result<ListenerId, Error> {
-        Ok(self.net.endpoint.listen(local.into(), config)?)
+        let local = local.into();
+        // First here, where most of what may be wrong is seen without asking anybody.
+        let id = self.net.endpoint.listen(local, config)?;
+        if let Some(registrar) = &self.net.registrar
+            && let Err(error) = registrar.listen(local)
+        {
+            self.net.endpoint.unlisten(id);
+            return Err(error);
+        }
+        Ok(id)
     }
 
     /// Stops listening; connections that came in before go on.
     pub fn unlisten(&mut self, id: ListenerId) {
+        let local = self.net.endpoint.listening_at(id);
         self.net.endpoint.unlisten(id);
+        if let (Some(registrar), Some(local)) = (&mut self.net.registrar, local) {
+            registrar.unlisten(local, &self.net.endpoint);
+        }
     }
 
     /// Begins to open a connection from the own address that the route to the remote chooses. `state` waits in the
@@ -94,6 +107,7 @@ impl<'a, S> Core<'a, S> {
         state: S,
     ) -> Result<ConnId, ConnectError> {
         let id = self.net.endpoint.connect(self.now, local.into(), remote.into(), tcp)?;
+        self.register(id)?;
         self.states.insert(id, state);
         Ok(id)
     }
@@ -106,9 +120,25 @@ impl<'a, S> Core<'a, S> {
         remote: impl Into<SocketAddr>,
         state: S,
     ) -> Result<ConnId, ConnectError> {
+        let local = self.net.endpoint.listening_at(listener);
         let id = self.net.endpoint.connect_listener(self.now, listener, remote.into())?;
+        if let (Some(registrar), Some(local)) = (&mut self.net.registrar, local) {
+            registrar.unlisten(local, &self.net.endpoint);
+        }
         self.states.insert(id, state);
         Ok(id)
+    }
+
+    /// Has the packets of a new connection come here; without that it is given up before its SYN has left.
+    fn register(&mut self, id: ConnId) -> Result<(), ConnectError> {
+        let Net { endpoint, registrar, .. } = &mut *self.net;
+        if let (Some(registrar), Some(flow)) = (registrar, endpoint.flow(id))
+            && registrar.connect(flow, endpoint).is_err()
+        {
+            endpoint.abort(id);
+            return Err(ConnectError::NotRegistered);
+        }
+        Ok(())
     }
 
     /// A connection of this core; `None` when it has ended.

@@ -16,8 +16,8 @@ pub use cidr::Cidr;
 pub use error::{ConfigError, Place};
 pub use machine::{HugePages, Priority};
 pub use sections::{
-    Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, Sharing, SocketsPerQueue, Steering,
-    Strategy, Tcp, Waiting,
+    Control, Cores, Drop, Impair, Impairment, Interface, Limits, Memory, Mode, Privileges, Sharing, SocketsPerQueue,
+    Steering, Strategy, Tcp, Waiting,
 };
 pub use setting::Rule;
 
@@ -36,6 +36,7 @@ pub struct Config {
     privileges: Privileges,
     waiting: Waiting,
     steering: Steering,
+    control: Control,
     memory: Memory,
     limits: Limits,
     tcp: Tcp,
@@ -94,6 +95,11 @@ impl Config {
     /// Which worker owns which flow.
     pub const fn steering(&self) -> &Steering {
         &self.steering
+    }
+
+    /// How the running stack is steered from outside.
+    pub const fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Frames and rings.
@@ -157,13 +163,26 @@ impl Config {
 
     /// Shows each field to `visit`, in the order in which they are listed, until it fails.
     fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
-        let Self { interface, cores, privileges, waiting, steering, memory, limits, tcp, impair, impair_rx, impair_tx } =
-            self;
+        let Self {
+            interface,
+            cores,
+            privileges,
+            waiting,
+            steering,
+            control,
+            memory,
+            limits,
+            tcp,
+            impair,
+            impair_rx,
+            impair_tx,
+        } = self;
         interface.walk("interface", visit)?;
         cores.walk("cores", visit)?;
         privileges.walk("privileges", visit)?;
         waiting.walk("waiting", visit)?;
         steering.walk("steering", visit)?;
+        control.walk("control", visit)?;
         memory.walk("memory", visit)?;
         limits.walk("limits", visit)?;
         tcp.walk("tcp", visit)?;

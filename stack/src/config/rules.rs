@@ -18,6 +18,7 @@ pub(crate) const fn largest_mtu(frame_size: u32) -> u32 {
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     interface(config)?;
     cores(config)?;
+    control(config)?;
     memory(config)?;
     limits(config)?;
     tcp(config)
@@ -102,6 +103,26 @@ fn cores(config: &Config) -> Result<(), ConfigError> {
         let message =
             format!("queues {first} and {last} are more than 64 apart: name some that are nearer to each other");
         return wrong("interface.queues", message);
+    }
+    Ok(())
+}
+
+/// The longest path that an address of a UNIX socket holds (unix(7): 108 bytes with the end).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+fn control(config: &Config) -> Result<(), ConfigError> {
+    let path = config.control().socket();
+    if path.is_empty() {
+        return Ok(());
+    }
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        let message =
+            format!("{path:?} cannot be a socket: give a path from / on, such as \"/run/corelane/main.sock\"");
+        return wrong("control.socket", message);
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        let message = format!("it has {} bytes, and a socket's path at most {LONGEST_SOCKET_PATH}", path.len());
+        return wrong("control.socket", format!("{message}: give a shorter one"));
     }
     Ok(())
 }

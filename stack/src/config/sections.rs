@@ -242,6 +242,16 @@ section! {
 }
 
 section! {
+    /// `[control]`: how the running stack is steered from outside.
+    Control {
+        /// Path of the UNIX socket that `corelane steer` talks to, such as "/run/corelane/NAME.sock". Only the user that runs
+        /// the stack may use it, and root. A thread of its own serves it, which drops its capabilities as the workers do.
+        /// Empty: there is none.
+        socket: String, lend = String::new(), Rule::Any;
+    }
+}
+
+section! {
     /// `[memory]`: frames and rings, for each queue.
     Memory {
         /// Frames of a queue's UMEM. With 2048 bytes each, 8192 frames are 16 MiB of locked memory.

@@ -95,6 +95,8 @@ fn settings_that_contradict_each_other_name_a_key_and_its_line() {
         ("[steering]\nbuckets = 2\n[cores]\nworkers = 3\n", "steering.buckets"),
         ("[interface]\nqueues = [0, 64]\n", "interface.queues"),
         ("[cores]\nlist = [1, 1]\n", "cores.list"),
+        ("[control]\nsocket = \"main.sock\"\n", "control.socket"),
+        ("[control]\nsocket = \"/run/corelane/\"\n", "control.socket"),
         ("[memory]\nframe_count = 4096\n", "memory.frame_count"),
         ("[memory]\nlow_water_frames = 4096\n", "memory.low_water_frames"),
         ("[limits]\nfirst_port = 61000\n", "limits.first_port"),
@@ -102,7 +104,8 @@ fn settings_that_contradict_each_other_name_a_key_and_its_line() {
         ("[tcp]\ndelayed_ack_ms = 300\n", "tcp.delayed_ack_ms"),
         ("[tcp]\nmss_bytes = 3000\n", "tcp.mss_bytes"),
     ];
-    for (text, key) in cases {
+    let long = format!("[control]\nsocket = \"/{}\"\n", "x".repeat(107));
+    for (text, key) in cases.into_iter().chain([(long.as_str(), "control.socket")]) {
         let error = Config::from_toml(text).unwrap_err();
         assert_eq!(error.key(), Some(key), "{error}");
         assert_eq!(error.place().map(|place| place.line), Some(2), "{error}");

@@ -2,7 +2,7 @@
 
 use super::WAITING;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) enum Ask {
 }
 
 /// How one core takes part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CoreShare {
     /// The worker's number, from 0.
     pub worker: usize,
@@ -164,7 +164,7 @@ impl Control {
         self.ask(Ask::Rebalance)
     }
 
-    fn ask(&self, what: Ask) -> Result<Vec<CoreShare>, ControlError> {
+    pub(super) fn ask(&self, what: Ask) -> Result<Vec<CoreShare>, ControlError> {
         let (answer, answered) = bounded(1);
         let desk = self.lock().clone().ok_or(ControlError::NotRunning)?;
         desk.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;

@@ -2,12 +2,20 @@
 //! its own once a turn, and nothing here is on the path of a packet.
 
 mod handle;
+mod registrar;
+mod socket;
 
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
+pub(crate) use registrar::Registrar;
+pub(crate) use socket::ControlSocket;
+pub use socket::{Answer, SocketError};
 
+use crate::Error;
+use crate::steer::mirror::Change;
 use corelane_bpf::Table;
-use corelane_proto::Flow;
+use corelane_proto::{Flow, SocketAddr};
+use crossbeam::channel::Sender;
 use std::sync::Arc;
 
 /// Messages that wait for one worker, or for the main thread, at most. The main thread asks a worker for one thing at a
@@ -30,6 +38,8 @@ pub(crate) enum Command {
     Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
     /// These flows are over and go by the table again.
     Forget(Arc<[Flow]>),
+    /// The kernel has changed this, in this order.
+    Kernel(Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
     Measure,
 }
@@ -59,6 +69,12 @@ pub(crate) enum Report {
     Yielded { worker: usize, flows: Vec<Flow>, waits: Vec<Flow> },
     /// Flows that it had yielded are over.
     Over { flows: Vec<Flow> },
+    /// It wants to listen there, and waits for the answer.
+    Listen { local: SocketAddr, answer: Sender<Result<(), Error>> },
+    /// It listens there no more.
+    Unlisten { local: SocketAddr },
+    /// The kernel has changed this; the thread that follows it says so.
+    Kernel { changes: Vec<Change> },
     /// The answer to [`Command::Measure`].
     Measured { worker: usize, load: Load },
 }

@@ -6,6 +6,7 @@
 //! the sockets closed.
 
 mod cores;
+mod kernel;
 mod machine;
 mod pages;
 mod placement;
@@ -26,13 +27,14 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 use crate::Error;
 use crate::app::App;
 use crate::config::{self, Config, Mode};
-use crate::control::{Control, WAITING};
+use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
-use crate::steer::View;
+use crate::steer::{Beside, View};
 use crate::worker::Siblings;
-use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering};
+use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering, Vlan};
 use corelane_xdp::{PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
+use kernel::{Following, Reception};
 use machine::Machine;
 use std::sync::Arc;
 use stop::Signals;
@@ -97,22 +99,30 @@ impl Builder {
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let machine = Machine::query(&config)?;
+        let beside = Beside::settle(&config)?;
+        let machine = Machine::query(&config, beside.device())?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
         privileges::check()?;
         placement.log();
+        let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
+        let _socket = ControlSocket::serve(socket, &control, &stop, move || privileges::drop_on_worker(drop_which))?;
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
-        let setup = setup(&config, &machine);
+        let setup = setup(&config, &machine, &beside);
         let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)
             .map_err(privileges::explain)?;
         let (seeds, pages) = open(&config, &machine, &steering)?;
         let (report, reports) = bounded(WAITING);
-        let common = Common { config: &config, machine: &machine, stop: &stop, secret: new_secret(), pages };
+        let common = Common::new(&config, &machine, &stop, pages, &beside);
+        let registry = steering.registry();
         let table = Arc::new(steering.table());
         std::thread::scope(|scope| {
-            let mut supervisor = Supervisor::new(&config, &stop, steering, reports, control.open_desk());
+            let reception = Reception::new(&beside);
+            let (sharing, asker) = (beside.identity().sharing, beside.mirror().asker());
+            let following = Following::start(scope, beside, report.clone(), config.privileges().drop())?;
+            let mut supervisor =
+                Supervisor::new(&config, &stop, steering, reports, control.open_desk(), reception, following);
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);
@@ -120,15 +130,17 @@ impl Builder {
                 // Fewer than 2^32 workers.
                 let view = View::new(worker as u32, setup.hash.clone(), Arc::clone(&table));
                 let waker = seed.waker();
-                let thread = Thread { worker, core, queue, seed, view, siblings, report: report.clone(), orders };
+                let registrar = Registrar::new(sharing, registry.clone(), report.clone(), asker.clone());
+                let thread =
+                    Thread { worker, core, queue, seed, view, siblings, registrar, report: report.clone(), orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))
                     .spawn_scoped(scope, move || thread.run(common, make_app));
                 supervisor.add(core, Orders { sender, waker }, handle);
             }
-            // From now on the channel closes when the last worker has ended.
-            drop(report);
+            // They have their own; what is left here would keep the channel and the program's maps open.
+            drop((report, registry));
             supervisor.run().map(|summary| Summary { placement, ..summary })
         })
     }
@@ -159,7 +171,7 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
 }
 
 /// What the program is told.
-fn setup(config: &Config, machine: &Machine) -> Setup {
+fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
     let queues = &machine.queues;
     let (first, last) = (queues.iter().copied().min().unwrap_or(0), queues.iter().copied().max().unwrap_or(0));
     let layout = Layout {
@@ -174,7 +186,8 @@ fn setup(config: &Config, machine: &Machine) -> Setup {
     };
     let hash = FlowHash::new(rand::random());
     let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
-    Setup { buckets, max_pinned, ..Setup::new(layout, hash) }
+    let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
+    Setup { buckets, max_pinned, vlan, ..Setup::new(layout, hash) }
 }
 
 /// From the operating system's source, through the crate's generator for secrets.

@@ -1,5 +1,6 @@
 //! The main thread while the workers run: it holds the program, and keeps the order of start and stop.
 
+use super::kernel::{Following, Reception};
 use super::placement::Placement;
 use super::steerer::{Means, Steerer};
 use super::summary::{Named, Summary, WorkerSummary, named};
@@ -8,13 +9,13 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Command, Desk, Report};
+use crate::steer::mirror::Change;
 use corelane_bpf::Steering;
 use corelane_xdp::Waker;
 use crossbeam::channel::{Receiver, Sender, never, select};
 use rustix::thread::CapabilitySet;
 use std::any::Any;
 use std::io;
-use std::net::IpAddr;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub(super) struct Supervisor<'scope, 'env> {
     reports: Receiver<Report>,
     desk: Desk,
     steerer: Steerer,
+    reception: Reception,
+    following: Following<'scope>,
     workers: Vec<Supervised<'scope>>,
     error: Option<Error>,
 }
@@ -85,9 +88,11 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         steering: Steering,
         reports: Receiver<Report>,
         desk: Desk,
+        reception: Reception,
+        following: Following<'scope>,
     ) -> Self {
         let steerer = Steerer::new(&steering, config.steering());
-        Self { config, stop, steering, reports, desk, steerer, workers: Vec::new(), error: None }
+        Self { config, stop, steering, reports, desk, steerer, reception, following, workers: Vec::new(), error: None }
     }
 
     /// Takes over a thread that was just started, or was not.
@@ -113,7 +118,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             self.take_report();
         }
         if !self.stop.is_stopped()
-            && let Err(error) = self.register()
+            && let Err(error) = self.reception.open(&self.steering)
         {
             self.fail(error.into());
         }
@@ -172,12 +177,22 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         }
     }
 
-    /// The channel closes only when every worker has ended, and each says so before.
+    /// Nobody is there to report any more; each worker says so before it ends.
     fn all_have_ended(&mut self) {
         self.workers.iter_mut().for_each(|worker| worker.ended = true);
     }
 
     fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Kernel { changes } => return self.on_changes(changes),
+            Report::Listen { local, answer } => {
+                // Who has asked is waiting, or has gone.
+                let _ = answer.send(self.reception.listen(&self.steering, local));
+                return;
+            }
+            Report::Unlisten { local } => return self.reception.unlisten(&self.steering, local),
+            _ => {}
+        }
         let Self { steerer, workers, steering, stop, .. } = self;
         match &report {
             Report::Ready { worker } => workers[*worker].ready = true,
@@ -192,20 +207,28 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         }
         let means = Means { workers, steering };
         match report {
-            Report::Ready { .. } => {}
             Report::Quiet { worker } | Report::Ended { worker, .. } => steerer.on_gone(worker, means),
             Report::Yielded { worker, flows, waits } => steerer.on_yielded(worker, flows, waits, means),
             Report::Over { flows } => steerer.on_over(flows, means),
             Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
+            // What was done above.
+            Report::Ready { .. } | Report::Kernel { .. } | Report::Listen { .. } | Report::Unlisten { .. } => {}
         }
     }
 
-    /// From here on our packets come to the sockets.
-    fn register(&mut self) -> Result<(), corelane_bpf::MapError> {
-        for cidr in self.config.interface().address() {
-            self.steering.add_own_address(IpAddr::from(cidr.addr()))?;
+    /// What the kernel has changed goes into the program first, and then to the workers.
+    fn on_changes(&mut self, changes: Vec<Change>) {
+        for change in &changes {
+            if let Err(error) = self.reception.on_change(&self.steering, change) {
+                tracing::warn!(%error, "listeners on a new address get no connections");
+            }
+            if *change == Change::LinkGone {
+                let device = self.config.interface().name().to_owned();
+                let error = io::Error::new(io::ErrorKind::NotFound, "the interface has been taken away");
+                self.fail(Error::Device { device, error });
+            }
         }
-        Ok(())
+        self.order(&Command::Kernel(changes.into()));
     }
 
     fn order(&self, command: &Command) {
@@ -216,11 +239,14 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         let counted = self.steering.counters().map(|counters| counters.iter().map(|(c, n)| (c.name(), n)).collect());
         let steering: Named = counted.map_or_else(|_| Named::new(), |all: Vec<_>| named(all));
         let duration_s = Duration::from_nanos(running.now().as_nanos()).as_secs_f64();
-        let Self { config, workers, mut error, steering: program, steerer, .. } = self;
+        let Self { config, workers, mut error, steering: program, steerer, following, reports, .. } = self;
         let mut summaries = Vec::new();
         // Its handles to the program's maps, and the program, go before the sockets: from now on the kernel has every packet
         // again.
         drop((steerer, program));
+        // Nobody hears reports any more, and nobody waits for room to tell one.
+        drop(reports);
+        following.finish();
         workers.iter().for_each(|worker| worker.tell(Command::Close));
         for (number, Supervised { handle, orders, .. }) in workers.into_iter().enumerate() {
             drop(orders);

@@ -7,10 +7,12 @@ use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Command, Report};
+use crate::control::{Command, Registrar, Report};
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
-use crate::steer::{Shared, View};
+use crate::steer::mirror::Change;
+use crate::steer::{Beside, Shared, View};
 use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
+use corelane_proto::endpoint::EndpointConfig;
 use corelane_xdp::PortSeed;
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
@@ -31,8 +33,31 @@ pub(super) struct Common<'a> {
     pub(super) stop: &'a StopHandle,
     /// What the frames lie in.
     pub(super) pages: Pages,
+    /// What every endpoint begins with.
+    endpoint: EndpointConfig,
+    /// What the kernel knows already.
+    changes: Vec<Change>,
+    /// The longest IP packet that the frames hold, bytes.
+    largest_mtu: u16,
     /// The key of what peers hand back to us, until the main thread gives another one.
     pub(super) secret: [u8; 32],
+}
+
+impl<'a> Common<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        machine: &'a Machine,
+        stop: &'a StopHandle,
+        pages: Pages,
+        beside: &Beside,
+    ) -> Self {
+        let mut endpoint = endpoint_config(config, machine);
+        beside.fill(&mut endpoint);
+        let mut changes = beside.mirror().all();
+        changes.retain(|change| beside.concerns(change));
+        let secret = super::new_secret();
+        Self { config, machine, stop, pages, endpoint, changes, largest_mtu: beside.largest_mtu(), secret }
+    }
 }
 
 /// One worker's thread.
@@ -44,6 +69,7 @@ pub(super) struct Thread {
     pub(super) seed: PortSeed,
     pub(super) view: View,
     pub(super) siblings: Siblings,
+    pub(super) registrar: Registrar,
     pub(super) report: Sender<Report>,
     pub(super) orders: Receiver<Command>,
 }
@@ -69,7 +95,7 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, siblings, report, orders } = self;
+        let Self { worker, core, queue, seed, view, siblings, registrar, report, orders } = self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
@@ -79,10 +105,13 @@ impl Thread {
         let clock = Clock::new();
         tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
-        let post = Post::new(worker, Shared::new(view), orders.clone(), report.clone());
+        let view = Shared::new(view);
+        let post = Post::new(worker, common.largest_mtu, view, orders.clone(), report.clone());
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
+        running = running.with_registrar(registrar);
+        running.follow(&common.changes, common.largest_mtu);
         running.start(clock.now())?;
         privileges::drop_on_worker(common.config.privileges().drop())?;
         let tell = |report_now| report.send(report_now).is_ok();
@@ -138,7 +167,7 @@ fn settle(common: &Common<'_>, seed: PortSeed, worker: usize) -> AnyDevice {
 
 fn worker_config(common: &Common<'_>) -> WorkerConfig {
     WorkerConfig {
-        endpoint: endpoint_config(common.config, common.machine),
+        endpoint: common.endpoint.clone(),
         tcp: common.config.tcp().to_proto(),
         events_per_turn: common.config.limits().events_per_turn() as usize,
         secret: common.secret,

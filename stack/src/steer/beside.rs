@@ -131,12 +131,12 @@ impl Beside {
     /// # Errors
     /// A socket of the kernel has it, or the kernel cannot be asked.
     pub fn may_listen(&self, wanted: SocketAddr) -> Result<(), Error> {
-        let own = self.identity.sharing == Sharing::Own;
-        match conflict(wanted, self.mirror.link().index).map_err(system("asking for the kernel's listeners"))? {
-            // Nobody can reach the kernel at an address that it does not have.
-            Some(found) if !(own && found.held.addr.is_unspecified()) => Err(found.into()),
-            _ => Ok(()),
-        }
+        self.listen_check().may_listen(wanted)
+    }
+
+    /// The same question, for whoever has to ask it elsewhere.
+    pub(crate) const fn listen_check(&self) -> ListenCheck {
+        ListenCheck { sharing: self.identity.sharing, interface: self.mirror.link().index }
     }
 
     /// Sets free what was reserved. Dropping it does the same, without saying what went wrong.
@@ -145,6 +145,24 @@ impl Beside {
     /// The kernel's setting cannot be written.
     pub fn finish(self) -> Result<(), PortsError> {
         self.reservation.map_or(Ok(()), Reservation::release)
+    }
+}
+
+/// Asks whether one may listen; see [`Beside::may_listen`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListenCheck {
+    pub(crate) sharing: Sharing,
+    interface: u32,
+}
+
+impl ListenCheck {
+    pub(crate) fn may_listen(self, wanted: SocketAddr) -> Result<(), Error> {
+        let own = self.sharing == Sharing::Own;
+        match conflict(wanted, self.interface).map_err(system("asking for the kernel's listeners"))? {
+            // Nobody can reach the kernel at an address that it does not have.
+            Some(found) if !(own && found.held.addr.is_unspecified()) => Err(found.into()),
+            _ => Ok(()),
+        }
     }
 }
 

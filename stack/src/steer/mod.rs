@@ -13,6 +13,7 @@ mod sharing;
 mod view;
 
 pub use beside::Beside;
+pub(crate) use beside::ListenCheck;
 pub use corelane_proto::endpoint::{Cidr, Hop, Route, Sharing};
 pub use interfaces::{InterfaceId, Interfaces};
 pub(crate) use shares::{Ready, Shares, Yielded};

@@ -11,11 +11,12 @@ pub use waiting::{Idle, Pause};
 
 use crate::Error;
 use crate::app::{App, Core, Net, Returns, States};
-use crate::control::Load;
+use crate::control::{Load, Registrar};
 use crate::device::{Device, Store};
+use crate::steer::mirror::Change;
 use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
-use corelane_proto::{Buf, Endpoint, Instant};
+use corelane_proto::{Buf, Endpoint, Instant, Memory};
 use corelane_xdp::{Census, Frame};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -131,10 +132,12 @@ impl<A: App, D: Device> Worker<A, D> {
         let addresses = endpoint.addresses.iter().map(|cidr| cidr.addr).collect();
         let frames = device.pool().total();
         let store = Store::new(device.pool().clone());
-        let endpoint = Endpoint::new(endpoint, secret, now);
+        // Where several workers send on a queue each has a part of its frames, and keeps a part of that.
+        let low_water_frames = endpoint.low_water_frames.min(store.available() / 4);
+        let endpoint = Endpoint::new(EndpointConfig { low_water_frames, ..endpoint }, secret, now);
         Self {
             app,
-            net: Net { endpoint, store, tcp, addresses, stop: false },
+            net: Net { endpoint, store, tcp, addresses, registrar: None, stop: false },
             states: States::new(connections),
             returns: Returns::new(frames),
             received: Vec::with_capacity(frames),
@@ -168,6 +171,20 @@ impl<A: App, D: Device> Worker<A, D> {
         self
     }
 
+    /// Has the worker register where it listens and what it connects to.
+    #[must_use]
+    pub(crate) fn with_registrar(mut self, registrar: Registrar) -> Self {
+        self.net.registrar = Some(registrar);
+        self
+    }
+
+    /// Tells the endpoint what the kernel knows already. `largest_mtu` is the longest IP packet that the frames hold.
+    pub(crate) fn follow(&mut self, changes: &[Change], largest_mtu: u16) {
+        for change in changes {
+            change.apply(&mut self.net.endpoint, largest_mtu);
+        }
+    }
+
     /// Lets the application begin.
     pub fn start(&mut self, now: Instant) -> Result<(), Error> {
         self.app.on_start(&mut Core::new(&mut self.net, &mut self.states, now))
@@ -185,6 +202,9 @@ impl<A: App, D: Device> Worker<A, D> {
             self.wake = self.app.on_turn(&mut Core::new(&mut self.net, &mut self.states, now));
         }
         let sent = self.transmit(now)?;
+        if let Some(registrar) = &mut self.net.registrar {
+            registrar.on_turn(&mut self.net.endpoint);
+        }
         self.device.refill();
         let busy = ordered || received > 0 || events > 0 || sent > 0;
         self.counters.turns += 1;
@@ -230,7 +250,10 @@ impl<A: App, D: Device> Worker<A, D> {
             frames: self.counters.rx_frames,
             flows: 0,
         };
-        let obeyed = post.obey(&self.net.endpoint, load);
+        let obeyed = post.obey(&mut self.net.endpoint, load);
+        if obeyed.kernel {
+            self.net.addresses = self.net.endpoint.config().addresses.iter().map(|cidr| cidr.addr).collect();
+        }
         if let Some(secret) = obeyed.secret {
             self.net.endpoint.change_secret(secret);
         }

@@ -17,6 +17,8 @@ const TOLD_TOGETHER: usize = 64;
 pub(super) struct Obeyed {
     /// There was one: the worker has not been idle.
     pub(super) any: bool,
+    /// The kernel has changed something.
+    pub(super) kernel: bool,
     /// A new key of cookies.
     pub(super) secret: Option<[u8; 32]>,
 }
@@ -25,6 +27,8 @@ pub(super) struct Obeyed {
 #[derive(Debug)]
 pub(crate) struct Post {
     worker: usize,
+    /// The longest IP packet that the frames hold, bytes.
+    largest_mtu: u16,
     view: Shared,
     orders: Receiver<Command>,
     reports: Sender<Report>,
@@ -37,9 +41,15 @@ pub(crate) struct Post {
 
 impl Post {
     /// The end of `worker`, which goes by `view`.
-    pub(crate) fn new(worker: usize, view: Shared, orders: Receiver<Command>, reports: Sender<Report>) -> Self {
+    pub(crate) fn new(
+        worker: usize,
+        largest_mtu: u16,
+        view: Shared,
+        orders: Receiver<Command>,
+        reports: Sender<Report>,
+    ) -> Self {
         let (yielded, over) = (VecDeque::new(), Vec::with_capacity(TOLD_TOGETHER));
-        Self { worker, view, orders, reports, yielded, over, measured: Load::default() }
+        Self { worker, largest_mtu, view, orders, reports, yielded, over, measured: Load::default() }
     }
 
     /// The view of who owns what.
@@ -48,7 +58,7 @@ impl Post {
     }
 
     /// Does what the main thread has asked for. `load` is what was counted until now.
-    pub(super) fn obey(&mut self, endpoint: &Endpoint, load: Load) -> Obeyed {
+    pub(super) fn obey(&mut self, endpoint: &mut Endpoint, load: Load) -> Obeyed {
         let mut obeyed = Obeyed::default();
         while let Ok(order) = self.orders.try_recv() {
             obeyed.any = true;
@@ -64,6 +74,13 @@ impl Post {
                 }
                 Command::Adopt(table, pins) => self.view.with(|view| view.adopt(table, &pins)),
                 Command::Forget(flows) => self.view.with(|view| view.forget(&flows)),
+                Command::Kernel(changes) => {
+                    for change in changes.iter() {
+                        // The main thread knows which listeners have gone with their address.
+                        change.apply(endpoint, self.largest_mtu);
+                    }
+                    obeyed.kernel = true;
+                }
                 Command::Measure => {
                     let flows = endpoint.connections() + endpoint.half_opens() + endpoint.time_waits();
                     let since = Load { flows, ..load - self.measured };

@@ -10,7 +10,7 @@ mod placement;
 mod report;
 mod system;
 
-use crate::{DONE, Failure, MACHINE, USAGE};
+use crate::{DONE, Failure, MACHINE, USAGE, terminal};
 use beside::Beside;
 use corelane::config::{Config, HugePages, Mode, Priority, Strategy};
 use corelane::runtime::Placement;
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
     } else {
-        report::text(&mut out, &interface, &checks, report::wants_color())?;
+        report::text(&mut out, &interface, &checks, terminal::wants_color())?;
     }
     Ok(if report::worst(&checks) == Level::Fail { MACHINE } else { DONE })
 }

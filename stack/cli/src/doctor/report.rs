@@ -2,16 +2,11 @@
 
 use super::{Check, Level};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// The worst of all; ok when there is none.
 pub(super) fn worst(checks: &[Check]) -> Level {
     checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok)
-}
-
-/// Colour is for terminals, and not for those who do not want it (`NO_COLOR`, <https://no-color.org>).
-pub(super) fn wants_color() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 pub(super) fn text(out: &mut impl Write, interface: &str, checks: &[Check], color: bool) -> io::Result<()> {

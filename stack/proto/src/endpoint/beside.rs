@@ -9,13 +9,18 @@ use crate::memory::Memory;
 use crate::tcp::close::CloseReason;
 use crate::tcp::state::State;
 use crate::tcp::trouble::{Trouble, Unreachable};
+use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Most addresses that are wanted and have not been told.
 const ASKS: usize = 1024;
 /// Most replies that wait for their neighbour.
 const PARKED: usize = 256;
+
+/// How long one waits at most: as long as a neighbour is asked for. Later it would answer what is long forgotten.
+const PARKED_FOR: Duration = Duration::from_secs(3);
 
 /// What waits for somebody else.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ pub(super) struct Beside {
     /// Addresses whose neighbours are wanted.
     asks: VecDeque<Addr>,
     /// Replies whose neighbour is not known yet, the oldest first.
-    parked: VecDeque<Outgoing>,
+    parked: VecDeque<(Instant, Outgoing)>,
     pub(super) link_up: bool,
 }
 
@@ -184,13 +189,13 @@ impl Endpoint {
             self.counters.dropped_unresolved += 1;
             self.beside.parked.pop_front();
         }
-        self.beside.parked.push_back(out);
+        self.beside.parked.push_back((self.now, out));
     }
 
     fn drop_parked_for(&mut self, addr: Addr) {
         let Self { beside, routing, source_routes, counters, .. } = self;
         let before = beside.parked.len();
-        beside.parked.retain(|out| {
+        beside.parked.retain(|(_, out)| {
             let Outgoing::Segment { flow, .. } = out else { return false };
             let first = source_routes.of(flow).map_or(flow.remote.addr, |route| route.first());
             routing.find(first).is_none_or(|(hop, _)| hop != addr)
@@ -204,8 +209,12 @@ impl Endpoint {
             self.ready.push(slot);
         }
         for _ in 0..self.beside.parked.len() {
-            let Some(out) = self.beside.parked.pop_front() else { break };
-            self.post(out);
+            let Some((since, out)) = self.beside.parked.pop_front() else { break };
+            if self.now.saturating_since(since) > PARKED_FOR {
+                self.counters.dropped_unresolved += 1;
+            } else {
+                self.post(out);
+            }
         }
     }
 
@@ -230,7 +239,7 @@ impl Endpoint {
         }
         self.counters.listeners_removed += gone.len() as u64;
         self.half_open.retain(|flow| flow.local.addr != addr);
-        self.beside.parked.retain(|out| !matches!(out, Outgoing::Segment { flow, .. } if flow.local.addr == addr));
+        self.beside.parked.retain(|(_, out)| !matches!(out, Outgoing::Segment { flow, .. } if flow.local.addr == addr));
         self.outbox.retain(|out| !matches!(out, Outgoing::Segment { flow, .. } if flow.local.addr == addr));
         let ended: Vec<_> = self.iter().filter(|(_, flow)| flow.local.addr == addr).map(|(id, _)| id).collect();
         for id in ended {

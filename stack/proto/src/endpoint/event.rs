@@ -131,6 +131,9 @@ pub enum ConnectError {
     /// The bound port makes this a flow of another core.
     #[error("from {0} this flow belongs to another core; choose another port, or port 0 for one that fits")]
     OtherCore(SocketAddr),
+    /// The connection cannot be registered with whoever steers packets to this stack; the endpoint itself never says so.
+    #[error("no more connections can be registered with the steering program; close some, or have its limit raised")]
+    NotRegistered,
     /// The bound port has a connection to this remote already, open or in TIME-WAIT.
     #[error("{0} has a connection to this remote already; choose another port, or port 0 for any that is free")]
     PortInUse(SocketAddr),

@@ -324,6 +324,11 @@ impl Endpoint {
         Ok(listener)
     }
 
+    /// Where a listener listens; `None` when it is gone.
+    pub fn listening_at(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.get(id).map(|listener| listener.local)
+    }
+
     /// Accepts no more connections there. Those that are open stay; those that are half-open are forgotten, and what
     /// their peers send next is answered by an RST.
     pub fn unlisten(&mut self, id: ListenerId) {

@@ -522,3 +522,22 @@ mod any_order {
         }
     }
 }
+
+#[test]
+fn a_reply_that_has_waited_for_long_answers_nobody_any_more() {
+    let mut bench = Bench::new(shared());
+    bench.host.listen(at(1, 80));
+    let syn = crate::hosts::frame(at(30, 5000), at(1, 80), &segment(Seq(100), Seq(0), Flags::SYN, 0));
+    bench.host.receive(bench.now, &syn);
+    assert_eq!(bench.host.sent(bench.now).len(), 1);
+    assert!(bench.wait(Duration::from_millis(1100)).is_empty(), "the SYN-ACK that goes again waits");
+    // The request is taken back, and nobody answers for the neighbour, nor does anybody say so.
+    let takes_back = crate::hosts::frame(at(30, 5000), at(1, 80), &segment(Seq(101), Seq(0), Flags::RST, 0));
+    bench.host.receive(bench.now, &takes_back);
+    for _ in 0..4 {
+        assert!(bench.wait(SECOND).is_empty());
+    }
+    assert!(bench.host.endpoint.set_neighbour(addr(30), mac(30)));
+    assert!(bench.host.sent(bench.now).is_empty());
+    assert_eq!(bench.host.endpoint.counters().dropped_unresolved, 1);
+}
