@@ -47,13 +47,14 @@ impl Tcb {
         let before = self.before();
         let advances = s.ack.after(before.una);
         let repeated = self.repeated(s, before.una);
-        let mut news = self.take_delivery(now, s, advances, repeated.is_some(), fx);
+        let echo = self.echoed_millis(now, s);
+        let mut news = self.take_delivery(now, s, echo, repeated.is_some(), fx);
         if let Some(rtt) = news.rtt {
             self.on_round_trip(now, rtt, before.outstanding);
         }
         let (newest, original) = (news.delivery.newest(), news.delivery.lowest_original());
         self.rack.on_delivery(now, newest, original, news.delivery.highest());
-        let mut spurious = advances && self.undo.on_echo(s.ack, self.echoed_millis(now, s));
+        let mut spurious = advances && self.undo.on_echo(s.ack, echo);
         if let Some(Duplicate { start, end, segments }) = repeated {
             self.rack.on_duplicate_sack(end, self.snd.una(), self.snd.nxt());
             spurious |= self.undo.on_duplicate_sack(start, segments);
@@ -71,7 +72,7 @@ impl Tcb {
         }
         if advances || duplicate || news.delivered > 0 {
             let original = news.delivery.highest_original().is_some_and(|end| self.recovery.began_behind(end));
-            let may_send = self.has_sendable();
+            let may_send = self.frto.is_on() && self.has_sendable();
             spurious |= self.frto.on_ack(advances, original, may_send);
         }
         news.marks = self.ecn_told(s, news.delivered, duplicate);
@@ -104,9 +105,11 @@ impl Tcb {
         }
     }
 
-    /// Takes the number and the blocks. `repeats` if the first of them tells of a duplicate.
-    fn take_delivery(&mut self, now: Instant, s: &Segment, advances: bool, repeats: bool, fx: &mut Effects) -> News {
-        let mut delivery = Delivery::new(now, self.echoed_millis(now, s), self.min_rtt.get());
+    /// Takes the number and the blocks. `echo` is the millisecond whose timestamp `s` echoes; `repeats` if the first block
+    /// tells of a duplicate.
+    fn take_delivery(&mut self, now: Instant, s: &Segment, echo: Option<u64>, repeats: bool, fx: &mut Effects) -> News {
+        let advances = s.ack.after(self.snd.una());
+        let mut delivery = Delivery::new(now, echo, self.min_rtt.get());
         let mut acked = Acked::default();
         let mut told = |segment: &Delivered<'_>| delivery.on_segment(segment);
         if advances {
@@ -131,8 +134,8 @@ impl Tcb {
             is_last || self.agreed.sack && !repeats
         };
         let by_timestamp = || {
-            self.echoed_millis(now, s).filter(|echo| advances && is_of_the_path(*echo))?;
-            self.echoed(now, s).map(|time| time.max(Duration::from_millis(1)))
+            let echo = echo.filter(|echo| advances && is_of_the_path(*echo))?;
+            Some(Duration::from_millis((now.as_millis() - echo).max(1)))
         };
         let rtt = delivery.rtt().or_else(by_timestamp);
         let marks = Told::default();
@@ -152,15 +155,14 @@ impl Tcb {
 
     /// The millisecond of our clock in which the timestamp went that `s` echoes.
     fn echoed_millis(&self, now: Instant, s: &Segment) -> Option<u64> {
-        let ago = self.echoed(now, s)?;
-        now.as_millis().checked_sub(u64::try_from(ago.as_millis()).ok()?)
+        now.as_millis().checked_sub(self.echoed(now, s)?.into())
     }
 
     /// What a D-SACK of `s` tells of.
     fn repeated(&self, s: &Segment, una: Seq) -> Option<Duplicate> {
         let blocks = Some(s.options.sack.as_slice()).filter(|blocks| self.agreed.sack && !blocks.is_empty())?;
-        let oldest = una - self.snd_window.max().max(1 << 16).min(una.since(self.iss).saturating_sub(1));
-        dsack::find(blocks, s.ack, &dsack::Sent { oldest, nxt: self.snd.nxt(), mss: self.size.effective().into() })
+        let (window, mss) = (self.snd_window.max(), self.size.effective().into());
+        dsack::find(blocks, s.ack, &dsack::Sent::new(self.iss, una, self.snd.nxt(), window, mss))
     }
 
     /// What RACK, or without SACK the third duplicate, finds lost; and whether recovery begins with it.
@@ -287,6 +289,10 @@ impl Tcb {
 
     /// Marks as lost what RACK says is. Gives its bytes, and arms the timer for what is not decided.
     pub(super) fn detect(&mut self, now: Instant) -> u32 {
+        if self.snd.outstanding() == 0 && !self.reordering {
+            // Nothing can be lost. The window is adapted when the next ACK leaves something open.
+            return 0;
+        }
         let strict =
             self.recovery.is_recovering() || self.snd.sacked_segments() >= u32::from(self.recovery.threshold());
         self.rack.adapt_window(self.min_rtt.get(), self.rtt.smoothed(), strict);

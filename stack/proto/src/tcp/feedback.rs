@@ -8,6 +8,7 @@ use super::congestion::{Cause, CongestionControl};
 use super::ecn::Told;
 use super::effects::Effects;
 use super::segment::{Flags, Options, Segment};
+use super::timers::Timer;
 use crate::time::Instant;
 
 impl Tcb {
@@ -95,6 +96,19 @@ impl Tcb {
     pub(super) fn heed(&mut self, now: Instant, told: Told, outstanding: u32) {
         if !told.congested || self.recovery.is_recovering() || !self.ecn.reacts(self.snd.una(), self.snd.nxt()) {
             return;
+        }
+        //= spec/rfc3168.txt#section-6.1.2
+        //# Therefore, the sending TCP MUST reset the
+        //# retransmit timer on receiving the ECN-Echo packet when the congestion
+        //# window is one.  The sending TCP will then be able to send a new
+        //# packet only when the retransmit timer expires.
+        // When nothing is out that timer does not run, so the pacer holds what is new for as long.
+        if self.congestion.cwnd() <= self.size.effective().into() {
+            let until = now + self.rto.current();
+            self.pacer.hold_until(until);
+            if self.timers.is_armed(Timer::Retransmit) {
+                self.timers.arm(Timer::Retransmit, until);
+            }
         }
         self.congestion.on_congestion(now, Cause::Ecn, outstanding.min(self.congestion.cwnd()));
         self.ecn.on_reduced();

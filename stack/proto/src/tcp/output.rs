@@ -275,9 +275,6 @@ impl Tcb {
 
     /// Whether the next segment has to wait for its time; the timer watches over it.
     fn is_paced(&mut self, now: Instant) -> bool {
-        if self.pacing_rate().is_none() {
-            return false;
-        }
         let until = self.pacer.blocked_until(now);
         if let Some(until) = until {
             self.timers.arm(Timer::Pace, until);
@@ -322,15 +319,13 @@ impl Tcb {
         let seq = self.snd.nxt();
         let (_, len, last) = self.snd.place_of(index)?;
         if self.snd.outstanding() == 0 {
-            let idle = now.saturating_since(self.sent_at);
-            if self.validation.poll_decay(now, self.congestion.cwnd()) {
-                self.congestion.on_unvalidated();
-            }
-            if idle > self.rto.base() && self.config.restart_after_idle {
-                self.congestion.on_idle(now, idle, self.rto.base());
-            }
+            self.on_begins_again(now);
         }
         let fin = last && self.snd.is_finished();
+        // With more than one segment out, those of the same moment leave the timer of the tail where the second has put it.
+        let is_watched = self.snd.outstanding() > u32::from(self.size.effective())
+            && self.snd.newest_sent_at() == Some(now)
+            && self.timers.is_armed(Timer::Loss);
         let stamp = self.on_data_leaves(now, u32::from(len) + u32::from(fin));
         self.snd.on_sent_new(stamp, fin);
         let is_probe = core::mem::take(&mut self.probe_window);
@@ -348,8 +343,24 @@ impl Tcb {
         }
         let segment = self.data_segment(now, seq, flags, len);
         let segment = self.with_mark(segment, is_probe);
-        self.watch_tail(now);
+        if !is_watched {
+            self.watch_tail(now);
+        }
         Some(Step::Send { segment, payload: self.snd.chunk_mut(index), again: false })
+    }
+
+    /// New data goes when nothing is out. After less than a time-out the last ACK has asked all of this.
+    fn on_begins_again(&mut self, now: Instant) {
+        let idle = now.saturating_since(self.sent_at);
+        if idle <= self.rto.base() {
+            return;
+        }
+        if self.validation.poll_decay(now, self.congestion.cwnd()) {
+            self.congestion.on_unvalidated();
+        }
+        if self.config.restart_after_idle {
+            self.congestion.on_idle(now, idle, self.rto.base());
+        }
     }
 
     fn send_again(&mut self, now: Instant, index: usize) -> Option<Step<'_>> {

@@ -286,6 +286,7 @@ impl Options {
     /// How many bytes they take in a header as the codec writes them, a multiple of four and never more than 40: each
     /// is padded in front so that what follows stays aligned, SACK-permitted takes the place of the padding of timestamps,
     /// and an `AccECN` option, and then SACK ranges, that do not fit beside the rest are left out.
+    #[inline]
     pub fn wire_len(&self) -> usize {
         let mut len = 0;
         if self.mss.is_some() {

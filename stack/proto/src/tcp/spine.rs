@@ -204,8 +204,10 @@ impl Tcb {
             self.begin_congestion_control(1);
         } else if self.sent_at < now && !self.is_early() {
             self.on_round_trip(now, now.saturating_since(self.sent_at), 1);
-        } else if let Some(round_trip) =
-            self.echoed(now, s).filter(|&time| self.rto.base().max(time) <= self.config.rto_initial)
+        } else if let Some(round_trip) = self
+            .echoed(now, s)
+            .map(|millis| Duration::from_millis(millis.into()))
+            .filter(|&time| self.rto.base().max(time) <= self.config.rto_initial)
         {
             // A listener's SYN-ACK was sent before there was a connection to remember when, and once (or the RTO would
             // be longer); its timestamp comes back. One that is older than the time-out was never sent.
@@ -231,14 +233,14 @@ impl Tcb {
         self.offer_room();
     }
 
-    /// How long ago the timestamp that `s` echoes was sent, in whole milliseconds.
+    /// How many milliseconds ago the timestamp that `s` echoes was sent.
     //= spec/rfc7323.txt#section-3.2
     //# When the ACK bit is not set, the receiver MUST ignore the value of the TSecr field.
-    pub(super) fn echoed(&self, now: Instant, s: &Segment) -> Option<Duration> {
+    pub(super) fn echoed(&self, now: Instant, s: &Segment) -> Option<u32> {
         let counts = self.agreed.timestamps && s.flags.has(Flags::ACK);
         let echo = s.options.timestamps.filter(|_| counts)?.echo;
         let millis = self.clock.stamp(now).value.wrapping_sub(echo);
-        (millis < 1 << 31).then(|| Duration::from_millis(millis.into()))
+        (millis < 1 << 31).then_some(millis)
     }
 
     /// RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. What is left of the payload is given back.

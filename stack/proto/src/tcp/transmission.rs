@@ -1,7 +1,7 @@
 //! Values about segments that were sent: what the queue remembers of each, what is said of it when it arrives or is lost.
 
 use super::seq::Seq;
-use crate::time::Instant;
+use crate::time::{self, Instant};
 use core::time::Duration;
 
 /// What a segment remembers of the moment in which it was sent.
@@ -101,7 +101,7 @@ pub struct RateSample {
 impl RateSample {
     /// Bytes a second.
     pub fn rate(&self) -> u64 {
-        let nanos = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let nanos = time::nanos(self.interval).max(1);
         u64::from(self.delivered).saturating_mul(1_000_000_000) / nanos
     }
 }

@@ -17,6 +17,7 @@ const ECE: Flags = Flags::ECE;
 const AE: Flags = Flags::AE;
 /// What asks for classic ECN.
 const SETUP: Flags = Flags(CWR.0 | ECE.0);
+const MS: Duration = Duration::from_millis(1);
 /// Payload of a segment here.
 const MSS: u16 = 1000;
 
@@ -344,6 +345,33 @@ fn an_echo_halves_once_a_round_trip_and_is_answered_once() {
     assert_eq!(told, [true, false, false, false, false]);
     bench.receive(segment(IRS + 1, ours + 11_000, ACK | ECE, 0));
     assert_eq!(info(&bench, conn).cwnd, 2500, "a mark on what went after the reduction");
+}
+
+//= spec/rfc3168.txt#section-6.1.2
+//= type=test
+//# Therefore, the sending TCP MUST reset the
+//# retransmit timer on receiving the ECN-Echo packet when the congestion
+//# window is one.  The sending TCP will then be able to send a new
+//# packet only when the retransmit timer expires.
+#[test]
+fn an_echo_in_a_window_of_one_segment_stops_the_sender_for_a_time_out() {
+    for (flags, goes_at_once) in [(ACK, 2), (ACK | ECE, 0)] {
+        let mut bench = Bench::new(TcpConfig { initial_window_segments: 1, ..config(Ecn::Passive) });
+        let ours = bench.receive(syn(SETUP))[0].seq + 1;
+        bench.receive(segment(IRS + 1, ours, ACK, 0));
+        let conn = bench.accepted();
+        assert_eq!(bench.send(conn, &[b'x'; 3_000]).len(), 1, "the window");
+        bench.now = bench.now + 10 * MS;
+        assert_eq!(bench.receive(segment(IRS + 1, ours + 1000, flags, 0)).len(), goes_at_once);
+        if goes_at_once > 0 {
+            continue;
+        }
+        let rto = info(&bench, conn).rto;
+        assert_eq!(bench.wait(rto - MS), [], "not before the time-out of {rto:?}");
+        let sent = bench.wait(2 * MS);
+        assert_eq!(sent.iter().map(|s| (s.seq.since(ours), s.flags.has(CWR))).collect::<Vec<_>>(), [(1000, true)]);
+        assert_eq!((info(&bench, conn).cwnd, info(&bench, conn).counts.time_outs), (1000, 0));
+    }
 }
 
 /// What is lost in the window that was reduced for a mark reduces it no further.

@@ -4,7 +4,7 @@ use super::algorithm::Algorithm;
 use super::cell::{self, SEGMENT, path};
 use super::text::{Table, percent, seconds};
 use super::trial::{FlowPlan, Outcome, TrialPlan};
-use crate::path::{Burst, Change, LinkPlan, Loss, PolicerPlan, Rate, Reordering, ThinningPlan};
+use crate::path::{Burst, Change, Extra, LinkPlan, Loss, PolicerPlan, Rate, Reordering, ThinningPlan};
 use std::time::Duration;
 
 const RATE: Rate = Rate::megabits(20);
@@ -55,12 +55,23 @@ const ALL: &[Impairment] = &[
     Impairment {
         name: "reorder",
         about: "10 % of the packets up to 5 ms late",
-        apply: |data, _| data.delay.reordering = Some(Reordering { probability: 0.1, extra: 5 * MS }),
+        apply: |data, _| data.delay.reordering = Some(Reordering { probability: 0.1, extra: Extra::UpTo(5 * MS) }),
     },
     Impairment {
         name: "reorder-far",
         about: "10 % of the packets up to 20 ms late",
-        apply: |data, _| data.delay.reordering = Some(Reordering { probability: 0.1, extra: 20 * MS }),
+        apply: |data, _| {
+            data.delay.reordering = Some(Reordering { probability: 0.1, extra: Extra::UpTo(20 * MS) });
+        },
+    },
+    Impairment {
+        name: "reorder-hold",
+        about: "10 % of the packets 2.5 ms late, both ways",
+        apply: |data, acks| {
+            // An eighth of the round trip.
+            let reordering = Some(Reordering { probability: 0.1, extra: Extra::Always(RTT / 8) });
+            (data.delay.reordering, acks.delay.reordering) = (reordering, reordering);
+        },
     },
     Impairment { name: "ack-loss-10", about: "10 % of the ACKs lost", apply: |_, acks| acks.loss = Loss::Random(0.1) },
     Impairment { name: "ack-loss-50", about: "50 % of the ACKs lost", apply: |_, acks| acks.loss = Loss::Random(0.5) },
@@ -103,16 +114,21 @@ impl Impairment {
 
     /// The trial of a seed.
     pub fn plan(&self, algorithm: Algorithm, seed: u64) -> TrialPlan {
-        let (mut forward, mut back) = path(RATE, RTT, 10);
+        self.plan_at(RATE, algorithm, seed)
+    }
+
+    /// The same at another rate, with as much more to transfer.
+    fn plan_at(&self, rate: Rate, algorithm: Algorithm, seed: u64) -> TrialPlan {
+        let (mut forward, mut back) = path(rate, RTT, 10);
         (self.apply)(&mut forward, &mut back);
-        let bytes = Some(SEGMENTS * SEGMENT);
+        let bytes = Some(SEGMENTS * SEGMENT * rate.bits_per_second() / RATE.bits_per_second());
         TrialPlan {
             flows: vec![FlowPlan { algorithm, start: Duration::ZERO, bytes }],
             ecn: forward.queue.mark_above_bytes.is_some(),
             forward,
             back,
             // The round trip may come to be five times as long.
-            buffer: 5 * cell::buffer(RATE, RTT),
+            buffer: 5 * cell::buffer(rate, RTT),
             seed,
             window: None,
             sample_every: None,
@@ -120,22 +136,23 @@ impl Impairment {
     }
 }
 
-/// An algorithm's goodput on the impaired path, in thousandths of that on the clean one.
-pub fn of_clean(impairment: &Impairment, algorithm: Algorithm, jobs: usize) -> u64 {
-    let medians = cell::medians(jobs, &[&CLEAN, impairment], |impairment| plans(impairment, algorithm));
+/// An algorithm's goodput on the impaired path of so many Mbit/s, in thousandths of that on the clean one.
+pub fn of_clean(impairment: &Impairment, algorithm: Algorithm, megabits: u64, jobs: usize) -> u64 {
+    let rate = Rate::megabits(megabits);
+    let medians = cell::medians(jobs, &[&CLEAN, impairment], |impairment| plans(impairment, rate, algorithm));
     let [clean, impaired] = [0, 1].map(|index| medians[index].completion().as_nanos());
     u64::try_from(1000 * clean / impaired.max(1)).unwrap_or(u64::MAX)
 }
 
-fn plans(impairment: &Impairment, algorithm: Algorithm) -> Vec<TrialPlan> {
-    (1..=SEEDS).map(|seed| impairment.plan(algorithm, seed)).collect()
+fn plans(impairment: &Impairment, rate: Rate, algorithm: Algorithm) -> Vec<TrialPlan> {
+    (1..=SEEDS).map(|seed| impairment.plan_at(rate, algorithm, seed)).collect()
 }
 
 /// The whole table.
 pub(super) fn table(jobs: usize) -> Table {
     let all = Algorithm::ALL.iter().flat_map(|algorithm| ALL.iter().map(|impairment| (*algorithm, impairment)));
     let rows: Vec<(Algorithm, &Impairment)> = all.collect();
-    let medians = cell::medians(jobs, &rows, |(algorithm, impairment)| plans(impairment, *algorithm));
+    let medians = cell::medians(jobs, &rows, |(algorithm, impairment)| plans(impairment, RATE, *algorithm));
     let mut table = Table::new("impaired");
     table.push(HEAD);
     for (rows, outcomes) in rows.chunks(ALL.len()).zip(medians.chunks(ALL.len())) {

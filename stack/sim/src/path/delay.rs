@@ -24,8 +24,17 @@ pub struct DelayPlan {
 pub struct Reordering {
     /// The probability that a packet is.
     pub probability: f64,
-    /// How much longer it is on its way, evenly from nothing to this.
-    pub extra: Duration,
+    /// How much longer it is on its way.
+    pub extra: Extra,
+}
+
+/// How much longer a packet is on its way than those that overtake it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Extra {
+    /// Evenly from nothing to this.
+    UpTo(Duration),
+    /// This, as on a path that is longer.
+    Always(Duration),
 }
 
 struct Travelling {
@@ -89,7 +98,11 @@ impl Delay {
             if let Some(reordering) = self.plan.reordering.filter(|plan| rng.random::<f64>() < plan.probability) {
                 held_back = true;
                 self.reordered += 1;
-                at = at + evenly(reordering.extra, rng);
+                at = at
+                    + match reordering.extra {
+                        Extra::UpTo(most) => evenly(most, rng),
+                        Extra::Always(extra) => extra,
+                    };
             }
         }
         if !held_back {
@@ -149,9 +162,21 @@ mod tests {
 
     #[test]
     fn a_tenth_is_overtaken() {
-        let reordering = Some(Reordering { probability: 0.1, extra: Duration::from_millis(20) });
+        let extra = Extra::UpTo(Duration::from_millis(20));
+        let reordering = Some(Reordering { probability: 0.1, extra });
         let all = arrivals(DelayPlan { base: Duration::from_millis(10), reordering, ..DelayPlan::default() }, 1000);
         let overtaken = all.windows(2).filter(|pair| pair[0].0 > pair[1].0).count();
         assert!(all.len() == 1000 && (60..120).contains(&overtaken), "{overtaken}");
+    }
+
+    #[test]
+    fn what_takes_the_longer_path_is_always_as_late() {
+        let (base, extra) = (Duration::from_millis(10), Duration::from_millis(20));
+        let reordering = Some(Reordering { probability: 0.1, extra: Extra::Always(extra) });
+        let all = arrivals(DelayPlan { base, reordering, ..DelayPlan::default() }, 1000);
+        let late = |(n, at): &(u16, Instant)| at.saturating_since(Instant::from_millis((*n).into()) + base);
+        let held = all.iter().filter(|arrival| late(arrival) == extra).count();
+        let at_once = all.iter().filter(|arrival| late(arrival).is_zero()).count();
+        assert!(held + at_once == 1000 && (60..140).contains(&held), "{held} late, {at_once} at once");
     }
 }

@@ -15,7 +15,7 @@ pub mod queue;
 pub mod rate;
 pub mod thinning;
 
-pub use delay::{DelayPlan, Reordering};
+pub use delay::{DelayPlan, Extra, Reordering};
 pub use link::{Change, Drop, Link, LinkCounters, LinkPlan};
 pub use loss::{Burst, Loss};
 pub use packet::Packet;

@@ -47,12 +47,12 @@ impl Validation {
     /// An ACK of `bytes` has come outside of recovery.
     pub fn on_ack(&mut self, now: Instant, bytes: u32, srtt: Option<Duration>) {
         let Some(srtt) = srtt else { return };
-        // The sampling period is max(3 * RTT, 1 second).
-        let part_us = srtt.as_micros().saturating_mul(3) / 2;
-        self.part_us = u32::try_from(part_us).unwrap_or(u32::MAX).max(500_000);
         if now.saturating_since(self.sample_start) >= srtt {
             // What comes now belongs to the next sample: it was acknowledged more than a round-trip time after the first.
             self.end_sample();
+            // The sampling period is max(3 * RTT, 1 second).
+            let part_us = srtt.as_micros().saturating_mul(3) / 2;
+            self.part_us = u32::try_from(part_us).unwrap_or(u32::MAX).max(500_000);
             self.roll(now);
             self.sample_start = now;
         }

@@ -3,6 +3,9 @@
 
 use crate::tcp::seq::Seq;
 
+/// Below SND.UNA at least so many numbers are looked at, if so many were sent: a small window may have been larger.
+const LEAST_WINDOW: u32 = 1 << 16;
+
 /// What a peer received although it was there already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Duplicate {
@@ -23,6 +26,17 @@ pub struct Sent {
     pub nxt: Seq,
     /// Bytes of a full segment.
     pub mss: u32,
+}
+
+impl Sent {
+    /// Of a connection whose SYN has the number `iss`, which has sent what lies before `nxt` in segments of `mss` bytes to a
+    /// peer whose largest window is `window` and which has acknowledged what lies before `una`. However much was sent, what
+    /// lies a window below `una` is the oldest: numbers compare only within half of their space, so the ISS is no bound
+    /// for long.
+    pub fn new(iss: Seq, una: Seq, nxt: Seq, window: u32, mss: u32) -> Self {
+        let sent = una.since(iss).saturating_sub(1);
+        Self { oldest: una - window.max(LEAST_WINDOW).min(sent), nxt, mss }
+    }
 }
 
 /// The D-SACK among the `blocks` of an ACK of everything before `ack`, if the first one is (RFC 2883 4).
@@ -67,6 +81,24 @@ mod tests {
         assert_eq!(found(&[(6_000, 7_000), (3_000, 4_000)], 5_000), None, "only the first");
         assert_eq!(found(&[(4_500, 5_500)], 5_000), None, "half of it is news");
         assert_eq!(found(&[], 5_000), None);
+    }
+
+    #[test]
+    fn far_beyond_the_first_number_the_last_window_counts() {
+        let iss = Seq(u32::MAX - 10);
+        let told = |bytes: u32, start: u32, end: u32| {
+            let (first, una) = (iss + 1, iss + 1 + bytes);
+            let sent = Sent::new(iss, una, una + 1_000, 100_000, 1_000);
+            find(&[(first + start, first + end)], una, &sent).is_some()
+        };
+        assert!(told(5_000, 0, 1_000), "the first byte");
+        assert!(!told(5_000, u32::MAX, 1_000), "the SYN");
+        for gigabytes in [1, 2, 3] {
+            let bytes = gigabytes << 30 | 5_000;
+            assert!(told(bytes, bytes - 1_000, bytes), "{gigabytes} GB have been sent");
+            assert!(told(bytes, bytes - 100_000, bytes));
+            assert!(!told(bytes, bytes - 100_001, bytes), "below any window");
+        }
     }
 
     #[test]

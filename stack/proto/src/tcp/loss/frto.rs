@@ -55,6 +55,11 @@ impl Frto {
         }
     }
 
+    /// Whether a time-out is being judged.
+    pub fn is_on(&self) -> bool {
+        self.step != Step::Off
+    }
+
     /// Whether new data goes in front of what is lost.
     pub fn prefers_new_data(&self) -> bool {
         self.step == Step::Sent

@@ -22,6 +22,13 @@ impl Pacer {
         self.next_at = from + time_for(bytes, rate);
     }
 
+    /// Nothing leaves before `at`.
+    pub fn hold_until(&mut self, at: Instant) {
+        if self.next_at < at {
+            self.next_at = at;
+        }
+    }
+
     /// Nothing is paced any more.
     pub fn reset(&mut self) {
         self.next_at = Instant::ZERO;

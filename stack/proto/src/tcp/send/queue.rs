@@ -10,6 +10,7 @@ mod scoreboard;
 use crate::memory::{Buf, Token};
 use crate::tcp::seq::Seq;
 use crate::tcp::transmission::{Delivered, Stamp};
+use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use marks::{Holes, Marks};
@@ -185,6 +186,12 @@ impl SendQueue {
     pub fn place_of(&self, index: usize) -> Option<(u32, u16, bool)> {
         let chunk = self.chunks.get(index)?;
         Some((chunk.seq.since(self.una), chunk.buf.len, index + 1 == self.chunks.len()))
+    }
+
+    /// When the chunk before SND.NXT was sent, if it was sent once.
+    pub fn newest_sent_at(&self) -> Option<Instant> {
+        let newest = self.chunks.get(self.next.checked_sub(1)?)?;
+        (newest.times_sent == 1).then_some(newest.stamp.at)
     }
 
     /// The number of the first byte of chunk `index`.
