@@ -93,7 +93,7 @@ mod tests {
         };
         assert!(told(5_000, 0, 1_000), "the first byte");
         assert!(!told(5_000, u32::MAX, 1_000), "the SYN");
-        for gigabytes in [1, 2, 3] {
+        for gigabytes in [3, 2, 1] {
             let bytes = gigabytes << 30 | 5_000;
             assert!(told(bytes, bytes - 1_000, bytes), "{gigabytes} GB have been sent");
             assert!(told(bytes, bytes - 100_000, bytes));
