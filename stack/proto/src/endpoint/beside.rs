@@ -212,10 +212,18 @@ impl Endpoint {
             let Some((since, out)) = self.beside.parked.pop_front() else { break };
             if self.now.saturating_since(since) > PARKED_FOR {
                 self.counters.dropped_unresolved += 1;
-            } else {
+            } else if self.is_resolved(&out) {
                 self.post(out);
+            } else {
+                self.beside.parked.push_back((since, out));
             }
         }
+    }
+
+    fn is_resolved(&self, out: &Outgoing) -> bool {
+        let Outgoing::Segment { flow, .. } = out else { return true };
+        // Without a route it is dropped where it would be sent.
+        self.next_hop(self.first_hop(flow)).is_none_or(|hop| self.neighbours.is_known(hop))
     }
 
     /// One more address, or another prefix for one that is there. What it brings in routes has to be

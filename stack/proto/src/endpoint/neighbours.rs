@@ -322,6 +322,11 @@ impl Neighbours {
         (REACHABLE..LISTS).filter_map(|list| self.entries.first(list)).map(|key| self.entries.value(key).when).min()
     }
 
+    /// Whether an Ethernet address is known, old or new. Asking changes nothing.
+    pub(super) fn is_known(&self, addr: Addr) -> bool {
+        self.key_of(addr).is_some_and(|key| self.entries.value(key).state != State::Incomplete)
+    }
+
     pub(super) fn key_of(&self, addr: Addr) -> Option<u32> {
         self.index.find(self.hash.bytes(&addr.octets()), |key| self.entries.value(key).addr == addr)
     }
