@@ -82,13 +82,17 @@ impl Peer {
             self.cookie = segment.options.fast_open.filter(|cookie| !cookie.is_request()).or(self.cookie);
             self.on_syn(segment);
         }
+        // While a successor is half-open the connection in TIME-WAIT goes on answering (RFC 9293 3.6.1), for itself.
+        let own = self.iss.is_some_and(|iss| segment.seq.at_or_after(iss) && segment.seq.at_or_before(self.sent));
         self.sent = self.sent.max(segment.end());
         self.last = segment.seq;
         self.window = segment.window;
         self.stamp = segment.options.timestamps.map(|stamp| stamp.value);
         if segment.flags.has(Flags::ACK) {
             self.expects = segment.ack;
-            self.watch_edge(segment);
+            if own || !self.one_at_a_time {
+                self.watch_edge(segment);
+            }
         }
     }
 
