@@ -117,7 +117,7 @@ fn queues_and_cores_that_are_not_there_are_refused() {
     for (more, code, words) in [
         (&["--cores", "4000"][..], USAGE, &["core 4000"][..]),
         (&["--set", "interface.queues=[5]"], MACHINE, &["queue"]),
-        (&["--set", "interface.queues=[]"], USAGE, &["interface.queues"]),
+        (&["--set", "interface.queues=[1, 1]"], USAGE, &["interface.queues"]),
         (&["--set", "tcp.no_such_key=1"], USAGE, &["tcp.no_such_key"]),
         (&["--mode", "require-zerocopy"], MACHINE, &["zero"]),
         (&["--config", "/nonexistent/server.toml"], USAGE, &["server.toml"]),
