@@ -1,9 +1,9 @@
 //! Listeners on a chosen set of workers: whichever worker a SYN comes to, one of the set has the connection.
 
-use crate::clients::exchange;
+use crate::clients::{counted, exchange};
 use crate::common::SERVER;
 use crate::common::veth::{Link, OWN, connect, enter, start};
-use corelane::{App, Conn, Core, Error, Instant, Rx, Summary};
+use corelane::{App, Conn, Core, Error, Instant, Rx};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,14 +44,6 @@ impl App for Chosen {
         self.resets[self.worker].store(core.counters().resets_out, Ordering::Relaxed);
         None
     }
-}
-
-fn counted(summary: &Summary, name: &str) -> u64 {
-    let of = |worker: &corelane::runtime::WorkerSummary| {
-        let counter = worker.turns.get(name).or_else(|| worker.device.get(name)).or_else(|| worker.protocol.get(name));
-        *counter.unwrap_or_else(|| panic!("no counter {name}"))
-    };
-    summary.workers.iter().map(of).sum()
 }
 
 /// Several workers, of which `chosen` listen.

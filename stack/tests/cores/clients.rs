@@ -1,7 +1,9 @@
 //! The kernel's side: many connections, each byte of which is checked.
 
 use crate::common::stretch;
-use crate::common::veth::{OWN, connect, enter};
+use crate::common::veth::{Link, OWN, connect, enter};
+use corelane::Summary;
+use corelane::config::Builder;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,4 +71,21 @@ pub(crate) fn echo_server(listener: &TcpListener, stop: &AtomicBool) -> usize {
         }
     });
     count
+}
+
+/// What all workers together have counted under `name`.
+pub(crate) fn counted(summary: &Summary, name: &str) -> u64 {
+    let of = |worker: &corelane::runtime::WorkerSummary| {
+        let counter = worker.turns.get(name).or_else(|| worker.device.get(name)).or_else(|| worker.protocol.get(name));
+        *counter.unwrap_or_else(|| panic!("no counter {name}"))
+    };
+    summary.workers.iter().map(of).sum()
+}
+
+/// A stack of so many workers with `sockets` for each queue.
+pub(crate) fn many(link: &Link, workers: usize, sockets: &str) -> Builder {
+    link.config()
+        .set("cores.workers", workers as i64)
+        .set("cores.pin", false)
+        .set("interface.sockets_per_queue", sockets)
 }

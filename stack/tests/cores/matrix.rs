@@ -1,9 +1,9 @@
 //! Queues times workers times sockets: every connection is served, by the worker that owns it.
 
-use crate::clients::{echo_server, exchange_many, message};
+use crate::clients::{counted, echo_server, exchange_many, many, message};
 use crate::common::Echo;
 use crate::common::veth::{KERNEL, Link, connect, enter, start};
-use corelane::{App, CloseReason, Conn, Core, Error, Rx, SocketAddr, Summary};
+use corelane::{App, CloseReason, Conn, Core, Error, Rx, SocketAddr};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -13,10 +13,6 @@ use std::time::{Duration, Instant};
 /// Connections of each cell of the matrix.
 const CONNECTIONS: usize = 2000;
 
-fn counted(summary: &Summary, name: &str) -> u64 {
-    summary.workers.iter().map(|worker| worker.turns.get(name).or_else(|| worker.device.get(name)).unwrap_or(&0)).sum()
-}
-
 #[test]
 fn every_connection_is_served_by_its_owner_whatever_the_queues_workers_and_sockets() {
     println!("queues workers sockets  connections  by worker                 handed over   seconds");
@@ -25,13 +21,7 @@ fn every_connection_is_served_by_its_owner_whatever_the_queues_workers_and_socke
         let link = Link::new(&format!("m{queues}"), queues);
         for workers in [1, 2, 3, 4] {
             for sockets in ["one", "all"] {
-                let config = link
-                    .config()
-                    .set("cores.workers", workers as i64)
-                    .set("cores.pin", false)
-                    .set("interface.sockets_per_queue", sockets)
-                    .build()
-                    .unwrap();
+                let config = many(&link, workers, sockets).build().unwrap();
                 let began = Instant::now();
                 let (stop, stack) = start(&link, config, |_| Echo::default());
                 exchange_many(&link.theirs, CONNECTIONS);
@@ -145,13 +135,7 @@ fn connections_that_the_stack_opens_come_back_to_the_worker_that_opened_them() {
                 echo_server(&listener, stop_server)
             });
             listening.recv().unwrap();
-            let config = link
-                .config()
-                .set("cores.workers", workers as i64)
-                .set("cores.pin", false)
-                .set("interface.sockets_per_queue", sockets)
-                .build()
-                .unwrap();
+            let config = many(&link, workers, sockets).build().unwrap();
             let (finished, broken) = (Arc::clone(&done), Arc::clone(&failed));
             let (stop, stack) = start(&link, config, move |worker| Opener {
                 worker,

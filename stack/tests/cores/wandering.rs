@@ -1,5 +1,6 @@
 //! A flow whose frames come by another queue each time: its owner has all of them.
 
+use crate::clients::{counted, many};
 use crate::common::veth::{Link, OWN, connect, enter, start};
 use crate::common::{SERVER, pattern, stretch};
 use corelane::{App, CloseReason, Conn, Core, Error, Rx, Summary};
@@ -96,14 +97,6 @@ fn echo(mut stream: &TcpStream) {
     }
 }
 
-fn counted(summary: &Summary, name: &str) -> u64 {
-    let of = |worker: &corelane::runtime::WorkerSummary| {
-        let counter = worker.turns.get(name).or_else(|| worker.device.get(name)).or_else(|| worker.protocol.get(name));
-        *counter.unwrap_or_else(|| panic!("no counter {name}"))
-    };
-    summary.workers.iter().map(of).sum()
-}
-
 fn open() -> TcpStream {
     let stream = connect(&format!("{OWN}:7"));
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -125,13 +118,7 @@ fn alone(link: &Link, what: &str, talk: fn(&TcpStream)) -> TcpStream {
 
 fn wander(name: &str, sockets: &str, workers: usize) {
     let link = Link::new(name, QUEUES as u32);
-    let config = link
-        .config()
-        .set("cores.workers", workers as i64)
-        .set("cores.pin", false)
-        .set("interface.sockets_per_queue", sockets)
-        .build()
-        .unwrap();
+    let config = many(&link, workers, sockets).build().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
     println!("{sockets}, {workers} workers:");
