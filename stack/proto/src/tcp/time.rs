@@ -212,6 +212,7 @@ impl Tcb {
             self.timers.cancel(Timer::Cork);
             if self.snd.outstanding() == 0 {
                 self.timers.cancel(Timer::Persist);
+                self.timers.cancel(Timer::Pace);
             }
         }
         if self.blocked && self.snd.has_unsent() {
