@@ -10,7 +10,7 @@ use corelane_bpf::{MapError, Steering};
 use corelane_proto::{Addr, SocketAddr};
 use crossbeam::channel::Sender;
 use rustix::thread::CapabilitySet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,6 +89,23 @@ impl Reception {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the kernel has the addresses too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.check.sharing == Sharing::Shared
+    }
+
+    /// What the program knows: own addresses, or with a port listeners.
+    pub(super) fn ends(&self) -> HashSet<(IpAddr, Option<u16>)> {
+        if self.check.sharing == Sharing::Own {
+            return self.addresses.iter().map(|addr| (IpAddr::from(*addr), None)).collect();
+        }
+        let of = |local: &SocketAddr| {
+            let port = local.port;
+            self.found_at(*local).map(move |addr| (addr, Some(port)))
+        };
+        self.listeners.keys().flat_map(of).collect()
     }
 
     /// The addresses at which a listener is found.
