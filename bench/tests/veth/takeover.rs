@@ -2,10 +2,13 @@
 
 use crate::process::{Ended, Running};
 use crate::summary::Summary;
-use crate::world::{BENCH, End, OWN, World, connect, own_arguments, say, wait_for};
+use crate::world::{BENCH, End, KERNEL, OWN, SERVER_IF, World, connect, own_arguments, say, wait_for};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,8 +57,13 @@ impl Bench {
     }
 
     fn load(&self, name: &str, seconds: &str, more: &[&str]) -> Running {
-        let (target, out) = (format!("{OWN}:7"), self.folder.path().join(name));
-        let mut arguments = vec!["load", "--transport", "kernel", "--workload", "echo", "--target", &target, "--json"];
+        let target = format!("{OWN}:7");
+        self.load_at(name, seconds, &[&["--target", &target], more].concat())
+    }
+
+    fn load_at(&self, name: &str, seconds: &str, more: &[&str]) -> Running {
+        let out = self.folder.path().join(name);
+        let mut arguments = vec!["load", "--transport", "kernel", "--workload", "echo", "--json"];
         arguments.extend(["--duration", seconds, "--drain", "2", "--out", out.to_str().expect("a plain path")]);
         arguments.extend(more);
         Running::start(&mut self.world.command(End::Client, BENCH, &arguments))
@@ -70,6 +78,16 @@ impl Bench {
         reader.read_line(&mut answer).expect("an answer");
         (reader, answer)
     }
+}
+
+/// Sends bytes with a descriptor beside them.
+fn send_with(stream: &UnixStream, bytes: &[u8], socket: &impl AsFd) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [socket.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).expect("it is sent");
+    assert_eq!(sent, bytes.len());
 }
 
 /// The result of a load without any error.
@@ -139,6 +157,37 @@ fn no_client_sees_a_change_of_servers_with_one_socket_a_queue() {
     no_client_sees_a_change_of_servers(&Bench::new(2, &more));
 }
 
+/// On an address of the kernel's, where its own sockets would answer with resets for what nobody takes.
+#[test]
+fn no_client_sees_a_change_of_servers_on_the_kernels_address() {
+    let bench = Bench::new(1, &["cores.pin=false", "waiting.strategy=sleep", "interface.reserve_ports=false"]);
+    let start = |takeover| {
+        let more = bench.arguments(takeover);
+        let address = format!("{KERNEL}/24");
+        let mut all = vec!["serve", "--transport", "corelane", "--interface", SERVER_IF, "--address", &address];
+        all.extend(["--workload", "echo", "--port", "7", "--json"]);
+        all.extend(more.iter().map(String::as_str));
+        let mut server = Running::start(&mut bench.world.command(End::Server, BENCH, &all));
+        server.wait_until("listening on", LIMIT);
+        server
+    };
+    let target = format!("{KERNEL}:7");
+    let first = start(false);
+    let churn = ["--target", &target, "--connections", "8", "--rate", "1000", "--requests-per-connection", "10"];
+    let churn = bench.load_at("churn", "4", &churn);
+    let mut old = bench.world.inside(End::Client, || connect((KERNEL, 7)).expect("it is served"));
+    exchange(&mut old);
+    let second = start(true);
+    exchange(&mut old);
+    drop(old);
+    let first = first.wait(LIMIT);
+    let third = start(true);
+    tell("on the kernel's address", &faultless(churn));
+    Summary::of(&first);
+    Summary::of(&second.wait(LIMIT));
+    Summary::of(&third.terminate());
+}
+
 #[test]
 fn queues_and_workers_may_differ_and_what_is_left_is_closed_when_its_time_is_over() {
     let mut bench = Bench::new(2, &["cores.pin=false", "cores.workers=2", "control.drain_ms=1500"]);
@@ -188,6 +237,23 @@ fn a_new_server_that_fails_leaves_the_old_one_as_it_was() {
         go_on();
         wait_for("it is open to others again", LIMIT, || bench.ask(b"takeover 1\n").1.starts_with("{\"offer\""));
         wait_for("and again", LIMIT, || bench.ask(b"takeover 1\n").1.starts_with("{\"offer\""));
+        wait_for("the last one is seen gone", LIMIT, || !bench.ask(b"shares\n").1.contains("error"));
+    }
+    // It goes when the flows are registered, without and with a word.
+    for says_no in [false, true] {
+        let (mut reader, _) = bench.ask(b"takeover 1\n");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("any descriptor");
+        send_with(reader.get_ref(), b"\"prepared\"\n", &socket);
+        let mut registered = String::new();
+        reader.read_line(&mut registered).expect("an answer");
+        assert_eq!(registered, "\"registered\"\n");
+        if says_no {
+            reader.get_mut().write_all(b"{\"refused\":\"it is broken\"}\n").expect("it is sent");
+            reader.read_line(&mut String::new()).expect("an answer");
+        }
+        drop(reader);
+        go_on();
+        wait_for("it is open to others again", LIMIT, || bench.ask(b"takeover 1\n").1.starts_with("{\"offer\""));
         wait_for("the last one is seen gone", LIMIT, || !bench.ask(b"shares\n").1.contains("error"));
     }
     for line in [&b"takeover 2\n"[..], b"takeover\n", b"takeover 1 1\n"] {

@@ -147,7 +147,7 @@ impl Builder {
             let (sharing, asker) = (beside.identity().sharing, beside.mirror().asker());
             let following = Following::start(scope, beside, report.clone(), config.privileges().drop())?;
             let mut supervisor =
-                Supervisor::new(&config, &stop, steering, reports, control.open_desk(), reception, following, turnover);
+                Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);

@@ -96,8 +96,6 @@ pub(super) struct Supervisor<'scope, 'env> {
 
 impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub(super) fn new(
-        config: &'env Config,
-        stop: &'env StopHandle,
         steering: Steering,
         reports: Receiver<Report>,
         desk: Desk,
@@ -105,6 +103,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         following: Following<'scope>,
         turnover: Turnover<'env>,
     ) -> Self {
+        let (config, stop) = (turnover.config, turnover.stop);
         let steerer = Steerer::new(&steering, config.steering());
         let workers = Vec::new();
         Self { config, stop, steering, reports, desk, steerer, reception, following, turnover, workers, error: None }

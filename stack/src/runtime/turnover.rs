@@ -20,8 +20,8 @@ const PACKET: Duration = Duration::from_millis(5);
 
 /// What there is of other processes on the interface.
 pub(super) struct Turnover<'env> {
-    config: &'env Config,
-    stop: &'env StopHandle,
+    pub(super) config: &'env Config,
+    pub(super) stop: &'env StopHandle,
     reports: Sender<Report>,
     /// The process before this one, while it lives.
     inherited: Option<Inherited>,
@@ -74,7 +74,7 @@ impl<'env> Turnover<'env> {
         reception: &Reception,
         workers: &[Supervised<'_>],
     ) {
-        let begun = match self.refusal() {
+        let begun = match self.refusal(workers) {
             Some(sentence) => Err(sentence),
             None => stream
                 .try_clone()
@@ -94,7 +94,10 @@ impl<'env> Turnover<'env> {
         }
     }
 
-    fn refusal(&self) -> Option<String> {
+    fn refusal(&self, workers: &[Supervised<'_>]) -> Option<String> {
+        if !workers.iter().all(Supervised::is_running) {
+            return Some("a worker of it has ended: wait until the others have".into());
+        }
         if self.departure.is_some() {
             return Some("another process takes over already: wait until that one runs".into());
         }
