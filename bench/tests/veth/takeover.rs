@@ -3,6 +3,7 @@
 use crate::process::{Ended, Running};
 use crate::summary::Summary;
 use crate::world::{BENCH, End, KERNEL, OWN, SERVER_IF, World, connect, own_arguments, say, wait_for};
+use corelane_bench::report::hlog;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
@@ -100,11 +101,22 @@ fn faultless(load: Running) -> Value {
     result
 }
 
-fn tell(what: &str, result: &Value) {
+/// The percentiles and the whole histogram of a load.
+fn tell(bench: &Bench, name: &str, what: &str, result: &Value) {
+    let log = std::fs::read(bench.folder.path().join(name).join("latency.hlog")).expect("the load has written it");
+    let latency = hlog::read(&log).expect("a histogram").latency;
+    assert_eq!(latency.len(), result["requests"].as_u64().expect("a number"), "no request is left out");
     let at = |name: &str| result["latency_ns"][name].as_f64().unwrap_or(f64::NAN) / 1000.0;
     let names = ["p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "max"];
     let shown = names.map(|name| format!("{name} {:.0}", at(name))).join(", ");
     say!("{what}: {} requests, {} errors; latency in us: {shown}", result["requests"], result["errors"]);
+    for step in latency.iter_log(64_000, 2.0).filter(|step| step.count_since_last_iteration() > 0) {
+        say!(
+            "{:>14} us {:>7}",
+            format!("up to {}", step.value_iterated_to().div_ceil(1000)),
+            step.count_since_last_iteration()
+        );
+    }
 }
 
 /// An answered request, which shows that the connection lives.
@@ -126,13 +138,14 @@ fn no_client_sees_a_change_of_servers(bench: &Bench) {
     let churn = bench.load("churn", "6", &churn);
     let steady = bench.load("steady", "3", &["--connections", "16", "--rate", "1000"]);
     std::thread::sleep(Duration::from_secs(1));
-    let second = bench.serve(true);
-    tell("connections that live on while their server is replaced", &faultless(steady));
+    let mut second = bench.serve(true);
+    tell(bench, "steady", "connections that live on while their server is replaced", &faultless(steady));
     let first = first.wait(LIMIT);
     assert!(first.stderr.contains("handed over to another process"), "{first}");
+    second.wait_until("the process before this one has ended", LIMIT);
     let third = bench.serve(true);
     let second = second.wait(LIMIT);
-    tell("new connections all the time, over two changes of servers", &faultless(churn));
+    tell(bench, "churn", "new connections all the time, over two changes of servers", &faultless(churn));
     let third = third.terminate();
     let accepted = [&first, &second, &third].map(|ended| {
         let summary = Summary::of(ended);
@@ -177,12 +190,13 @@ fn no_client_sees_a_change_of_servers_on_the_kernels_address() {
     let churn = bench.load_at("churn", "4", &churn);
     let mut old = bench.world.inside(End::Client, || connect((KERNEL, 7)).expect("it is served"));
     exchange(&mut old);
-    let second = start(true);
+    let mut second = start(true);
     exchange(&mut old);
     drop(old);
     let first = first.wait(LIMIT);
+    second.wait_until("the process before this one has ended", LIMIT);
     let third = start(true);
-    tell("on the kernel's address", &faultless(churn));
+    tell(&bench, "churn", "new connections on the kernel's address, over two changes of servers", &faultless(churn));
     Summary::of(&first);
     Summary::of(&second.wait(LIMIT));
     Summary::of(&third.terminate());
@@ -306,6 +320,21 @@ fn a_new_server_without_a_socket_or_an_old_one_says_so() {
     let ended = server.terminate();
     assert!(ended.stderr.contains("nobody to take over from"), "{ended}");
     Summary::of(&ended);
+}
+
+#[test]
+fn a_server_without_connections_ends_at_once_and_the_next_one_can_be_taken_over_from() {
+    let bench = Bench::new(2, &["cores.pin=false", "cores.workers=2"]);
+    let mut server = bench.serve(false);
+    for _ in 0..4 {
+        let next = bench.serve(true);
+        let ended = std::mem::replace(&mut server, next).wait(LIMIT);
+        assert!(ended.stderr.contains("the last connection has ended"), "{ended}");
+        Summary::of(&ended);
+        server.wait_until("the process before this one has ended", LIMIT);
+    }
+    bench.world.inside(End::Client, || exchange(&mut connect((OWN, 7)).expect("it is served")));
+    Summary::of(&server.terminate());
 }
 
 #[test]

@@ -21,6 +21,7 @@ use corelane_proto::{Flow, SocketAddr};
 use corelane_xdp::PacketSocket;
 use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Messages that wait for one worker, or for the main thread, at most. The main thread asks a worker for one thing at a
 /// time, so that none ever waits for room.
@@ -84,6 +85,8 @@ pub(crate) struct LeaveMeans {
     /// Who has done what was asked, or why not.
     pub(crate) answers: Sender<(usize, Result<(), String>)>,
     pub(crate) reports: Sender<Report>,
+    /// By worker, packets of the ring for which it had no room; it counts them and begins anew.
+    pub(crate) lost: Arc<[AtomicU64]>,
 }
 
 /// How busy a worker was since it was asked last.

@@ -13,7 +13,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -102,10 +102,11 @@ impl Hand {
         };
         let (to_workers, packets): (Vec<_>, Vec<_>) = self.workers.iter().map(|_| bounded(PACKETS)).unzip();
         let stop = Stop(Some(Arc::clone(over)));
-        let relay = self.relay(to_workers, Arc::clone(over)).map_err(broken)?;
+        let lost: Arc<[AtomicU64]> = self.workers.iter().map(|_| AtomicU64::new(0)).collect();
+        let relay = self.relay(to_workers, Arc::clone(&lost), Arc::clone(over)).map_err(broken)?;
         let (answers, answered) = bounded(WAITING);
         let (flows, reports) = (self.flows.clone(), self.reports.clone());
-        let means = Arc::new(LeaveMeans { flows, socket, answers, reports });
+        let means = Arc::new(LeaveMeans { flows, socket, answers, reports, lost });
         for (worker, (orders, packets)) in self.workers.iter().zip(packets).enumerate() {
             orders.send(Command::Leave(Leave::Register { worker, means: Arc::clone(&means), packets }));
         }
@@ -148,15 +149,22 @@ impl Hand {
     }
 
     /// Gives the packets of the ring to their workers.
-    fn relay(&self, workers: Vec<Sender<Box<[u8]>>>, over: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
-        let (ring, wakers) = (self.ring.clone(), self.workers.iter().map(|orders| orders.waker.clone()).collect());
-        let wakers: Vec<_> = wakers;
+    fn relay(
+        &self,
+        workers: Vec<Sender<Box<[u8]>>>,
+        lost: Arc<[AtomicU64]>,
+        over: Arc<AtomicBool>,
+    ) -> io::Result<JoinHandle<()>> {
+        let ring = self.ring.clone();
+        let wakers: Vec<_> = self.workers.iter().map(|orders| orders.waker.clone()).collect();
         let read = move || {
             let take = |worker: u32, packet: &[u8]| {
                 let worker = worker as usize;
                 if let (Some(sender), Some(waker)) = (workers.get(worker), wakers.get(worker)) {
-                    // Without room it is lost; TCP sends it again.
-                    let _ = sender.try_send(packet.into());
+                    if sender.try_send(packet.into()).is_err() {
+                        // TCP sends it again.
+                        lost[worker].fetch_add(1, Ordering::Relaxed);
+                    }
                     waker.wake();
                 }
             };

@@ -41,6 +41,7 @@ use crossbeam::channel::bounded;
 use kernel::{Following, Reception};
 use machine::Machine;
 use std::sync::Arc;
+use std::time::Duration;
 use stop::Signals;
 use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
@@ -201,7 +202,11 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
     let wanted = queue_config(interface, memory, 0);
     let bytes = u64::from(wanted.frame_count) * u64::from(wanted.frame_size) * machine.queues.len() as u64;
     let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
-        let wanted = QueueConfig { huge_pages, ..wanted.clone() };
+        let mut wanted = QueueConfig { huge_pages, ..wanted.clone() };
+        if config.control().takeover() {
+            // There is no way back for the process before this one.
+            wanted.busy_timeout = BUSY_AT_TAKEOVER;
+        }
         corelane_xdp::open(&wanted, &machine.queues, machine.workers, sockets).map_err(XdpError::from)
     })?;
     for (core, seed) in seeds.iter().enumerate() {
@@ -213,6 +218,9 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
     }
     Ok((seeds, pages))
 }
+
+/// How long a queue may stay busy after the process before this one has let it go.
+const BUSY_AT_TAKEOVER: Duration = Duration::from_secs(5);
 
 /// Bytes of each ring for packets that are kept while one process takes over from another: room for a thousand full packets.
 const KEPT_BYTES: u32 = 2 << 20;

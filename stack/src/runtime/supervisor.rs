@@ -220,6 +220,9 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             Report::Unlisten { local } => return self.reception.unlisten(&self.steering, local),
             _ => {}
         }
+        if report.is_of_another_process() {
+            return self.turnover.on_early_report(&report);
+        }
         let Self { steerer, workers, steering, stop, .. } = self;
         match &report {
             Report::Ready { worker, listens } => {
@@ -241,7 +244,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             Report::Yielded { worker, flows, waits } => steerer.on_yielded(worker, flows, waits, means),
             Report::Over { flows } => steerer.on_over(flows, means),
             Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
-            // What was done above, and what comes too late to matter: the stack stops.
+            // What was done above.
             Report::Ready { .. }
             | Report::Kernel { .. }
             | Report::Listen { .. }

@@ -25,6 +25,8 @@ pub(super) struct Turnover<'env> {
     reports: Sender<Report>,
     /// The process before this one, while it lives.
     inherited: Option<Inherited>,
+    /// It has ended before this one was ready.
+    ended_early: bool,
     /// The process after this one, from its first question on.
     departure: Option<Departure>,
     /// When the connections that are left are closed, after another process has taken over.
@@ -40,12 +42,12 @@ impl<'env> Turnover<'env> {
         reports: Sender<Report>,
         inherited: Option<Inherited>,
     ) -> Self {
-        Self { config, stop, reports, inherited, departure: None, until: None, drained: Vec::new() }
+        Self { config, stop, reports, inherited, ended_early: false, departure: None, until: None, drained: Vec::new() }
     }
 
     /// The workers turn, and where they listen is in the program: what only the process before this one had goes out of
     /// it, and what was held until now goes to the workers.
-    pub(super) fn settle(&self, steering: &Steering, reception: &Reception, workers: &[Supervised<'_>]) {
+    pub(super) fn settle(&mut self, steering: &Steering, reception: &Reception, workers: &[Supervised<'_>]) {
         let Some(inherited) = &self.inherited else { return };
         let ours = reception.ends();
         for (address, port) in inherited.ends.iter().filter(|end| !ours.contains(end)) {
@@ -64,6 +66,14 @@ impl<'env> Turnover<'env> {
         if let Err(error) = released {
             tracing::warn!(%error, "packets that came while no queue was open are lost: they are sent again");
         }
+        if self.ended_early {
+            self.on_predecessor_gone(steering);
+        }
+    }
+
+    /// A report that comes while the workers begin: only one of them may.
+    pub(super) fn on_early_report(&mut self, report: &Report) {
+        self.ended_early |= matches!(report, Report::PredecessorGone);
     }
 
     /// Another process wants to take over.
@@ -153,16 +163,18 @@ impl<'env> Turnover<'env> {
                 self.drained.push(worker);
                 self.stop_when_drained(workers);
             }
-            Report::PredecessorGone => {
-                if let Err(error) = steering.end_relay() {
-                    tracing::warn!(%error, "flows of the process before this one may be left in the XDP program");
-                }
-                if let Some(Inherited { watch, .. }) = self.inherited.take() {
-                    watch.finish();
-                    tracing::info!("the process before this one has ended");
-                }
-            }
+            Report::PredecessorGone => self.on_predecessor_gone(steering),
             _ => {}
+        }
+    }
+
+    fn on_predecessor_gone(&mut self, steering: &Steering) {
+        if let Err(error) = steering.end_relay() {
+            tracing::warn!(%error, "flows of the process before this one may be left in the XDP program");
+        }
+        if let Some(Inherited { watch, .. }) = self.inherited.take() {
+            watch.finish();
+            tracing::info!("the process before this one has ended");
         }
     }
 
@@ -198,7 +210,7 @@ impl<'env> Turnover<'env> {
 
     /// Ends what is begun.
     pub(super) fn finish(self) {
-        let Self { config: _, stop: _, reports, inherited, departure, until: _, drained: _ } = self;
+        let Self { config: _, stop: _, reports, inherited, ended_early: _, departure, until: _, drained: _ } = self;
         drop(reports);
         if let Some(Inherited { watch, .. }) = inherited {
             watch.finish();

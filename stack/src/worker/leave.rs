@@ -12,6 +12,7 @@ use corelane_proto::{Endpoint, Flow, Instant};
 use crossbeam::channel::Receiver;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Packets that are taken from the ring in a turn, at most.
@@ -171,6 +172,10 @@ impl<A: App, D: Device> Worker<A, D> {
             self.inject(&packet, now);
         }
         self.counters.relayed_in += taken as u64;
+        if let Some(lost) = leaving.means.lost.get(leaving.worker) {
+            // Nothing else is published by it.
+            self.counters.dropped_relay += lost.swap(0, Ordering::Relaxed);
+        }
         self.leaving = Some(leaving);
         taken
     }
