@@ -96,8 +96,8 @@ fn faultless(load: Running) -> Value {
     let ended = load.wait(LIMIT);
     assert_eq!(ended.code, Some(0), "{ended}");
     let result = ended.json();
-    assert_eq!((&result["errors"], &result["unsent"]), (&0.into(), &0.into()), "{ended}");
-    assert!(result["requests"].as_u64().is_some_and(|requests| requests > 1000), "{ended}");
+    assert_eq!((&result["errors"], &result["unanswered"]), (&0.into(), &0.into()), "{ended}");
+    assert!(result["requests"].as_u64().is_some_and(|requests| requests > 100), "{ended}");
     result
 }
 
@@ -109,7 +109,13 @@ fn tell(bench: &Bench, name: &str, what: &str, result: &Value) {
     let at = |name: &str| result["latency_ns"][name].as_f64().unwrap_or(f64::NAN) / 1000.0;
     let names = ["p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "max"];
     let shown = names.map(|name| format!("{name} {:.0}", at(name))).join(", ");
-    say!("{what}: {} requests, {} errors; latency in us: {shown}", result["requests"], result["errors"]);
+    // What a busy machine keeps the client from sending is no error.
+    say!(
+        "{what}: {} requests, {} errors, {} unsent; latency in us: {shown}",
+        result["requests"],
+        result["errors"],
+        result["unsent"]
+    );
     for step in latency.iter_log(64_000, 2.0).filter(|step| step.count_since_last_iteration() > 0) {
         say!(
             "{:>14} us {:>7}",
@@ -173,7 +179,7 @@ fn no_client_sees_a_change_of_servers_with_one_socket_a_queue() {
 /// On an address of the kernel's, where its own sockets would answer with resets for what nobody takes.
 #[test]
 fn no_client_sees_a_change_of_servers_on_the_kernels_address() {
-    let bench = Bench::new(1, &["cores.pin=false", "waiting.strategy=sleep", "interface.reserve_ports=false"]);
+    let bench = Bench::new(1, &["cores.pin=false", "waiting.strategy=sleep", "interface.reserve_ports=true"]);
     let start = |takeover| {
         let more = bench.arguments(takeover);
         let address = format!("{KERNEL}/24");
@@ -183,6 +189,10 @@ fn no_client_sees_a_change_of_servers_on_the_kernels_address() {
         let mut server = Running::start(&mut bench.world.command(End::Server, BENCH, &all));
         server.wait_until("listening on", LIMIT);
         server
+    };
+    let reserved = || {
+        let path = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+        bench.world.inside(End::Server, || std::fs::read_to_string(path).expect("it can be read"))
     };
     let target = format!("{KERNEL}:7");
     let first = start(false);
@@ -199,7 +209,9 @@ fn no_client_sees_a_change_of_servers_on_the_kernels_address() {
     tell(&bench, "churn", "new connections on the kernel's address, over two changes of servers", &faultless(churn));
     Summary::of(&first);
     Summary::of(&second.wait(LIMIT));
+    assert!(reserved().len() > 2, "what the first has reserved is the last one's");
     Summary::of(&third.terminate());
+    assert_eq!(reserved().trim(), "", "and goes with it");
 }
 
 #[test]
@@ -298,7 +310,10 @@ fn a_new_server_without_a_socket_or_an_old_one_says_so() {
         (b"", "broke off"),
         (b"garbage\n", "broke off"),
         (b"\"released\"\n", "instead of an offer of version 1"),
-        (b"{\"offer\":{\"ifindex\":1,\"shared\":false,\"native\":true,\"ends\":[]}}\n", "instead of an offer"),
+        (
+            b"{\"offer\":{\"ifindex\":1,\"shared\":false,\"native\":true,\"ends\":[],\"reserved\":\"\"}}\n",
+            "instead of an offer",
+        ),
     ] {
         let failed = std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -97,6 +97,8 @@ pub(crate) struct Offer {
     pub(crate) native: bool,
     /// Where its packets come from: its own addresses, or with a port its listeners.
     pub(crate) ends: Vec<(IpAddr, Option<u16>)>,
+    /// The ports that it has reserved with the kernel, as a list; the new one sets them free at its end.
+    pub(crate) reserved: String,
 }
 
 /// A message.
@@ -246,7 +248,7 @@ mod tests {
 
     fn offer() -> Word {
         let ends = vec![("10.0.0.2".parse().unwrap(), Some(80)), ("2001:db8::1".parse().unwrap(), None)];
-        Word::Offer(Offer { ifindex: 7, shared: true, native: false, ends })
+        Word::Offer(Offer { ifindex: 7, shared: true, native: false, ends, reserved: "1-5,9".into() })
     }
 
     #[test]
@@ -269,7 +271,7 @@ mod tests {
         let (mut a, b) = pair();
         let mut b = Talk::new(b).unwrap();
         let ends: Vec<_> = (0..=u16::MAX).map(|port| ("10.0.0.2".parse().unwrap(), Some(port))).collect();
-        let word = Word::Offer(Offer { ifindex: 7, shared: true, native: true, ends });
+        let word = Word::Offer(Offer { ifindex: 7, shared: true, native: true, ends, reserved: String::new() });
         let sent = word.clone();
         let sender = std::thread::spawn(move || a.say(&sent, &[]).unwrap());
         assert_eq!(b.hear().unwrap().0, word);
@@ -284,9 +286,9 @@ mod tests {
             b"\xff\xfe\n",
             b"\"Released\"\n",
             b"{\"offer\":{}}\n",
-            b"{\"offer\":{\"ifindex\":-1,\"shared\":true,\"native\":true,\"ends\":[]}}\n",
-            b"{\"offer\":{\"ifindex\":1,\"shared\":true,\"native\":true,\"ends\":[[\"x\",1]]}}\n",
-            b"{\"offer\":{\"ifindex\":1,\"shared\":true,\"native\":true,\"ends\":[[\"10.0.0.1\",65536]]}}\n",
+            b"{\"offer\":{\"ifindex\":-1,\"shared\":true,\"native\":true,\"ends\":[],\"reserved\":\"\"}}\n",
+            b"{\"offer\":{\"ifindex\":1,\"shared\":true,\"native\":true,\"ends\":[[\"x\",1]],\"reserved\":\"\"}}\n",
+            b"{\"offer\":{\"ifindex\":1,\"shared\":true,\"native\":true,\"ends\":[[\"10.0.0.1\",65536]],\"reserved\":\"\"}}\n",
             b"[[[[[[[[[[[[[[[[\n",
         ];
         for line in lines {

@@ -181,13 +181,19 @@ impl<'scope> Following<'scope> {
         Ok(Self { handle, asker, over })
     }
 
-    /// Ends it, and sets free what was reserved.
-    pub(super) fn finish(self) {
+    /// Ends it, and sets free what was reserved, unless another process has taken over: then it is that one's.
+    pub(super) fn finish(self, handed_over: bool) {
         self.over.store(true, Ordering::Relaxed);
         self.asker.wake();
         // It does not panic; if it does, what it had reserved is free with it.
-        if let Ok(Err(error)) = self.handle.join().map(Beside::finish) {
-            tracing::warn!(%error, "reserved ports stay reserved");
+        match self.handle.join() {
+            Ok(beside) if handed_over => beside.leave_reserved(),
+            Ok(beside) => {
+                if let Err(error) = beside.finish() {
+                    tracing::warn!(%error, "reserved ports stay reserved");
+                }
+            }
+            Err(_) => {}
         }
     }
 }

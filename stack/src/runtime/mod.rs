@@ -115,7 +115,7 @@ impl Builder {
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let beside = Beside::settle(&config)?;
+        let mut beside = Beside::settle(&config)?;
         let machine = Machine::query(&config, beside.device())?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
@@ -132,14 +132,18 @@ impl Builder {
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let setup = setup(&config, &machine, &beside);
         let (steering, predecessor) = attach(&config, &machine, &beside, &setup, predecessor)?;
-        if predecessor.is_some() {
+        if let Some(predecessor) = &predecessor {
+            // There is no way back: better ports that stay reserved than no server.
+            if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
+                tracing::warn!(%error, "ports that the process before this one has reserved stay reserved");
+            }
             _socket = serve(true)?;
         }
         let (seeds, pages) = open(&config, &machine, &steering)?;
         let (report, reports) = bounded(WAITING);
         let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
         let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
-        let turnover = Turnover::new(&config, &stop, report.clone(), inherited);
+        let turnover = Turnover::new(&config, &stop, report.clone(), beside.reserved(), inherited);
         let common = Common::new(&config, &machine, &stop, pages, &beside);
         let registry = steering.registry();
         let table = Arc::new(steering.table());

@@ -287,8 +287,9 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         drop((steerer, program));
         // Nobody hears reports any more, and nobody waits for room to tell one.
         drop(reports);
+        let handed_over = turnover.has_handed_over();
         turnover.finish();
-        following.finish();
+        following.finish(handed_over);
         workers.iter().for_each(|worker| worker.tell(Command::Close));
         for (number, Supervised { handle, orders, .. }) in workers.into_iter().enumerate() {
             drop(orders);

@@ -23,6 +23,8 @@ pub(super) struct Turnover<'env> {
     pub(super) config: &'env Config,
     pub(super) stop: &'env StopHandle,
     reports: Sender<Report>,
+    /// The ports that this process has reserved with the kernel, as a list.
+    reserved: String,
     /// The process before this one, while it lives.
     inherited: Option<Inherited>,
     /// It has ended before this one was ready.
@@ -40,9 +42,20 @@ impl<'env> Turnover<'env> {
         config: &'env Config,
         stop: &'env StopHandle,
         reports: Sender<Report>,
+        reserved: String,
         inherited: Option<Inherited>,
     ) -> Self {
-        Self { config, stop, reports, inherited, ended_early: false, departure: None, until: None, drained: Vec::new() }
+        Self {
+            config,
+            stop,
+            reports,
+            reserved,
+            inherited,
+            ended_early: false,
+            departure: None,
+            until: None,
+            drained: Vec::new(),
+        }
     }
 
     /// The workers turn, and where they listen is in the program: what only the process before this one had goes out of
@@ -122,6 +135,7 @@ impl<'env> Turnover<'env> {
             shared: reception.is_shared(),
             native: steering.mode() == Mode::Native,
             ends: reception.ends().into_iter().collect(),
+            reserved: self.reserved.clone(),
         };
         Ok(Hand {
             offer,
@@ -195,6 +209,11 @@ impl<'env> Turnover<'env> {
         }
     }
 
+    /// Whether another process has taken over.
+    pub(super) const fn has_handed_over(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// When [`on_time`](Self::on_time) wants to be called.
     pub(super) const fn poll_deadline(&self) -> Option<Instant> {
         self.until
@@ -210,7 +229,17 @@ impl<'env> Turnover<'env> {
 
     /// Ends what is begun.
     pub(super) fn finish(self) {
-        let Self { config: _, stop: _, reports, inherited, ended_early: _, departure, until: _, drained: _ } = self;
+        let Self {
+            config: _,
+            stop: _,
+            reports,
+            reserved: _,
+            inherited,
+            ended_early: _,
+            departure,
+            until: _,
+            drained: _,
+        } = self;
         drop(reports);
         if let Some(Inherited { watch, .. }) = inherited {
             watch.finish();
