@@ -4,6 +4,8 @@ use std::io;
 
 use crate::bell::{Bell, Waker};
 use crate::bind::{BusyPollInForce, ModeInForce, OpenError, QueueConfig, Step};
+use crate::either::Xsk;
+use crate::given::GiveSocket;
 use crate::interface::Interface;
 use crate::mail::{HAND_OFFS, Inbox, Outbox, Room, mail};
 use crate::plan::{Plan, QueueSize, SocketsPerQueue};
@@ -12,7 +14,7 @@ use crate::port::{BATCH, Parts, Port, Socket, SocketInfo};
 use crate::rings::Rings;
 use crate::sync::Arc;
 use crate::umem::Region;
-use crate::xsk::{Xsk, bind_patiently, max_len};
+use crate::xsk::{bind_patiently, max_len};
 
 /// Cores that an interface can have.
 const MAX_CORES: usize = 1024;
@@ -38,6 +40,22 @@ pub fn open(
     cores: usize,
     sockets: SocketsPerQueue,
 ) -> Result<Vec<PortSeed>, OpenError> {
+    open_with(config, queues, cores, sockets, None)
+}
+
+/// As [`open`], with sockets that `give` makes, if it is there: this process then needs no privilege. They must be of its
+/// network namespace. For each attempt at a queue that is busy there are new ones.
+///
+/// # Errors
+///
+/// Those of [`open`], and [`OpenError::NotGiven`].
+pub fn open_with(
+    config: &QueueConfig,
+    queues: &[u32],
+    cores: usize,
+    sockets: SocketsPerQueue,
+    mut give: Option<GiveSocket<'_>>,
+) -> Result<Vec<PortSeed>, OpenError> {
     let plan = plan(config, queues, cores, sockets)?;
     let found = Interface::query(&config.interface)?;
     config.check_interface(&found)?;
@@ -48,7 +66,7 @@ pub fn open(
         let owner = plan.owner(position);
         let others = (0..cores).filter(|core| *core != owner && plan.has_socket(*core, position));
         let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
-        bound.push(bind_patiently(&config, &found, &on)?);
+        bound.push(bind_patiently(&config, &found, &on, give.as_deref_mut().map(|give| give as GiveSocket<'_>))?);
     }
     assemble(&Arc::new(plan), bound, config.tx_ring as usize, max_len(&found))
         .map_err(|error| OpenError::translate(Step::Event, error, config, &found))
