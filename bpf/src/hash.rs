@@ -38,6 +38,11 @@ impl FlowHash {
         SipHasher13::new_with_key(&self.key).hash(&bytes[..len]) as u32
     }
 
+    /// The key, for whoever computes the same.
+    pub const fn key(&self) -> [u8; 16] {
+        self.key
+    }
+
     /// The two words of the key, k0 and k1.
     pub(crate) fn words(&self) -> [u64; 2] {
         let key = u128::from_le_bytes(self.key);

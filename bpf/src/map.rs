@@ -150,17 +150,8 @@ impl Maps {
         remove(&self.xsks, SOCKETS, &key.to_ne_bytes()).map(drop)
     }
 
-    /// Writes the entries that differ, each at once, and says how many.
+    /// Writes the entries that differ, each at once, and says how many. The table is of the right size.
     pub(crate) fn set_table(&self, table: &Table) -> Result<u32, MapError> {
-        let written = self.table();
-        if (table.len(), table.cores()) != (written.len(), written.cores()) {
-            return Err(MapError::Table {
-                len: table.len(),
-                cores: table.cores(),
-                needed_len: written.len(),
-                needed_cores: written.cores(),
-            });
-        }
         self.write_owners(table)
     }
 

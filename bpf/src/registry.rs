@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use zerocopy::IntoBytes;
 
 use crate::counted::Counted;
 use crate::error::MapError;
+use crate::keeper::{Change, Keeper};
 use crate::map::is_one_host;
 use crate::shared::Flow;
 
@@ -16,7 +18,19 @@ use crate::shared::Flow;
 /// A clone is the same registry, and costs a count. All of it ends with the [`Steering`](crate::Steering) that it came
 /// from: what is registered later changes nothing.
 #[derive(Clone)]
-pub struct FlowRegistry(Arc<Flows>);
+pub struct FlowRegistry(Arc<Way>);
+
+/// Where they are written.
+enum Way {
+    Own(Flows),
+    /// By another process.
+    Kept {
+        keeper: Arc<dyn Keeper>,
+        cores: u32,
+        registered: AtomicU32,
+        pinned: AtomicU32,
+    },
+}
 
 pub(crate) struct Flows {
     pub(crate) registered: Counted,
@@ -26,7 +40,12 @@ pub(crate) struct Flows {
 
 impl FlowRegistry {
     pub(crate) fn new(flows: Flows) -> Self {
-        Self(Arc::new(flows))
+        Self(Arc::new(Way::Own(flows)))
+    }
+
+    pub(crate) fn kept(keeper: Arc<dyn Keeper>, cores: u32) -> Self {
+        let (registered, pinned) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self(Arc::new(Way::Kept { keeper, cores, registered, pinned }))
     }
 
     /// Takes the packets from `remote` to `local` from the kernel: of an outgoing connection on an address that is
@@ -36,7 +55,11 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_flows`](crate::Setup::max_flows); [`MapError::Flow`] if the two are no ends
     /// of one connection.
     pub fn insert(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), MapError> {
-        self.0.registered.insert(flow(local, remote)?.as_bytes(), 0)
+        let key = flow(local, remote)?;
+        match &*self.0 {
+            Way::Own(flows) => flows.registered.insert(key.as_bytes(), 0),
+            Way::Kept { keeper, registered, .. } => add(&**keeper, registered, &Change::AddFlow(local, remote)),
+        }
     }
 
     /// Gives them back to the kernel; whether the flow was registered.
@@ -44,7 +67,11 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn remove(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        self.0.registered.remove(flow(local, remote)?.as_bytes())
+        let key = flow(local, remote)?;
+        match &*self.0 {
+            Way::Own(flows) => flows.registered.remove(key.as_bytes()),
+            Way::Kept { keeper, registered, .. } => remove(&**keeper, registered, &Change::RemoveFlow(local, remote)),
+        }
     }
 
     /// Keeps the flow with `core`, whatever the table of owners says; a later pin replaces it. It does not make the
@@ -54,11 +81,16 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_pinned`](crate::Setup::max_pinned); [`MapError::Core`]; [`MapError::Flow`] as
     /// for [`insert`](Self::insert).
     pub fn pin(&self, local: SocketAddr, remote: SocketAddr, core: u32) -> Result<(), MapError> {
-        let cores = self.0.cores;
+        let (Way::Own(Flows { cores, .. }) | Way::Kept { cores, .. }) = &*self.0;
+        let cores = *cores;
         if core >= cores {
             return Err(MapError::Core { core, cores });
         }
-        self.0.pinned.insert(flow(local, remote)?.as_bytes(), core)
+        let key = flow(local, remote)?;
+        match &*self.0 {
+            Way::Own(flows) => flows.pinned.insert(key.as_bytes(), core),
+            Way::Kept { keeper, pinned, .. } => add(&**keeper, pinned, &Change::Pin(local, remote, core)),
+        }
     }
 
     /// Lets the flow go where the table of owners says; whether it was pinned.
@@ -66,18 +98,45 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        self.0.pinned.remove(flow(local, remote)?.as_bytes())
+        let key = flow(local, remote)?;
+        match &*self.0 {
+            Way::Own(flows) => flows.pinned.remove(key.as_bytes()),
+            Way::Kept { keeper, pinned, .. } => remove(&**keeper, pinned, &Change::Unpin(local, remote)),
+        }
     }
 
-    /// How many flows are registered now.
+    /// How many flows are registered now. Where another process has the program, one that was registered twice counts twice.
     pub fn registered(&self) -> u32 {
-        self.0.registered.len()
+        match &*self.0 {
+            Way::Own(flows) => flows.registered.len(),
+            Way::Kept { registered, .. } => registered.load(Relaxed),
+        }
     }
 
     /// How many are pinned now.
     pub fn pinned(&self) -> u32 {
-        self.0.pinned.len()
+        match &*self.0 {
+            Way::Own(flows) => flows.pinned.len(),
+            Way::Kept { pinned, .. } => pinned.load(Relaxed),
+        }
     }
+}
+
+/// Asks for what adds to a count.
+fn add(keeper: &dyn Keeper, count: &AtomicU32, change: &Change) -> Result<(), MapError> {
+    keeper.change(change).map_err(|source| MapError::Kept { source })?;
+    count.fetch_add(1, Relaxed);
+    Ok(())
+}
+
+/// Asks for what takes from a count; whether it was there.
+fn remove(keeper: &dyn Keeper, count: &AtomicU32, change: &Change) -> Result<bool, MapError> {
+    let was_there = keeper.change(change).map_err(|source| MapError::Kept { source })?;
+    if was_there {
+        // Never below 0, whatever the other says.
+        let _ = count.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+    }
+    Ok(was_there)
 }
 
 impl fmt::Debug for FlowRegistry {

@@ -9,8 +9,8 @@ pub(crate) mod takeover;
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
 pub(crate) use registrar::Registrar;
-pub(crate) use socket::ControlSocket;
 pub use socket::{Answer, SocketError};
+pub(crate) use socket::{ControlSocket, open as open_socket};
 pub use takeover::TakeOverError;
 
 use crate::Error;

@@ -24,6 +24,8 @@ mod turnover;
 pub use pages::Pages;
 pub use placement::{Place, Placement, Why};
 pub use privileges::NEEDED as NEEDED_CAPABILITIES;
+pub(crate) use privileges::check as check_privileges;
+pub(crate) use stop::Signals;
 pub use stop::StopHandle;
 pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
@@ -32,17 +34,17 @@ use crate::app::App;
 use crate::config::{self, Config, Mode};
 use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
+use crate::helper::Helper;
 use crate::steer::{Beside, View};
 use crate::worker::Siblings;
 use arrival::Predecessor;
 use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering, Vlan};
-use corelane_xdp::{PortSeed, QueueConfig};
+use corelane_xdp::{GiveSocket, PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
 use kernel::{Following, Reception};
 use machine::Machine;
 use std::sync::Arc;
 use std::time::Duration;
-use stop::Signals;
 use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
 use turnover::Turnover;
@@ -115,11 +117,14 @@ impl Builder {
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let mut beside = Beside::settle(&config)?;
+        let helper = Helper::meet(&config)?;
+        let mut beside = Beside::settle_through(&config, helper.clone())?;
         let machine = Machine::query(&config, beside.device())?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
-        privileges::check()?;
+        if helper.is_none() {
+            privileges::check()?;
+        }
         placement.log();
         let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
         let serve = |replace| {
@@ -131,7 +136,10 @@ impl Builder {
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let setup = setup(&config, &machine, &beside);
-        let (steering, predecessor) = attach(&config, &machine, &beside, &setup, predecessor)?;
+        let (steering, predecessor) = match &helper {
+            Some(helper) => (helper.load(machine.interface.index, attach_mode(&config), &setup)?, None),
+            None => attach(&config, &machine, &beside, &setup, predecessor)?,
+        };
         if let Some(predecessor) = &predecessor {
             // There is no way back: better ports that stay reserved than no server.
             if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
@@ -139,7 +147,7 @@ impl Builder {
             }
             _socket = serve(true)?;
         }
-        let (seeds, pages) = open(&config, &machine, &steering)?;
+        let (seeds, pages) = open(&config, &machine, &steering, helper.as_deref())?;
         let (report, reports) = bounded(WAITING);
         let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
         let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
@@ -197,7 +205,12 @@ fn attach(
 
 /// Opens the queues, and puts the sockets where the program looks for them. Nothing is registered yet, so that nothing
 /// comes.
-fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<PortSeed>, Pages), Error> {
+fn open(
+    config: &Config,
+    machine: &Machine,
+    steering: &Steering,
+    helper: Option<&Helper>,
+) -> Result<(Vec<PortSeed>, Pages), Error> {
     let (interface, memory) = (config.interface(), config.memory());
     let sockets = match interface.sockets_per_queue() {
         config::SocketsPerQueue::All => corelane_xdp::SocketsPerQueue::All,
@@ -211,7 +224,9 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
             // There is no way back for the process before this one.
             wanted.busy_timeout = BUSY_AT_TAKEOVER;
         }
-        corelane_xdp::open(&wanted, &machine.queues, machine.workers, sockets).map_err(XdpError::from)
+        let mut give = helper.map(|helper| || helper.socket());
+        let give = give.as_mut().map(|give| give as GiveSocket<'_>);
+        corelane_xdp::open_with(&wanted, &machine.queues, machine.workers, sockets, give).map_err(XdpError::from)
     })?;
     for (core, seed) in seeds.iter().enumerate() {
         for socket in seed.sockets() {
@@ -247,7 +262,11 @@ fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
     let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
     let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
     // Without a control socket nobody takes over, and nothing is kept.
-    let kept_bytes = if config.control().socket().is_empty() { 1 << 12 } else { KEPT_BYTES };
+    let kept_bytes = if config.control().socket().is_empty() || !config.privileges().helper().is_empty() {
+        1 << 12
+    } else {
+        KEPT_BYTES
+    };
     Setup { buckets, max_pinned, vlan, kept_bytes, ..Setup::new(layout, hash) }
 }
 
@@ -260,7 +279,7 @@ fn new_secret() -> [u8; 32] {
 }
 
 /// How the program is attached for the configured mode.
-const fn attach_mode(config: &Config) -> AttachMode {
+pub(crate) const fn attach_mode(config: &Config) -> AttachMode {
     match config.interface().mode() {
         Mode::Skb => AttachMode::Generic,
         Mode::RequireZerocopy | Mode::PreferZerocopy | Mode::Copy => AttachMode::Native,

@@ -6,9 +6,12 @@ use super::ports::{KernelPorts, NotPorts, PortPlan, PortSet, PortsError, Reserva
 use super::{Identity, Sharing};
 use crate::Error;
 use crate::config::{Config, largest_mtu};
+use crate::helper::Helper;
 use corelane_proto::endpoint::EndpointConfig;
 use corelane_proto::{Addr, SocketAddr};
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 /// What was settled. It lives as long as the stack; the ports that were reserved for it are free again when it goes.
 #[derive(Debug)]
@@ -37,20 +40,29 @@ impl Beside {
     /// There is no such interface, the addresses contradict the kernel's, or ports cannot be reserved. All of them end a
     /// program with code 3.
     pub fn settle(config: &Config) -> Result<Self, Error> {
+        Self::settle_through(config, None)
+    }
+
+    /// The same, where a helper has the privileges: it has reserved the ports before, and asks for neighbours.
+    pub(crate) fn settle_through(config: &Config, helper: Option<Arc<Helper>>) -> Result<Self, Error> {
         let name = config.interface().name();
         if name.is_empty() {
             return Err(Error::NoInterface);
         }
         // The mirror first: it knows best that there is no such interface.
-        let mirror = Mirror::open(name)?;
+        let mut mirror = Mirror::open(name)?;
         let links = kernel_links().map_err(system("asking for the interfaces"))?;
         let addresses = kernel_addresses().map_err(system("asking for the addresses"))?;
         let identity = Identity::decide(config, &links, &addresses)?;
         let parent = |vlan: Vlan| links.iter().find(|link| link.index == vlan.parent).map(|link| link.name.clone());
         let device = mirror.link().vlan.and_then(parent).unwrap_or_else(|| name.to_owned());
         let listening = kernel_listeners().map_err(system("asking for the kernel's listeners"))?;
-        let ports = ports(config, &identity, &listening)?;
-        let wanted = identity.sharing == Sharing::Shared && config.interface().reserve_ports();
+        let reserve = config.interface().reserve_ports() && helper.is_none();
+        let ports = ports(config, &identity, &listening, reserve)?;
+        let wanted = identity.sharing == Sharing::Shared && reserve;
+        if let Some(helper) = helper {
+            mirror.ask_through(helper);
+        }
         let reservation = if wanted { Some(ports.reserve()?) } else { None };
         let frame = u16::try_from(largest_mtu(config.memory().frame_size())).unwrap_or(u16::MAX);
         Ok(Self {
@@ -63,6 +75,14 @@ impl Beside {
             has_mac: config.interface().mac().is_some(),
             largest_mtu: config.interface().mtu().map_or(frame, |mtu| mtu.min(frame)),
         })
+    }
+
+    /// The addresses that are shared with the kernel, as it has them now.
+    pub(crate) fn shared_addresses(&self) -> io::Result<BTreeSet<Addr>> {
+        let index = self.mirror.link().index;
+        let ours = |addr: Addr| !self.named || self.identity.addresses.iter().any(|cidr| cidr.addr == addr);
+        let all = kernel_addresses()?.into_iter().filter(|address| address.interface == index);
+        Ok(all.map(|address| address.cidr.addr).filter(|addr| ours(*addr)).collect())
     }
 
     /// Whose the addresses are, and which.
@@ -192,14 +212,14 @@ impl ListenCheck {
     }
 }
 
-fn ports(config: &Config, identity: &Identity, listening: &[KernelListener]) -> Result<PortPlan, Error> {
+fn ports(config: &Config, identity: &Identity, listening: &[KernelListener], reserve: bool) -> Result<PortPlan, Error> {
     let configured = (config.limits().first_port(), config.limits().last_port());
     if identity.sharing == Sharing::Own {
         return Ok(PortPlan::own(configured));
     }
     let listening: Vec<u16> = listening.iter().map(|listener| listener.local.port).collect();
     let kernel = KernelPorts::read()?;
-    let plan = PortPlan::shared(configured, &kernel, &listening, config.interface().reserve_ports());
+    let plan = PortPlan::shared(configured, &kernel, &listening, reserve);
     // A server needs none; whoever connects hears that there are none.
     Ok(plan.unwrap_or_else(|| {
         tracing::warn!("the kernel leaves no ports to outgoing connections: set interface.reserve_ports = true");
