@@ -10,6 +10,7 @@ mod bulk;
 mod crowd;
 mod doctor;
 mod ending;
+mod helper;
 mod idle;
 mod neighbour;
 mod path;

@@ -21,11 +21,10 @@ use std::time::Duration;
 /// How often a helper looks whether it is to end.
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// How long a stack waits for the end of the one before it: that of a process that was just killed is heard of a moment later.
-const ENDS_WITHIN: Duration = Duration::from_millis(500);
-
-/// How often to look whether it has ended.
+/// How often, and how many times, a stack's place is looked for: the end of a process that was just killed is heard of a
+/// moment later.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOKS: usize = 100;
 
 /// What whoever runs the helper grants.
 #[derive(Clone, Debug)]
@@ -95,13 +94,16 @@ impl Server {
     fn meet(&self, stream: &UnixStream, busy: &Arc<AtomicBool>) {
         let Ok(mut talk) = stream.try_clone().and_then(Talk::new) else { return };
         let refusal = self.refusal(stream).or_else(|| {
-            let mut looks = ENDS_WITHIN.as_millis() / LOOK_EVERY.as_millis();
-            while busy.swap(true, Ordering::Relaxed) && looks > 0 {
-                looks -= 1;
+            let took = || !busy.swap(true, Ordering::Relaxed);
+            let mut free = took();
+            for _ in 0..LOOKS {
+                if free {
+                    break;
+                }
                 std::thread::sleep(LOOK_EVERY);
+                free = took();
             }
-            (looks == 0)
-                .then(|| "it serves another stack already: stop that one, or start a helper for each".to_owned())
+            (!free).then(|| "it serves another stack already: stop that one, or start a helper for each".to_owned())
         });
         if let Some(sentence) = refusal {
             tracing::warn!(sentence, "a stack is refused");
