@@ -233,7 +233,7 @@ impl Steering {
 
     /// The owners of the buckets as the program has them; at first, shared evenly.
     pub fn table(&self) -> Table {
-        self.maps.table()
+        self.maps.owners().table()
     }
 
     /// Gives buckets to other cores, and says how many changed hands: only they are written, each in one step, so a
@@ -243,7 +243,7 @@ impl Steering {
     /// [`MapError::Table`] if it has another length, or is for another number of cores. If the kernel refuses an
     /// entry, those before it are written, and [`table`](Self::table) says which.
     pub fn set_table(&self, table: &Table) -> Result<u32, MapError> {
-        self.maps.set_table(table)
+        self.maps.owners().set_table(table)
     }
 
     /// Registers and pins single flows, from any thread.

@@ -100,9 +100,20 @@ static __always_inline int take_options(struct cursor *cursor, __u32 header_word
 	return 1;
 }
 
-/* Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here. */
+/*
+ * Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here; most
+ * packets have but one, and then the kernel need not be asked. The subtraction is written out, or the compiler may do
+ * it before it is known to be allowed.
+ */
 static __always_inline int has(const struct cursor *cursor, __u32 length)
 {
+	if (settings.may_subtract) {
+		__u64 bytes = (__u64)cursor->end;
+
+		asm volatile("%0 -= %1" : "+r"(bytes) : "r"(cursor->at));
+		if (length <= bytes)
+			return 1;
+	}
 	return cursor->offset + length <= bpf_xdp_get_buff_len(cursor->ctx);
 }
 

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use crate::counted::Counted;
 use crate::error::MapError;
 use crate::map::is_one_host;
+use crate::owners::Owners;
 use crate::shared::Flow;
 
 /// Registers and pins flows, from any thread.
@@ -20,7 +21,7 @@ pub struct FlowRegistry(Arc<Flows>);
 
 pub(crate) struct Flows {
     pub(crate) registered: Counted,
-    pub(crate) pinned: Counted,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) cores: u32,
 }
 
@@ -58,7 +59,7 @@ impl FlowRegistry {
         if core >= cores {
             return Err(MapError::Core { core, cores });
         }
-        self.0.pinned.insert(flow(local, remote)?.as_bytes(), core)
+        self.0.owners.pin(local, remote, core)
     }
 
     /// Lets the flow go where the table of owners says; whether it was pinned.
@@ -66,7 +67,7 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        self.0.pinned.remove(flow(local, remote)?.as_bytes())
+        self.0.owners.unpin(local, remote)
     }
 
     /// How many flows are registered now.
@@ -76,7 +77,7 @@ impl FlowRegistry {
 
     /// How many are pinned now.
     pub fn pinned(&self) -> u32 {
-        self.0.pinned.len()
+        self.0.owners.pinned()
     }
 }
 
