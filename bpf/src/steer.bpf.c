@@ -278,7 +278,6 @@ int corelane_steer(struct xdp_md *ctx)
 	struct packet packet;
 	__u32 counter;
 
-	packet.is_ipv4 = packet.is_later_fragment = packet.has_ports = 0;
 	counter = parse(ctx, &packet);
 	if (counter == 0) {
 		if (relay_flow(ctx, &packet))
