@@ -331,14 +331,19 @@ mod tests {
         <[u32; WORDS]>::read_from_bytes(slot.as_bytes()).unwrap()
     }
 
-    /// Ends of one slot. They differ in address and port, so that a mixture of two is often a third; those mixtures that
-    /// lie in the slot too are among them.
+    /// Ends of one slot. The third is what a packet reads that meets the words of the first and of the second.
     fn neighbours() -> Vec<End> {
-        let ends = (1..=255).flat_map(|host| {
-            (1..=1024).map(move |port| End::from(SocketAddr::new(Ipv4Addr::new(10, 0, 0, host).into(), port)))
-        });
-        let ends: Vec<End> = ends.filter(|end| end.slot() == SHARED).take(6).collect();
-        assert_eq!(ends.len(), 6);
+        let end = |host: u8, port| End::from(SocketAddr::new(Ipv4Addr::new(10, host, 0, 200 - host).into(), port));
+        let ports = |host| (1..=u16::MAX).filter(move |port| end(host, *port).slot() == SHARED).collect::<Vec<_>>();
+        let of_host: Vec<_> = (1..=60).map(|host| (host, ports(host))).collect();
+        let mut pairs = of_host.iter().flat_map(|a| of_host.iter().map(move |b| (a, b))).filter(|(a, b)| a.0 < b.0);
+        let common = |a: &[u16], b: &[u16]| b.iter().copied().find(|port| a.contains(port));
+        let found = pairs.find_map(|(a, b)| Some((a, b, common(&a.1, &b.1)?)));
+        let (a, b, both) = found.expect("two hosts with a port in common");
+        let mut own = a.1.iter().copied().filter(|port| *port != both);
+        let mut ends = vec![end(a.0, own.next().unwrap()), end(b.0, both), end(a.0, both)];
+        ends.extend(own.take(3).map(|port| end(a.0, port)));
+        assert!(ends.len() == 6 && ends.iter().all(|end| end.slot() == SHARED));
         ends
     }
 
