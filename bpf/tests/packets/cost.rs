@@ -60,6 +60,11 @@ fn the_cost_of_the_usual_frames_is_printed() {
     println!("one socket a queue:");
     print(&one, "a listener's", &tcp4(KERNELS, 80));
     print(&one, "a listener's, IPv6", &tcp6(KERNELS6, 80));
+    println!("listeners, flows, pins and own addresses registered, without CAP_PERFMON:");
+    let less = Bench::with_less_privilege(setup(), &QUEUE0);
+    print(&less, "unregistered, to the kernel", &tcp4(KERNELS, 22));
+    print(&less, "a listener's", &tcp4(KERNELS, 80));
+    print(&less, "a listener's, IPv6", &tcp6(KERNELS6, 80));
 }
 
 /// The program and its maps for itself, with the first key of struct settings 0, and the maps filled by the closure.
