@@ -119,7 +119,11 @@ pub struct LoadArgs {
     #[arg(long, value_enum)]
     pub transport: TransportKind,
     /// Phases and sets of connections from a file like configs/scenario.toml, instead of the options for one set.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "connections", "rate", "closed", "trace", "duration"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "workload", "connections", "idle_connections", "rate", "closed", "trace", "arrivals", "step", "slo", "duration",
+        "warmup", "drain", "requests", "size", "response_size", "pipeline", "requests_per_connection", "close", "get_ratio",
+        "keys", "read_rate", "write_rate",
+    ])]
     pub scenario: Option<PathBuf>,
     /// What is asked.
     #[arg(long, value_enum, required_unless_present = "scenario")]
@@ -133,9 +137,6 @@ pub struct LoadArgs {
     /// Connections beside them that are opened and never used, over all cores.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub idle_connections: usize,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "the group says it")]
-    pub stack: StackArgs,
     /// One pinned thread for each core of a list such as 0,2-3 [default: the last core allowed].
     #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
     pub cores: Option<CoreList>,
@@ -223,6 +224,10 @@ pub struct LoadArgs {
     /// mean, p50, p90, p99, p99.9, p99.99, p99.999, max; the same after `service.`; rate, errors, unanswered, unsent.
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
     pub fail_if: Vec<Threshold>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the group says it")]
+    pub stack: StackArgs,
 }
 
 /// Arguments of `path`.

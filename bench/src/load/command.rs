@@ -137,7 +137,7 @@ impl<'a> Bench<'a> {
             TransportKind::Corelane => {
                 let stack = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
                 let cores = stack.cores.clone();
-                (Carrier::Corelane(stack), cores)
+                (Carrier::Corelane(Box::new(stack)), cores)
             }
         };
         Ok(Self { args, carrier, cores, stop: Stop::on_signals()? })

@@ -30,7 +30,7 @@ impl Crew {
         let members = sessions
             .into_iter()
             .map(|(session, target)| {
-                let member = Member { first, target, session };
+                let member = Member { session, target, first };
                 first += member.session.connections();
                 member
             })

@@ -29,7 +29,7 @@ pub struct Environment {
     pub interface: Option<String>,
     /// Its driver.
     pub driver: Option<String>,
-    /// How the stack drives it, such as `copy`; null with the kernel's sockets.
+    /// How the stack was told to drive it, such as `copy`; null with the kernel's sockets.
     pub mode: Option<String>,
     /// Its largest packet.
     pub mtu: Option<u32>,

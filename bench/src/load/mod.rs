@@ -178,7 +178,6 @@ fn client(set: &SetOptions, http: &http::Asks, seed: u64) -> Client {
     let sizes = || set.sizes.clone().unwrap_or(Sizes::Fixed(DEFAULT_SIZE));
     let chunk = || set.sizes.as_ref().and_then(Sizes::fixed).unwrap_or(bulk::DEFAULT_CHUNK);
     match set.workload {
-        LoadKind::Echo => Client::Echo(echo::Client::new(sizes(), seed)),
         LoadKind::Http => Client::Http(http::Client::new(match &set.sizes {
             Some(sizes) if sizes.fixed().is_none() => {
                 http::Asks::Sized(set.target.to_string().into(), Draw::new(sizes.clone(), seed))
@@ -193,7 +192,7 @@ fn client(set: &SetOptions, http: &http::Asks, seed: u64) -> Client {
         LoadKind::BulkSend => Client::BulkSend(bulk::Sender::new(chunk())),
         LoadKind::BulkRecv => Client::BulkRecv(bulk::Receiver::new(chunk())),
         LoadKind::Churn if set.sizes.is_none() => Client::Silent,
-        LoadKind::Churn => Client::Echo(echo::Client::new(sizes(), seed)),
+        LoadKind::Echo | LoadKind::Churn => Client::Echo(echo::Client::new(sizes(), seed)),
     }
 }
 

@@ -19,7 +19,7 @@ const NOISE: Duration = Duration::from_millis(50);
 /// What carries the load.
 pub(super) enum Carrier {
     Kernel,
-    Corelane(corelane::StackConfig),
+    Corelane(Box<corelane::StackConfig>),
 }
 
 impl Carrier {
@@ -114,7 +114,7 @@ fn caption(options: &Options, what: &str) -> Caption {
     };
     Caption {
         what: what.to_owned(),
-        seconds: (options.duration < LONGEST).then(|| options.duration.as_secs_f64()),
+        seconds: (options.duration < LONGEST).then_some(options.duration.as_secs_f64()),
         offered: options.sets.iter().map(offered).sum(),
     }
 }

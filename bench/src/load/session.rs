@@ -258,7 +258,8 @@ impl Session {
         self.outstanding += 1;
         if intended >= self.begin {
             self.counts.sent += 1;
-            if self.plan.request_limit == Some(self.counts.sent) {
+            // A stream is not asked for its chunks: those count that came.
+            if self.plan.request_limit == Some(self.counts.sent) && !self.is_stream {
                 self.stop_sending(now);
             }
         }
@@ -456,7 +457,7 @@ impl Session {
         let state = std::mem::replace(&mut slot.state, State::Down);
         let is_first = self.phase == Phase::Opening;
         match state {
-            State::Down => return,
+            State::Down => {}
             State::Connecting { .. } => {
                 self.connecting_count -= 1;
                 self.gate.note_error(kind);
@@ -542,10 +543,13 @@ impl Session {
         if failed {
             self.count_errors(ErrorKind::Status, 1);
         }
-        if intended >= self.begin {
+        if intended >= self.begin && (self.phase == Phase::Running || !self.is_stream) {
             self.recorder.record(intended, sent, now);
             self.counts.answered += 1;
             self.counts.answered_in_time += u64::from(now <= self.end);
+            if self.is_stream && self.plan.request_limit == Some(self.counts.answered) {
+                self.stop_sending(now);
+            }
         }
         if close || is_last || self.plan.churn {
             self.slots[conn].state = State::Down;

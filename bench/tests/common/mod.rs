@@ -8,17 +8,17 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub const BIN: &str = env!("CARGO_BIN_EXE_corelane-bench");
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_corelane-bench");
 
 /// A server that ends with the test.
-pub struct Server {
-    pub child: Child,
-    pub port: u16,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) port: u16,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Server {
-    pub fn start(workload: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(workload: &str, more: &[&str]) -> Self {
         // Another process may take the port in between: then the next one is tried.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -40,13 +40,13 @@ impl Server {
         panic!("no port was free");
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
-    pub fn load(&self, workload: &str, out: &Path, more: &[&str]) -> Output {
+    pub(crate) fn load(&self, workload: &str, out: &Path, more: &[&str]) -> Output {
         Command::new(BIN)
             .args(["load", "--transport", "kernel", "--workload", workload, "--json"])
             .args(["--target", &format!("127.0.0.1:{}", self.port), "--out", out.to_str().unwrap()])
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Asks it to stop; gives back its exit code and what it printed after the first line.
-    pub fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let asked = Instant::now();
@@ -76,12 +76,12 @@ impl Drop for Server {
     }
 }
 
-pub fn result(output: &Output) -> Value {
+pub(crate) fn result(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-pub fn row(summary: &str, name: &str) -> u64 {
+pub(crate) fn row(summary: &str, name: &str) -> u64 {
     let line = summary.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {summary}"));
     line[name.len()..].trim().replace(',', "").parse().unwrap()
 }

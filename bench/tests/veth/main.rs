@@ -19,4 +19,5 @@ mod steer;
 mod steering_cost;
 mod summary;
 mod unprivileged;
+mod workloads;
 mod world;
