@@ -59,9 +59,11 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
         report::save(&dir, &loaded, &hlog)?;
         loads.push(loaded);
     }
-    report::print(&loads, args.json)?;
-    if !args.json {
-        show::print(&loads);
+    if args.json {
+        report::print(&loads, true)?;
+    } else {
+        // Each by itself: a ratio of one set to another means nothing.
+        loads.iter().try_for_each(show::print)?;
     }
     loads.iter().try_for_each(|loaded| judge(args, &loaded.result))
 }

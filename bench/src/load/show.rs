@@ -1,15 +1,22 @@
-//! What `load` prints after the table: the curve, and what is not to be trusted.
+//! What `load` prints: the table, the curve, and what is not to be trusted.
 
 use super::details::{CurvePoint, Details};
-use crate::report::{Loaded, units};
+use crate::failure::Failure;
+use crate::report::{self, Loaded, units};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Prints it on stdout.
-pub(super) fn print(loads: &[Loaded]) {
-    let text: String = loads.iter().map(|load| text(&load.result.details)).collect();
+/// Prints one load on stdout.
+pub(super) fn print(load: &Loaded) -> Result<(), Failure> {
+    let details = &load.result.details;
     // A closed pipe is the reader's wish.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if !details.name.is_empty() {
+        let _ = writeln!(std::io::stdout(), "[{}]", details.name);
+    }
+    report::print(std::slice::from_ref(load), false)?;
+    let end = if details.name.is_empty() { "" } else { "\n" };
+    let _ = write!(std::io::stdout(), "{}{end}", text(details));
+    Ok(())
 }
 
 fn text(details: &Details) -> String {
@@ -23,9 +30,8 @@ fn text(details: &Details) -> String {
     if !details.warnings.is_empty() {
         text.push('\n');
     }
-    let whose = if details.name.is_empty() { String::new() } else { format!("{}: ", details.name) };
     for warning in &details.warnings {
-        let _ = writeln!(text, "beware: {whose}{warning}");
+        let _ = writeln!(text, "beware: {warning}");
     }
     text
 }
