@@ -192,7 +192,7 @@ pub struct LoadArgs {
 
     /// Bytes of a message (echo, rr, churn), of a value (kv; both 64 by default), of an answer's body (http: GET /bytes/B;
     /// default GET /) or of a chunk (bulk; default 65536). A number, or a distribution: uniform:64..1500,
-    /// lognormal:MEDIAN,SIGMA[,LIMIT], list:64*9,1500*1.
+    /// lognormal:MEDIAN,SIGMA,LIMIT (LIMIT may be left out), list:64*9,1500*1.
     #[arg(long, value_name = "B", value_parser = Sizes::parse, help_heading = "What is sent")]
     pub size: Option<Sizes>,
     /// Bytes of an answer (rr), in the same way [default: 64].

@@ -1,7 +1,7 @@
 //! Request and response of chosen sizes: each request says how long it is and how long the answer shall be.
 //!
 //! A request is a head of eight bytes, two 32-bit numbers in little-endian order (bytes that follow the head, bytes of
-//! the answer), and then so many bytes of the [pattern](super::pattern). The answer is bare pattern.
+//! the answer), and then so many bytes of the [pattern]. The answer is bare pattern.
 
 use super::pattern::{self, SERVED_SEED};
 use super::size::Draw;

@@ -11,7 +11,7 @@ const REPLY_HIGH: usize = 64 * 1024;
 /// A buffer that has grown beyond this is not kept for the next command.
 const KEEP: usize = 64 * 1024;
 
-/// One connection. It keeps at most one command and its answer beside [`REPLY_HIGH`] bytes of answers.
+/// One connection. It keeps at most one command and its answer beside 64 KiB of answers.
 #[derive(Debug)]
 pub struct Server {
     store: Arc<Store>,
