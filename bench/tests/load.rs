@@ -130,7 +130,9 @@ fn a_ramp_and_steps_have_a_curve() {
     let offered: Vec<_> = curve.iter().map(|point| point["offered_rate"].as_f64().unwrap()).collect();
     assert_eq!(offered, [100.0, 200.0, 250.0]);
     let requests: u64 = curve.iter().map(|point| count(point, "requests")).sum();
-    assert_eq!((requests, count(&steps, "requests"), &steps["rate"]), (275, 275, &Value::from("100,200,250")));
+    assert_eq!((requests, &steps["rate"]), (count(&steps, "requests"), &Value::from("100,200,250")));
+    // A machine that has no time at the very end of a step leaves some unsent.
+    assert_eq!(requests + count(&steps, "unsent"), 275, "{steps}");
     assert_eq!(steps["duration_s"].as_f64(), Some(1.5));
     server.stop();
 }
@@ -189,8 +191,12 @@ fn a_scenario_combines_phases_and_sets() {
         command.arg(&out).args(more).output().unwrap()
     };
     let results = result(&load(&[]));
-    let shown: Vec<_> =
-        results.as_array().unwrap().iter().map(|one| (one["name"].clone(), count(one, "requests"))).collect();
+    let shown: Vec<_> = results
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].clone(), count(one, "requests") + count(one, "unsent")))
+        .collect();
     assert_eq!(shown, [("one-a".into(), 60), ("one-b".into(), 20), ("two-churn".into(), 30)]);
     assert!(out.join("one-b/latency.hlog").exists() && out.join("two-churn/report.html").exists());
     let failed = load(&["--fail-if", "rate>150"]);
