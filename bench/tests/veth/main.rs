@@ -18,6 +18,7 @@ mod refused;
 mod steer;
 mod steering_cost;
 mod summary;
+mod takeover;
 mod unprivileged;
 mod workloads;
 mod world;

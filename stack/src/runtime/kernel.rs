@@ -10,7 +10,7 @@ use corelane_bpf::{MapError, Steering};
 use corelane_proto::{Addr, SocketAddr};
 use crossbeam::channel::Sender;
 use rustix::thread::CapabilitySet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +91,23 @@ impl Reception {
         }
     }
 
+    /// Whether the kernel has the addresses too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.check.sharing == Sharing::Shared
+    }
+
+    /// What the program knows: own addresses, or with a port listeners.
+    pub(super) fn ends(&self) -> HashSet<(IpAddr, Option<u16>)> {
+        if self.check.sharing == Sharing::Own {
+            return self.addresses.iter().map(|addr| (IpAddr::from(*addr), None)).collect();
+        }
+        let of = |local: &SocketAddr| {
+            let port = local.port;
+            self.found_at(*local).map(move |addr| (addr, Some(port)))
+        };
+        self.listeners.keys().flat_map(of).collect()
+    }
+
     /// The addresses at which a listener is found.
     fn found_at(&self, local: SocketAddr) -> impl Iterator<Item = IpAddr> {
         let at = move |addr: &Addr| match local.addr.is_unspecified() {
@@ -164,13 +181,19 @@ impl<'scope> Following<'scope> {
         Ok(Self { handle, asker, over })
     }
 
-    /// Ends it, and sets free what was reserved.
-    pub(super) fn finish(self) {
+    /// Ends it, and sets free what was reserved, unless another process has taken over: then it is that one's.
+    pub(super) fn finish(self, handed_over: bool) {
         self.over.store(true, Ordering::Relaxed);
         self.asker.wake();
         // It does not panic; if it does, what it had reserved is free with it.
-        if let Ok(Err(error)) = self.handle.join().map(Beside::finish) {
-            tracing::warn!(%error, "reserved ports stay reserved");
+        match self.handle.join() {
+            Ok(beside) if handed_over => beside.leave_reserved(),
+            Ok(beside) => {
+                if let Err(error) = beside.finish() {
+                    tracing::warn!(%error, "reserved ports stay reserved");
+                }
+            }
+            Err(_) => {}
         }
     }
 }

@@ -5,7 +5,9 @@
 //! the workers close their connections, the program is detached (the kernel has every packet again), and only then are
 //! the sockets closed.
 
+mod arrival;
 mod cores;
+mod departure;
 mod kernel;
 mod machine;
 mod pages;
@@ -17,6 +19,7 @@ mod stop;
 mod summary;
 mod supervisor;
 mod thread;
+mod turnover;
 
 pub use pages::Pages;
 pub use placement::{Place, Placement, Why};
@@ -31,15 +34,18 @@ use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::steer::{Beside, View};
 use crate::worker::Siblings;
+use arrival::Predecessor;
 use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering, Vlan};
 use corelane_xdp::{PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
 use kernel::{Following, Reception};
 use machine::Machine;
 use std::sync::Arc;
+use std::time::Duration;
 use stop::Signals;
 use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
+use turnover::Turnover;
 
 /// Runs `make_app(worker)` on every worker until SIGINT or SIGTERM, or until every application has stopped its core.
 ///
@@ -96,24 +102,48 @@ impl Builder {
         self
     }
 
+    /// Whether to take over from the process that has the control socket (`control.takeover`), whatever the configuration
+    /// says.
+    ///
+    /// # Errors
+    /// None that the configuration has not already.
+    pub fn takeover(mut self, takeover: bool) -> Result<Self, Error> {
+        self.config = self.config.into_builder().set("control.takeover", takeover).build()?;
+        Ok(self)
+    }
+
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let beside = Beside::settle(&config)?;
+        let mut beside = Beside::settle(&config)?;
         let machine = Machine::query(&config, beside.device())?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
         privileges::check()?;
         placement.log();
         let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
-        let _socket = ControlSocket::serve(socket, &control, &stop, move || privileges::drop_on_worker(drop_which))?;
+        let serve = |replace| {
+            ControlSocket::serve(socket, &control, &stop, replace, move || privileges::drop_on_worker(drop_which))
+        };
+        let predecessor = Predecessor::meet(&config)?;
+        // Where another process has it, it keeps it until this one has taken over.
+        let mut _socket = if predecessor.is_none() { serve(false)? } else { None };
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let setup = setup(&config, &machine, &beside);
-        let steering = Steering::attach_with(machine.interface.index, attach_mode(&config), &setup)
-            .map_err(privileges::explain)?;
+        let (steering, predecessor) = attach(&config, &machine, &beside, &setup, predecessor)?;
+        if let Some(predecessor) = &predecessor {
+            // There is no way back: better ports that stay reserved than no server.
+            if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
+                tracing::warn!(%error, "ports that the process before this one has reserved stay reserved");
+            }
+            _socket = serve(true)?;
+        }
         let (seeds, pages) = open(&config, &machine, &steering)?;
         let (report, reports) = bounded(WAITING);
+        let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
+        let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
+        let turnover = Turnover::new(&config, &stop, report.clone(), beside.reserved(), inherited);
         let common = Common::new(&config, &machine, &stop, pages, &beside);
         let registry = steering.registry();
         let table = Arc::new(steering.table());
@@ -122,7 +152,7 @@ impl Builder {
             let (sharing, asker) = (beside.identity().sharing, beside.mirror().asker());
             let following = Following::start(scope, beside, report.clone(), config.privileges().drop())?;
             let mut supervisor =
-                Supervisor::new(&config, &stop, steering, reports, control.open_desk(), reception, following);
+                Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);
@@ -146,6 +176,25 @@ impl Builder {
     }
 }
 
+/// Attaches the program, or puts it in the place of that of the process before this one.
+fn attach(
+    config: &Config,
+    machine: &Machine,
+    beside: &Beside,
+    setup: &Setup,
+    predecessor: Option<Predecessor>,
+) -> Result<(Steering, Option<Predecessor>), Error> {
+    let (ifindex, mode) = (machine.interface.index, attach_mode(config));
+    match predecessor {
+        None => Ok((Steering::attach_with(ifindex, mode, setup).map_err(privileges::explain)?, None)),
+        Some(mut predecessor) => {
+            let native = mode == AttachMode::Native;
+            let steering = predecessor.take_over(ifindex, beside.identity().sharing, native, setup)?;
+            Ok((steering, Some(predecessor)))
+        }
+    }
+}
+
 /// Opens the queues, and puts the sockets where the program looks for them. Nothing is registered yet, so that nothing
 /// comes.
 fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<PortSeed>, Pages), Error> {
@@ -157,7 +206,11 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
     let wanted = queue_config(interface, memory, 0);
     let bytes = u64::from(wanted.frame_count) * u64::from(wanted.frame_size) * machine.queues.len() as u64;
     let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
-        let wanted = QueueConfig { huge_pages, ..wanted.clone() };
+        let mut wanted = QueueConfig { huge_pages, ..wanted.clone() };
+        if config.control().takeover() {
+            // There is no way back for the process before this one.
+            wanted.busy_timeout = BUSY_AT_TAKEOVER;
+        }
         corelane_xdp::open(&wanted, &machine.queues, machine.workers, sockets).map_err(XdpError::from)
     })?;
     for (core, seed) in seeds.iter().enumerate() {
@@ -169,6 +222,12 @@ fn open(config: &Config, machine: &Machine, steering: &Steering) -> Result<(Vec<
     }
     Ok((seeds, pages))
 }
+
+/// How long a queue may stay busy after the process before this one has let it go.
+const BUSY_AT_TAKEOVER: Duration = Duration::from_secs(5);
+
+/// Bytes of each ring for packets that are kept while one process takes over from another: room for a thousand full packets.
+const KEPT_BYTES: u32 = 2 << 20;
 
 /// What the program is told.
 fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
@@ -187,7 +246,9 @@ fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
     let hash = FlowHash::new(rand::random());
     let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
     let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
-    Setup { buckets, max_pinned, vlan, ..Setup::new(layout, hash) }
+    // Without a control socket nobody takes over, and nothing is kept.
+    let kept_bytes = if config.control().socket().is_empty() { 1 << 12 } else { KEPT_BYTES };
+    Setup { buckets, max_pinned, vlan, kept_bytes, ..Setup::new(layout, hash) }
 }
 
 /// From the operating system's source, through the crate's generator for secrets.
