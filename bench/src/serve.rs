@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::report::units;
 use crate::stop::Stop;
 use crate::transport::{ServeSummary, TransportKind, corelane, kernel};
+use crate::workload::Servers;
 use serde::Serialize;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,12 +32,13 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let _held = dma_latency::hold(args.hold_cpu_dma_latency)?;
     let default = CoreList::first_allowed();
     let announce = |listen| announce(listen, args.json);
+    let servers = Servers::new(args.workload);
     let (summary, stack) = match args.transport {
         TransportKind::Kernel => {
             let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
             let listen = SocketAddr::new(ip, args.port);
             let cores = args.cores.as_ref().unwrap_or(&default).as_slice().to_vec();
-            let options = kernel::ServeOptions { workload: args.workload, listen, cores, spin: args.spin };
+            let options = kernel::ServeOptions { servers, listen, cores, spin: args.spin };
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
@@ -45,7 +47,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
                 stack.set.push("control.takeover=true".to_owned());
             }
             let config = corelane::StackConfig::new(&stack, args.cores.as_ref(), &default)?;
-            let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
+            let (summary, stack) = corelane::run_serve(&config, &servers, args.port, announce)?;
             (summary, Some(stack))
         }
     };

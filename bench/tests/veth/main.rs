@@ -20,4 +20,5 @@ mod steering_cost;
 mod summary;
 mod takeover;
 mod unprivileged;
+mod workloads;
 mod world;
