@@ -11,19 +11,22 @@ use crate::report::result::{LoadResult, Percentiles};
 use crate::report::{self, Loaded, units};
 use crate::serve::check_stack;
 use crate::stop::Stop;
-use crate::transport::{ErrorKind, TransportKind, corelane, kernel};
+use crate::transport::{ErrorKind, TransportKind, corelane, kernel, raw};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// Runs the command.
 pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     check(args)?;
+    if args.transport == TransportKind::Raw {
+        return raw::run_load(args);
+    }
     if let Some(cores) = &args.cores {
         cores.check_online()?;
     }
     let default = CoreList::last_allowed();
     let stack = match args.transport {
-        TransportKind::Kernel => None,
+        TransportKind::Kernel | TransportKind::Raw => None,
         TransportKind::Corelane => Some(corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?),
     };
     let cores = stack
@@ -55,7 +58,8 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
     let result = LoadResult { spin, ..result(args, &cores, &outcomes, &collected, begin) };
     let hlog = report::hlog::write(begin, &collected.seconds)
         .map_err(|error| Failure::Machine(format!("latency.hlog cannot be made: {error}")))?;
-    let loaded = Loaded { name: args.out.display().to_string(), result, histograms: collected.total };
+    let name = args.out.display().to_string();
+    let loaded = Loaded { name, result, histograms: collected.total, seconds: collected.seconds };
     report::save(&args.out, &loaded, &hlog)?;
     report::print(std::slice::from_ref(&loaded), args.json)?;
     judge(args, &loaded.result)
@@ -125,7 +129,7 @@ fn nobody_there(args: &LoadArgs, error: Option<ErrorKind>) -> Failure {
             TransportKind::Kernel => {
                 format!("{target} cannot be reached from here; `ip route get {}` shows the way", target.ip())
             }
-            TransportKind::Corelane => {
+            TransportKind::Corelane | TransportKind::Raw => {
                 format!("{target} cannot be reached over the interface: it does not answer ARP, or needs a --gateway")
             }
         },
@@ -179,6 +183,7 @@ fn result(
         congestion_control: match args.transport {
             TransportKind::Kernel => kernel::congestion_control(),
             TransportKind::Corelane => corelane::CONGESTION_CONTROL.to_owned(),
+            TransportKind::Raw => "none".to_owned(),
         },
         started_at_s: begin.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -188,7 +193,7 @@ fn result(
 }
 
 /// Whether the run was what was asked for.
-fn judge(args: &LoadArgs, result: &LoadResult) -> Result<(), Failure> {
+pub(crate) fn judge(args: &LoadArgs, result: &LoadResult) -> Result<(), Failure> {
     if result.requests == 0 {
         return Err(Failure::Threshold("no request was answered".to_owned()));
     }

@@ -8,6 +8,7 @@ pub mod session;
 mod collect;
 mod command;
 
+pub(crate) use command::judge;
 pub use command::run;
 
 use crate::clock::Clock;
