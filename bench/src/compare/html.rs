@@ -220,8 +220,8 @@ mod tests {
         assert!(page.contains("&lt;gone&gt; &amp; &quot;away&quot;") && !page.contains("<gone>"), "{page}");
         assert!(page.contains("&lt;b&gt;a &amp; b"), "the processor's name");
         // 1.5 by a bar of 1.25; 0.9 by one of 0.85.
-        assert!(page.contains("<td>1.50x</td><td class=\"bad\">no</td>"), "{page}");
-        assert!(page.contains("<td>0.90x</td><td class=\"good\">yes</td>"), "{page}");
+        assert!(page.contains("<td>1.500x</td><td class=\"bad\">no</td>"), "{page}");
+        assert!(page.contains("<td>0.900x</td><td class=\"good\">yes</td>"), "{page}");
         assert!(page.contains("1 of 2 bars met"), "{page}");
         let names: Vec<String> = charts(&result, &distributions).into_iter().map(|(name, _)| name).collect();
         assert_eq!(

@@ -131,7 +131,8 @@ pub(super) fn verdict(bar: &Bar) -> [String; 3] {
     };
     [
         format!("{sign} {:.2}x", bar.bar),
-        bar.measured.map_or("-".to_owned(), |found| format!("{found:.2}x")),
+        // One digit more than the bar has: what just misses it does not look like it.
+        bar.measured.map_or("-".to_owned(), |found| format!("{found:.3}x")),
         met.to_owned(),
     ]
 }
@@ -186,7 +187,7 @@ mod tests {
         assert!(text.contains("echo, 64 B, 16 connections\n") && text.contains("bulk-send, 1 connection\n"), "{text}");
         assert!(text.contains("      the server does not listen"), "{text}");
         let bar = text.lines().find(|line| line.starts_with("echoes: Corelane to Corelane / raw, 16")).unwrap();
-        assert!(bar.ends_with(">= 0.85x     0.90x  yes"), "{bar}");
+        assert!(bar.ends_with(">= 0.85x    0.900x  yes"), "{bar}");
         assert!(text.contains("not measured"), "{text}");
     }
 }
