@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::report::units;
 use crate::stop::Stop;
 use crate::transport::{ServeSummary, TransportKind, corelane, kernel, raw};
+use crate::workload::Servers;
 use serde::Serialize;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,6 +36,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let default = CoreList::first_allowed();
     let announce = |listen| announce(listen, args.json);
     let mut frames = None;
+    let servers = Servers::new(args.workload);
     let (summary, stack) = match args.transport {
         TransportKind::Raw => {
             let core = args.cores.as_ref().unwrap_or(&default).as_slice()[0];
@@ -47,12 +49,12 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
             let listen = SocketAddr::new(ip, args.port);
             let cores = args.cores.as_ref().unwrap_or(&default).as_slice().to_vec();
-            let options = kernel::ServeOptions { workload: args.workload, listen, cores, spin: args.spin };
+            let options = kernel::ServeOptions { servers, listen, cores, spin: args.spin };
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
             let config = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
-            let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
+            let (summary, stack) = corelane::run_serve(&config, &servers, args.port, announce)?;
             (summary, Some(stack))
         }
     };

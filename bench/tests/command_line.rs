@@ -80,6 +80,30 @@ fn loads_that_cannot_be_meant() {
     assert!(usage(&format!("{closed} --target 0.0.0.0:80 --connections 1")).contains("one machine"));
     assert!(usage(&format!("{closed} --target localhost --connections 1")).contains("--target"));
     assert!(usage(&format!("{closed} --target 127.0.0.1:80 --connections 0")).contains("--connections"));
+    let open = format!("{LOAD} {target}");
+    assert!(usage(&format!("{open} --rate fast")).contains("`fast` is not a rate such as 1000"));
+    assert!(usage(&format!("{open} --rate 10 --step 5")).contains("--step needs a ramp"));
+    assert!(usage(&format!("{open} --rate 10..20 --step 0")).contains("--step: steps of 0"));
+    assert!(usage(&format!("{open} --rate 20..10 --slo p99=1ms")).contains("--rate LOW..HIGH"));
+    assert!(usage(&format!("{open} --rate 1..10 --slo p99=5")).contains("not a time with its unit"));
+    assert!(usage(&format!("{open} --rate 1..10 --slo p99=5us --step 1")).contains("cannot be used with"));
+    assert!(usage(&format!("{open} --rate 1 --trace f")).contains("cannot be used with"));
+    assert!(
+        usage(&format!("{open} --trace target/no-such-trace")).contains("--trace target/no-such-trace: No such file")
+    );
+    assert!(usage(&format!("{open} --closed --size uniform:9..1")).contains("the range `9..1` runs backwards"));
+    assert!(usage(&format!("{open} --closed --pipeline 0")).contains("--pipeline is not from 1"));
+    assert!(usage(&format!("{open} --closed --keys 5")).contains("--keys is for --workload kv"));
+    assert!(usage(&format!("{open} --closed --response-size 5")).contains("--response-size is for --workload rr"));
+    let bulk = "load --transport kernel --out target/none --target 127.0.0.1:9 --connections 1 --duration 1 --workload";
+    assert!(usage(&format!("{bulk} bulk-recv --rate 5")).contains("say --closed"));
+    assert!(usage(&format!("{bulk} bulk-send --closed --size uniform:1..2")).contains("one number of bytes"));
+    assert!(usage(&format!("{bulk} churn --closed --pipeline 2")).contains("mean nothing to --workload churn"));
+    let unending = format!("{LOAD} --target 127.0.0.1:9 --connections 1 --closed");
+    assert!(usage(&unending).contains("--duration says how long to measure"));
+    let scenario = "load --transport kernel --out target/none --scenario target/no-such-scenario";
+    assert!(usage(scenario).contains("--scenario target/no-such-scenario: No such file"));
+    assert!(usage(&format!("{scenario} --closed")).contains("cannot be used with"));
     assert!(usage(&format!("{LOAD} --closed --duration 0 --target 127.0.0.1:80 --connections 1")).contains("nothing"));
 }
 

@@ -8,11 +8,11 @@ fn configs() -> Vec<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs");
     let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
-    // These are the matrices of `corelane-bench path` and `compare`, whose own tests load them.
-    let matrices = ["path.toml", "compare.toml"];
+    // These are of `corelane-bench`, whose own tests load them.
+    let of_bench = ["path.toml", "compare.toml", "scenario.toml"];
     files.retain(|path| {
         path.extension().is_some_and(|extension| extension == "toml")
-            && !matrices.iter().any(|name| path.ends_with(name))
+            && !of_bench.iter().any(|name| path.ends_with(name))
     });
     files.sort();
     files

@@ -20,4 +20,5 @@ mod steer;
 mod steering_cost;
 mod summary;
 mod unprivileged;
+mod workloads;
 mod world;

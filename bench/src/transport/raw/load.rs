@@ -7,12 +7,14 @@ use crate::clock::{self, Clock};
 use crate::cores::{self, CoreList};
 use crate::dma_latency;
 use crate::failure::Failure;
+use crate::load::details::Details;
 use crate::load::judge;
 use crate::load::recorder::Pair;
 use crate::report::result::{LoadResult, Percentiles};
 use crate::report::{self, Loaded};
 use crate::stop::Stop;
 use crate::transport::TransportKind;
+use crate::workload::size::Sizes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
@@ -30,7 +32,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Runs `load --transport raw`.
 pub fn run_load(args: &LoadArgs) -> Result<(), Failure> {
     super::check_load(args)?;
-    let IpAddr::V4(target) = args.target.ip() else {
+    let Some(IpAddr::V4(target)) = args.target.map(|target| target.ip()) else {
         return Err(Failure::Usage("--transport raw writes IPv4 headers: --target is an IPv4 address".to_owned()));
     };
     let default = CoreList::last_allowed();
@@ -43,13 +45,13 @@ pub fn run_load(args: &LoadArgs) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
     let began = SystemTime::now();
     cores::pin(cores.as_slice()[0])?;
-    let kind = Kind::of(args.workload.name()).unwrap_or(Kind::Echo);
+    let kind = args.workload.and_then(|workload| Kind::of(workload.name())).unwrap_or(Kind::Echo);
     let default = if kind == Kind::OneWay { frame::MOST_PAYLOAD } else { DEFAULT_PAYLOAD };
-    let payload = args.size.map_or(default, |size| usize::try_from(size).unwrap_or(frame::MOST_PAYLOAD));
+    let payload = size(args).map_or(default, |size| usize::try_from(size).unwrap_or(frame::MOST_PAYLOAD));
     let cpu_before_ns = clock::thread_cpu_ns();
     let client = Client::new(super::interface(&args.stack, args.spin)?, target, payload, args)?;
     let found = match kind {
-        Kind::Echo => client.exchange(args.connections, &stop)?,
+        Kind::Echo => client.exchange(args.connections.unwrap_or(1), &stop)?,
         Kind::OneWay => client.send_one_way(&stop)?,
     };
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu_before_ns);
@@ -66,10 +68,10 @@ pub fn run_load(args: &LoadArgs) -> Result<(), Failure> {
 fn result(args: &LoadArgs, cores: &[usize], found: &Found, began: SystemTime, cpu_ns: u64) -> LoadResult {
     let duration_s = found.measured_ns as f64 / 1e9;
     LoadResult {
-        workload: args.workload.name().to_owned(),
+        workload: args.workload.map_or("", |workload| workload.name()).to_owned(),
         transport: TransportKind::Raw.name().to_owned(),
-        target: args.target.to_string(),
-        connections: args.connections,
+        target: args.target.map(|target| target.to_string()).unwrap_or_default(),
+        connections: args.connections.unwrap_or(1),
         pace: "closed".to_owned(),
         arrivals: None,
         offered_rate: None,
@@ -85,7 +87,7 @@ fn result(args: &LoadArgs, cores: &[usize], found: &Found, began: SystemTime, cp
         bytes: found.bytes_sent + found.bytes_received,
         bytes_sent: found.bytes_sent,
         bytes_received: found.bytes_received,
-        size: args.size,
+        size: size(args),
         seed: args.seed,
         cores: cores.to_vec(),
         cpu_s: cpu_ns as f64 / 1e9,
@@ -96,7 +98,12 @@ fn result(args: &LoadArgs, cores: &[usize], found: &Found, began: SystemTime, cp
         version: env!("CARGO_PKG_VERSION").to_owned(),
         latency_ns: Percentiles::of(&found.total.latency),
         service_time_ns: Percentiles::of(&found.total.service),
+        details: Details::default(),
     }
+}
+
+fn size(args: &LoadArgs) -> Option<u64> {
+    args.size.as_ref().and_then(Sizes::fixed)
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -169,7 +176,7 @@ impl Client {
         let (ends, clock) = (Ends::open(interface)?, Clock::new());
         let template = frame::template(ends.mac, Ipv4Addr::UNSPECIFIED, target, payload);
         let begin = clock.now() + nanos(args.warmup);
-        let end = begin + nanos(args.duration);
+        let end = begin + nanos(args.duration.unwrap_or_default());
         let (payload, found, drain_end) = (payload as u64, Found::default(), end + nanos(args.drain));
         Ok(Self { ends, clock, template, payload, found, begin, end, drain_end })
     }

@@ -15,6 +15,7 @@ pub use serve::{RawSummary, run_serve};
 use crate::cli::{LoadArgs, ServeArgs, StackArgs};
 use crate::failure::Failure;
 use crate::workload::ServeKind;
+use crate::workload::size::Sizes;
 use corelane_xdp::raw::RedirectAll;
 use corelane_xdp::{Interface, Port, QueueConfig};
 
@@ -88,16 +89,19 @@ pub fn check_serve(args: &ServeArgs) -> Result<(), Failure> {
 pub fn check_load(args: &LoadArgs) -> Result<(), Failure> {
     interface(&args.stack, args.spin)?;
     let usage = |text: String| Err(Failure::Usage(text));
-    if Kind::of(args.workload.name()).is_none() {
-        return usage(format!("--transport raw has echo and bulk-send; {} needs TCP", args.workload.name()));
+    let kind = args.workload.and_then(|workload| Kind::of(workload.name()));
+    if kind.is_none() {
+        let name = args.workload.map_or("a scenario", |workload| workload.name());
+        return usage(format!("--transport raw has echo and bulk-send; {name} needs TCP"));
     }
     if !args.closed {
         return usage("--transport raw keeps --connections frames in flight: it needs --closed, not --rate".to_owned());
     }
-    if args.connections > MOST_IN_FLIGHT {
-        return usage(format!("--transport raw has at most {MOST_IN_FLIGHT} frames in flight (--connections)"));
+    if !args.connections.is_some_and(|count| (1..=MOST_IN_FLIGHT).contains(&count)) {
+        return usage(format!("--transport raw has 1 to at most {MOST_IN_FLIGHT} frames in flight (--connections)"));
     }
-    if args.size.is_some_and(|size| size > frame::MOST_PAYLOAD as u64) {
+    let fits = |sizes: &Sizes| sizes.fixed().is_some_and(|size| size <= frame::MOST_PAYLOAD as u64);
+    if !args.size.as_ref().is_none_or(fits) {
         return usage(format!(
             "--transport raw sends single frames: --size is at most {}, which are {} bytes of frame",
             frame::MOST_PAYLOAD,
@@ -107,7 +111,10 @@ pub fn check_load(args: &LoadArgs) -> Result<(), Failure> {
     if args.requests.is_some() || args.requests_per_connection.is_some() {
         return usage("--transport raw ends by --duration; leave out --requests and its like".to_owned());
     }
-    if !args.target.is_ipv4() {
+    if args.duration.is_none_or(|duration| duration.is_zero()) {
+        return usage("--transport raw needs a --duration above 0".to_owned());
+    }
+    if !args.target.is_some_and(|target| target.is_ipv4()) {
         return usage("--transport raw writes IPv4 headers: --target is an IPv4 address".to_owned());
     }
     one_core(args.cores.as_ref().map_or(1, |cores| cores.as_slice().len()))
