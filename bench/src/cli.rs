@@ -35,13 +35,15 @@ pub enum Command {
     Serve(ServeArgs),
     /// Load a server and measure how long its answers take.
     Load(Box<LoadArgs>),
+    /// Compare the kernel's TCP, Corelane and bare frames, in network namespaces of its own: speed, side by side.
+    Compare(CompareArgs),
     /// Compare the kernel's sender with Corelane's over bad paths, in network namespaces of its own.
     Path(PathArgs),
     /// Measure what waiting costs, in network namespaces of its own: an idle stack's processor time, and its wake-ups.
     Idle(IdleArgs),
     /// Measure what steering costs, in network namespaces of its own: frames received and dropped, with it and without.
     Steer(SteerArgs),
-    /// Show the results of loads, side by side.
+    /// Show the results of loads side by side, or those of `compare`.
     Report(ReportArgs),
 }
 
@@ -234,6 +236,35 @@ pub struct LoadArgs {
     pub stack: StackArgs,
 }
 
+/// Arguments of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Where result.json, report.html and a folder for each run go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The cells, as in configs/compare.toml [default: the same, built in].
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub matrix: Option<PathBuf>,
+    /// Less of everything: under three minutes.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only cells with this in their name, such as echo-64b-1c or corelane-to-kernel. May be repeated: then those with any.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Vec<String>,
+    /// How often each cell is run, instead of what the matrix says.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// How long each run is measured, instead of what the matrix says, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
+    /// End with exit code 1 if a bar is not met.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `path`.
 #[derive(Args, Debug)]
 pub struct PathArgs {
@@ -313,12 +344,19 @@ pub struct SteerArgs {
 /// Arguments of `report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Where loads left their results. The first one is what the others are compared with.
+    /// Where loads left their results, the first one being what the others are compared with; or where `compare` did:
+    /// several comparisons become one.
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+    /// Add the loads up: they are parts of one, run by several machines at the same time.
+    #[arg(long)]
+    pub merge: bool,
     /// Write one page with all of them.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Write each chart as an SVG file; the folder is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
     /// Print the results as one JSON document.
     #[arg(long)]
     pub json: bool,

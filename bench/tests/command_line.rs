@@ -146,3 +146,34 @@ fn paths_that_cannot_be_meant() {
     assert!(usage("path --out target/none --quick --matrix a.toml").contains("cannot be used with"));
     assert!(usage("path --quick").contains("--out"));
 }
+
+#[test]
+fn raw_transports_that_cannot_be_meant() {
+    let serve = "serve --transport raw --port 7";
+    assert_data_eq!(
+        usage(&format!("{serve} --workload echo")),
+        "corelane-bench: --transport raw needs --interface IF, all of whose packets it takes\n"
+    );
+    assert!(usage(&format!("{serve} --interface lo --workload http")).contains("serves echo and sink"));
+    assert!(usage(&format!("{serve} --interface lo --workload echo --wait spin")).contains("--wait says nothing to"));
+    assert!(usage(&format!("{serve} --interface lo --workload echo --cores 0-1")).contains("runs on one core"));
+    let load = "load --transport raw --workload echo --interface lo --duration 1 --out target/none --target 10.0.0.1:7";
+    assert!(usage(&format!("{load} --connections 1 --rate 5")).contains("it needs --closed, not --rate"));
+    assert!(usage(&format!("{load} --connections 4097 --closed")).contains("at most 4096 frames in flight"));
+    assert!(usage(&format!("{load} --connections 1 --closed --size 1461")).contains("--size is at most 1460"));
+    assert!(usage(&format!("{load} --connections 1 --closed --requests 5")).contains("ends by --duration"));
+    assert!(
+        usage(&format!("{} --connections 1 --closed", load.replace("echo", "http")))
+            .contains("echo and bulk-send; http")
+    );
+}
+
+#[test]
+fn comparisons_that_cannot_be_meant() {
+    assert!(usage("compare").contains("--out"));
+    assert!(usage("compare --out target/none --rounds 0").contains("rounds = 0 is not from 1 to 99"));
+    assert!(usage("compare --out target/none --seconds 0").contains("seconds = 0 is not from 0.1"));
+    assert!(usage("compare --out target/none --matrix target/no-such-file.toml").contains("no-such-file.toml"));
+    let sentence = usage("compare --out target/none --only tea --only milk");
+    assert!(sentence.contains("--only tea or milk leaves no cell; their names are like echo-64b-1c-raw-to-raw"));
+}

@@ -9,8 +9,11 @@ fn configs() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
     // These are of `corelane-bench`, whose own tests load them.
-    let is_of_bench = |path: &PathBuf| path.ends_with("path.toml") || path.ends_with("scenario.toml");
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !is_of_bench(path));
+    let of_bench = ["path.toml", "compare.toml", "scenario.toml"];
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "toml")
+            && !of_bench.iter().any(|name| path.ends_with(name))
+    });
     files.sort();
     files
 }

@@ -22,7 +22,7 @@ use crate::report::threshold::Threshold;
 use crate::report::{self, Loaded, units};
 use crate::serve::check_stack;
 use crate::stop::Stop;
-use crate::transport::{TransportKind, corelane};
+use crate::transport::{TransportKind, corelane, raw};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -33,6 +33,9 @@ const SEARCH_SHARE: f64 = 0.99;
 
 /// Runs the command.
 pub fn run(args: &LoadArgs) -> Result<(), Failure> {
+    if args.transport == TransportKind::Raw {
+        return raw::run_load(args);
+    }
     check_stack(&args.stack, args.transport, args.spin)?;
     let phases = phases(args)?;
     if let Some(cores) = &args.cores {
@@ -55,7 +58,8 @@ pub fn run(args: &LoadArgs) -> Result<(), Failure> {
         std::fs::create_dir_all(&dir).map_err(|error| Failure::Machine(format!("{}: {error}", dir.display())))?;
         let hlog = report::hlog::write(begin, &collected.seconds)
             .map_err(|error| Failure::Machine(format!("latency.hlog cannot be made: {error}")))?;
-        let loaded = Loaded { name: dir.display().to_string(), result, histograms: collected.total };
+        let name = dir.display().to_string();
+        let loaded = Loaded { name, result, histograms: collected.total, seconds: collected.seconds };
         report::save(&dir, &loaded, &hlog)?;
         loads.push(loaded);
     }
@@ -135,7 +139,10 @@ impl<'a> Bench<'a> {
     fn new(args: &'a LoadArgs) -> Result<Self, Failure> {
         let default = CoreList::last_allowed();
         let (carrier, cores) = match args.transport {
-            TransportKind::Kernel => (Carrier::Kernel, args.cores.as_ref().unwrap_or(&default).as_slice().to_vec()),
+            // Raw frames have a load of their own.
+            TransportKind::Kernel | TransportKind::Raw => {
+                (Carrier::Kernel, args.cores.as_ref().unwrap_or(&default).as_slice().to_vec())
+            }
             TransportKind::Corelane => {
                 let stack = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
                 let cores = stack.cores.clone();
@@ -442,7 +449,7 @@ fn ramp_curve(phase: &Phase, set: &SetOptions, sum: &Sum) -> Vec<CurvePoint> {
 }
 
 /// Whether the run was what was asked for.
-fn judge(args: &LoadArgs, result: &LoadResult) -> Result<(), Failure> {
+pub(crate) fn judge(args: &LoadArgs, result: &LoadResult) -> Result<(), Failure> {
     let name = &result.details.name;
     let whose = if name.is_empty() { String::new() } else { format!("{name}: ") };
     if result.requests == 0 {

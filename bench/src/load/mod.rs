@@ -25,6 +25,7 @@ mod selfcheck;
 mod show;
 mod slot;
 
+pub(crate) use command::judge;
 pub use command::run;
 
 use crate::clock::Clock;

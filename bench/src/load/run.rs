@@ -131,7 +131,7 @@ fn nobody_there(transport: TransportKind, sets: &[SetOptions], error: Option<Err
             TransportKind::Kernel => {
                 format!("{target} cannot be reached from here; `ip route get {ip}` shows the way")
             }
-            TransportKind::Corelane => {
+            TransportKind::Corelane | TransportKind::Raw => {
                 format!("{target} cannot be reached over the interface: it does not answer ARP, or needs a --gateway")
             }
         },
