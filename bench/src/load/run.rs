@@ -33,7 +33,7 @@ impl Carrier {
     pub(super) fn congestion_control(&self) -> String {
         match self {
             Self::Kernel => kernel::congestion_control(),
-            Self::Corelane(_) => corelane::CONGESTION_CONTROL.to_owned(),
+            Self::Corelane(stack) => stack.config.tcp().congestion().to_string(),
         }
     }
 

@@ -185,9 +185,7 @@ impl App for LoadApp<'_> {
     }
 
     fn on_turn(&mut self, core: &mut Core<'_, Ticket>) -> Option<Instant> {
-        let mut resumed = false;
         while let Some(action) = self.crew.as_mut().and_then(|crew| crew.poll_action(self.clock.now())) {
-            resumed |= matches!(action, Action::Read(_));
             self.act(core, action);
         }
         let crew = self.crew.as_ref()?;
@@ -196,9 +194,7 @@ impl App for LoadApp<'_> {
             return None;
         }
         // The stack's clock has another origin than ours. Being asked a little early does no harm.
-        // What a connection that was resumed has to read comes in the next turn, which nothing else announces.
-        let next = if resumed { 0 } else { crew.poll_deadline() };
-        let left = next.saturating_sub(self.clock.now());
+        let left = crew.poll_deadline().saturating_sub(self.clock.now());
         Some(core.now() + Duration::from_nanos(left))
     }
 
