@@ -5,6 +5,10 @@
  *
  * The bytes hashed are address and port of the lower end, then of the higher, in network order: 12 for IPv4, 36 for
  * IPv6. They are never laid out in memory: the words of SipHash are put together from the parts.
+ *
+ * A packet should cost as little as it can, so the loader computes what the key alone decides: the four words of the
+ * state and, of the first word's round, the part that the word has no influence on. Only the low bits of the result are
+ * computed, those that may count a bucket.
  */
 #ifndef CORELANE_HASH_H
 #define CORELANE_HASH_H
@@ -26,11 +30,16 @@ static __always_inline __u64 rotated(__u64 value, int bits)
 	return value << bits | value >> (64 - bits);
 }
 
-static __always_inline void sip_round(struct siphash *state)
+/* The part of a round that goes before v3, and so before the word that is mixed into it. */
+static __always_inline void sip_round_begin(struct siphash *state)
 {
 	state->v0 += state->v1;
 	state->v1 = rotated(state->v1, 13) ^ state->v0;
 	state->v0 = rotated(state->v0, 32);
+}
+
+static __always_inline void sip_round_end(struct siphash *state)
+{
 	state->v2 += state->v3;
 	state->v3 = rotated(state->v3, 16) ^ state->v2;
 	state->v0 += state->v3;
@@ -40,48 +49,55 @@ static __always_inline void sip_round(struct siphash *state)
 	state->v2 = rotated(state->v2, 32);
 }
 
-static __always_inline struct siphash sip_begin(__u64 k0, __u64 k1)
+/* Mixes the first word into a state whose round has begun. */
+static __always_inline void sip_first_word(struct siphash *state, __u64 word)
 {
-	return (struct siphash){
-		.v0 = k0 ^ 0x736f6d6570736575ULL,
-		.v1 = k1 ^ 0x646f72616e646f6dULL,
-		.v2 = k0 ^ 0x6c7967656e657261ULL,
-		.v3 = k1 ^ 0x7465646279746573ULL,
-	};
+	state->v3 ^= word;
+	sip_round_end(state);
+	state->v0 ^= word;
 }
 
 static __always_inline void sip_word(struct siphash *state, __u64 word)
 {
-	state->v3 ^= word;
-	sip_round(state);
-	state->v0 ^= word;
+	sip_round_begin(state);
+	sip_first_word(state, word);
 }
 
-static __always_inline __u64 sip_end(struct siphash *state)
+static __always_inline void sip_round(struct siphash *state)
+{
+	sip_round_begin(state);
+	sip_round_end(state);
+}
+
+static __always_inline __u32 sip_end(struct siphash *state)
 {
 	state->v2 ^= 0xff;
 	sip_round(state);
 	sip_round(state);
 	sip_round(state);
-	return state->v0 ^ state->v1 ^ state->v2 ^ state->v3;
+	return (state->v0 ^ state->v1 ^ state->v2 ^ state->v3) & (MAX_BUCKETS - 1);
 }
 
-/* An IPv4 end as one number that compares as its bytes do. */
-static __always_inline __u64 ipv4_order(const struct end *end)
+/* The six bytes of an IPv4 end. */
+static __always_inline __u64 ipv4_bytes(const struct end *end)
 {
-	return (__u64)bpf_ntohl(end->address.word[3]) << 16 | bpf_ntohs(end->port);
+	return (__u64)end->port << 32 | end->address.word[3];
 }
 
-static __always_inline __u64 hash_ipv4(struct siphash state, const struct flow *flow)
+static __always_inline __u32 hash_ipv4(struct siphash state, const struct flow *flow)
 {
-	int local_first = ipv4_order(&flow->local) <= ipv4_order(&flow->remote);
-	const struct end *low = local_first ? &flow->local : &flow->remote;
-	const struct end *high = local_first ? &flow->remote : &flow->local;
-	__u64 low_address = low->address.word[3], low_port = low->port;
-	__u64 high_address = high->address.word[3], high_port = high->port;
+	__u64 local = ipv4_bytes(&flow->local), remote = ipv4_bytes(&flow->remote);
+	/* They are of 48 bits each, so the sign of the difference is their order. */
+	__u64 is_local_low = (bpf_be64_to_cpu(local) >> 16) - (bpf_be64_to_cpu(remote) >> 16);
+	__u64 differing, low, high;
 
-	sip_word(&state, low_address | low_port << 32 | high_address << 48);
-	sip_word(&state, high_address >> 16 | high_port << 16 | HASHED_IPV4 << 56);
+	/* All ones or none. Written out, as the compiler would jump, and no processor foresees the order of flows. */
+	asm("%0 s>>= 63" : "+r"(is_local_low));
+	differing = (local ^ remote) & is_local_low;
+	low = remote ^ differing;
+	high = local ^ differing;
+	sip_first_word(&state, low | high << 48);
+	sip_word(&state, high >> 16 | HASHED_IPV4 << 56);
 	return sip_end(&state);
 }
 
@@ -104,14 +120,14 @@ static __always_inline int is_ordered_ipv6(const struct end *a, const struct end
 	return bpf_ntohs(a->port) <= bpf_ntohs(b->port);
 }
 
-static __always_inline __u64 hash_ipv6(struct siphash state, const struct flow *flow)
+static __always_inline __u32 hash_ipv6(struct siphash state, const struct flow *flow)
 {
 	int local_first = is_ordered_ipv6(&flow->local, &flow->remote);
 	const struct end *low = local_first ? &flow->local : &flow->remote;
 	const struct end *high = local_first ? &flow->remote : &flow->local;
 	__u64 first = pair(&high->address, 0), second = pair(&high->address, 2);
 
-	sip_word(&state, pair(&low->address, 0));
+	sip_first_word(&state, pair(&low->address, 0));
 	sip_word(&state, pair(&low->address, 2));
 	sip_word(&state, low->port | first << 16);
 	sip_word(&state, first >> 48 | second << 16);
@@ -119,9 +135,10 @@ static __always_inline __u64 hash_ipv6(struct siphash state, const struct flow *
 	return sip_end(&state);
 }
 
-static __always_inline __u32 flow_hash(__u64 k0, __u64 k1, const struct flow *flow, int is_ipv4)
+/* The low bits of a flow's hash; `begin` is the state that the loader has computed. */
+static __always_inline __u32 flow_hash(const volatile __u64 *begin, const struct flow *flow, int is_ipv4)
 {
-	struct siphash state = sip_begin(k0, k1);
+	struct siphash state = { begin[0], begin[1], begin[2], begin[3] };
 
 	return is_ipv4 ? hash_ipv4(state, flow) : hash_ipv6(state, flow);
 }

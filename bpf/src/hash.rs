@@ -43,10 +43,19 @@ impl FlowHash {
         self.key
     }
 
-    /// The two words of the key, k0 and k1.
-    pub(crate) fn words(&self) -> [u64; 2] {
+    /// What the program begins with: the state before the first word, and of that word's round the part that the word has
+    /// no influence on (`sip_round_begin` of `hash.h`).
+    pub(crate) fn begin(&self) -> [u64; 4] {
+        let [v0, v1, v2, v3] = self.initial();
+        let v0 = v0.wrapping_add(v1);
+        [v0.rotate_left(32), v1.rotate_left(13) ^ v0, v2, v3]
+    }
+
+    /// The key and the constants of the paper's section 2.1.
+    fn initial(&self) -> [u64; 4] {
         let key = u128::from_le_bytes(self.key);
-        [key as u64, (key >> 64) as u64]
+        let (k0, k1) = (key as u64, (key >> 64) as u64);
+        [k0 ^ 0x736f_6d65_7073_6575, k1 ^ 0x646f_7261_6e64_6f6d, k0 ^ 0x6c79_6765_6e65_7261, k1 ^ 0x7465_6462_7974_6573]
     }
 }
 
@@ -131,8 +140,34 @@ mod tests {
         assert_ne!(hash.hash(end("[::1]:80"), end("192.0.2.2:4000")), plain);
     }
 
+    /// The example of the paper's appendix A has this key, and the state as here.
     #[test]
-    fn the_words_of_the_key_are_little_endian() {
-        assert_eq!(FlowHash::new(KEY).words(), [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+    fn the_initial_state_is_the_papers() {
+        let state = [0x7469_6861_7371_6475, 0x6b61_7f6d_656e_6665, 0x6b7f_6261_6d67_7361, 0x7b6b_696e_727e_6c7b];
+        assert_eq!(FlowHash::new(KEY).initial(), state);
+    }
+
+    /// SipHash-1-3 of one word and the last one, from the state that the program is given.
+    #[test]
+    fn a_hash_that_goes_on_from_the_beginning_is_siphash() {
+        fn ended([v0, v1, v2, v3]: [u64; 4]) -> [u64; 4] {
+            let v2 = v2.wrapping_add(v3);
+            let v3 = v3.rotate_left(16) ^ v2;
+            let v0 = v0.wrapping_add(v3);
+            let v2 = v2.wrapping_add(v1);
+            [v0, v1.rotate_left(17) ^ v2, v2.rotate_left(32), v3.rotate_left(21) ^ v0]
+        }
+        fn round([v0, v1, v2, v3]: [u64; 4]) -> [u64; 4] {
+            let v0 = v0.wrapping_add(v1);
+            ended([v0.rotate_left(32), v1.rotate_left(13) ^ v0, v2, v3])
+        }
+        let word = 0x0706_0504_0302_0100_u64;
+        let [v0, v1, v2, v3] = FlowHash::new(KEY).begin();
+        let [v0, v1, v2, v3] = ended([v0, v1, v2, v3 ^ word]);
+        let last = 8 << 56;
+        let [v0, v1, v2, v3] = round([v0 ^ word, v1, v2, v3 ^ last]);
+        let end = (0..3).fold([v0 ^ last, v1, v2 ^ 0xff, v3], |state, _| round(state));
+        let expected = SipHasher13::new_with_key(&KEY).hash(&word.to_le_bytes());
+        assert_eq!(end.into_iter().fold(0, |all, word| all ^ word), expected);
     }
 }

@@ -16,8 +16,12 @@
 //!
 //! The built program is part of this crate, so embedding it needs no clang; `scripts/bpf-object --check` proves that
 //! the object is what the source builds. It needs Linux 5.18 (`xdp.frags`, `bpf_xdp_get_buff_len`), `CAP_BPF` and
-//! `CAP_NET_ADMIN`; a kernel may demand `CAP_PERFMON` too, and with it the program is faster where the verifier else
-//! adds barriers against speculation.
+//! `CAP_NET_ADMIN`; a kernel may demand `CAP_PERFMON` too, and with it the program is faster: it reckons the length of a
+//! packet from its addresses instead of asking the kernel, and the verifier adds no barriers against speculation.
+//!
+//! It asks hash maps as rarely as it can, for that is most of its cost: an array tells for most packets whether they are a
+//! listener's (two listeners whose ends fall into the same one of 1024 slots are looked up), the table of owners says
+//! which buckets have pinned flows, and maps that are empty are left alone.
 //!
 //! What it does not do: wildcard listeners (register each address), IPv6 extension headers, also in what an ICMP error
 //! quotes, neighbour advertisements to multicast addresses, more than one VLAN tag, more than one VLAN at a time
@@ -31,8 +35,10 @@ mod hash;
 mod info;
 mod keeper;
 mod link;
+mod listeners;
 mod map;
 mod object;
+mod owners;
 mod registry;
 mod relay;
 mod run;

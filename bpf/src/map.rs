@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::IntoBytes;
@@ -12,30 +12,28 @@ use crate::counted::{Counted, Tally};
 use crate::counter::{Counter, Counters};
 use crate::error::{AttachError, MapError};
 use crate::info::os_error;
+use crate::listeners::{KernelMaps, Listeners};
 use crate::object::{self, lacks};
+use crate::owners::Owners;
 use crate::registry::{FlowRegistry, Flows};
 use crate::relay::{KeptRing, RelayedFlows};
 use crate::setup::Setup;
-use crate::shared::{Address, End, MAX_LISTENERS, MAX_OWN_ADDRESSES};
+use crate::shared::{Address, End, MAX_OWN_ADDRESSES};
 use crate::table::Table;
 
-const LISTENERS: &str = "listeners";
 const OWN_ADDRESSES: &str = "own addresses";
 const SOCKETS: &str = "sockets";
 const COUNTERS: &str = "counters";
-const OWNERS: &str = "owners";
 
 /// The value of a registration, reserved and 0.
 const REGISTERED: u32 = 0;
 
 pub(crate) struct Maps {
-    listeners: MapHandle,
+    listeners: Listeners,
     own_addresses: Counted,
     registry: FlowRegistry,
     xsks: MapHandle,
-    owners: MapHandle,
-    /// What was last written to `owners`.
-    table: Mutex<Table>,
+    owners: Arc<Owners>,
     counters: MapHandle,
     relayed: RelayedFlows,
     relay: KeptRing,
@@ -58,41 +56,39 @@ impl Maps {
         // As the kernel makes a map: all 0.
         let mut blank = table.clone();
         blank.level(|core| core == 0)?;
-        let maps = Self {
-            listeners: find("listeners")?,
+        let owners = Owners::new(find("table")?, find("pinned")?, setup.max_pinned, setup.hash.clone(), blank);
+        owners.set_table(table).map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let owners = Arc::new(owners);
+        let listeners = KernelMaps { listeners: find("listeners")?, slots: find("listener_slots")? };
+        Ok(Self {
+            listeners: Listeners::new(listeners).map_err(failed)?,
             own_addresses: counted("own_addresses", OWN_ADDRESSES, MAX_OWN_ADDRESSES, |counts| {
                 &mut counts.own_addresses
             })?,
             registry: FlowRegistry::new(Flows {
                 registered: counted("flows", "registered flows", setup.max_flows, |counts| &mut counts.flows)?,
-                pinned: counted("pinned", "pinned flows", setup.max_pinned, |counts| &mut counts.pinned)?,
+                owners: Arc::clone(&owners),
                 cores: setup.layout.cores,
             }),
             xsks: find("xsks")?,
-            owners: find("table")?,
-            table: Mutex::new(blank),
+            owners,
             counters: find("counters")?,
             relayed: RelayedFlows::new(find(object::RELAYED)?, setup.max_flows),
             relay: KeptRing::new(find(object::RELAY)?),
             held: KeptRing::new(find("held")?),
             tally,
-        };
-        maps.write_owners(table).map_err(|error| failed(io::Error::other(error.to_string())))?;
-        Ok(maps)
+        })
     }
 
     pub(crate) fn add_listener(&self, address: IpAddr, port: u16) -> Result<(), MapError> {
         if port == 0 || !is_one_host(address) {
             return Err(MapError::Wildcard { address, port });
         }
-        let key = End::from(SocketAddr::new(address, port));
-        self.listeners
-            .update(key.as_bytes(), &REGISTERED.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|error| write_error(LISTENERS, MAX_LISTENERS, os_error(&error)))
+        self.listeners.add(End::from(SocketAddr::new(address, port)))
     }
 
     pub(crate) fn remove_listener(&self, address: IpAddr, port: u16) -> Result<bool, MapError> {
-        remove(&self.listeners, LISTENERS, End::from(SocketAddr::new(address, port)).as_bytes())
+        self.listeners.remove(End::from(SocketAddr::new(address, port)))
     }
 
     pub(crate) fn add_own_address(&self, address: IpAddr) -> Result<(), MapError> {
@@ -150,29 +146,8 @@ impl Maps {
         remove(&self.xsks, SOCKETS, &key.to_ne_bytes()).map(drop)
     }
 
-    /// Writes the entries that differ, each at once, and says how many. The table is of the right size.
-    pub(crate) fn set_table(&self, table: &Table) -> Result<u32, MapError> {
-        self.write_owners(table)
-    }
-
-    fn write_owners(&self, table: &Table) -> Result<u32, MapError> {
-        let mut written = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = 0;
-        for ((bucket, new), old) in (0_u32..).zip(table.owners()).zip(written.owners_mut()) {
-            if new != old {
-                self.owners
-                    .update(&bucket.to_ne_bytes(), &new.to_ne_bytes(), MapFlags::ANY)
-                    .map_err(|error| MapError::System { table: OWNERS, what: "written", source: os_error(&error) })?;
-                *old = *new;
-                changed += 1;
-            }
-        }
-        Ok(changed)
-    }
-
-    /// The table as the program has it.
-    pub(crate) fn table(&self) -> Table {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     pub(crate) fn counters(&self) -> Result<Counters, MapError> {

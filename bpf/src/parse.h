@@ -26,6 +26,12 @@ const volatile struct settings settings SEC(".rodata.settings");
 #define IPV4_LONGEST_HEADER 15 /* RFC 791 3.1: in words of 4 bytes */
 #define IPV4_FRAGMENT_OFFSET 0x1fff /* RFC 791 3.1: the low 13 bits, in units of 8 bytes */
 
+/* As <linux/if_ether.h> has it, but for being packed: the type is one load. */
+struct ethernet_header {
+	__u8 addresses[2 * ETH_ALEN];
+	__be16 type;
+};
+
 /* IEEE 802.1Q: the tag after the type 0x8100. */
 struct vlan_header {
 	__be16 control;
@@ -57,7 +63,7 @@ struct packet {
 	 */
 	__u8 has_ports;
 	struct flow flow; /* ARP and neighbour solicitation: only the local address, the one that is asked for */
-};
+} __attribute__((aligned(8))); /* so that two words are one store */
 
 struct cursor {
 	struct xdp_md *ctx;
@@ -100,9 +106,20 @@ static __always_inline int take_options(struct cursor *cursor, __u32 header_word
 	return 1;
 }
 
-/* Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here. */
+/*
+ * Whether the packet has `length` bytes more. Those that lie in further buffers count, though none is read here; most
+ * packets have but one, and then the kernel need not be asked. The subtraction is written out, or the compiler may do
+ * it before it is known to be allowed.
+ */
 static __always_inline int has(const struct cursor *cursor, __u32 length)
 {
+	if (settings.may_subtract) {
+		__u64 bytes = (__u64)cursor->end;
+
+		asm volatile("%0 -= %1" : "+r"(bytes) : "r"(cursor->at));
+		if (length <= bytes)
+			return 1;
+	}
 	return cursor->offset + length <= bpf_xdp_get_buff_len(cursor->ctx);
 }
 
@@ -129,6 +146,7 @@ static __always_inline void set_ends(struct packet *packet, struct address local
 {
 	packet->flow.local = (struct end){ .address = local, .protocol = IPPROTO_TCP };
 	packet->flow.remote = (struct end){ .address = remote, .protocol = IPPROTO_TCP };
+	packet->has_ports = 0;
 }
 
 static __always_inline void set_ports(struct packet *packet, __be16 local, __be16 remote)
@@ -151,6 +169,8 @@ static __always_inline int parse_arp(struct cursor *cursor, struct packet *packe
 	    arp->hardware_length != ETH_ALEN || arp->protocol_length != sizeof(__be32))
 		return PASSED_MALFORMED;
 	packet->kind = KIND_ARP;
+	packet->is_ipv4 = 1;
+	packet->is_later_fragment = packet->has_ports = 0;
 	packet->flow.local.address = mapped_ipv4(arp->target);
 	return 0;
 }
@@ -201,6 +221,7 @@ static __always_inline int parse_ipv6(struct cursor *cursor, struct packet *pack
 	payload_length = bpf_ntohs(ip->payload_len);
 	if (!has(cursor, payload_length))
 		return PASSED_MALFORMED;
+	packet->is_ipv4 = packet->is_later_fragment = 0;
 	set_ends(packet, wire_ipv6(&ip->daddr), wire_ipv6(&ip->saddr));
 	if (is_mapped_ipv4(&packet->flow.local.address))
 		return PASSED_MALFORMED;
@@ -228,13 +249,13 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 		.at = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
 	};
-	struct ethhdr *ethernet;
+	struct ethernet_header *ethernet;
 	struct vlan_header *vlan;
 	__be16 type, control = 0;
 
 	if (!take(&cursor, ethernet))
 		return PASSED_MALFORMED;
-	type = ethernet->h_proto;
+	type = ethernet->type;
 	if (type == bpf_htons(ETH_P_8021Q)) {
 		if (!take(&cursor, vlan))
 			return PASSED_MALFORMED;

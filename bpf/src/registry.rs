@@ -11,6 +11,7 @@ use crate::counted::Counted;
 use crate::error::MapError;
 use crate::keeper::{Change, Keeper};
 use crate::map::is_one_host;
+use crate::owners::Owners;
 use crate::shared::Flow;
 
 /// Registers and pins flows, from any thread.
@@ -34,7 +35,7 @@ enum Way {
 
 pub(crate) struct Flows {
     pub(crate) registered: Counted,
-    pub(crate) pinned: Counted,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) cores: u32,
 }
 
@@ -86,9 +87,9 @@ impl FlowRegistry {
         if core >= cores {
             return Err(MapError::Core { core, cores });
         }
-        let key = flow(local, remote)?;
+        flow(local, remote)?;
         match &*self.0 {
-            Way::Own(flows) => flows.pinned.insert(key.as_bytes(), core),
+            Way::Own(flows) => flows.owners.pin(local, remote, core),
             Way::Kept { keeper, pinned, .. } => add(&**keeper, pinned, &Change::Pin(local, remote, core)),
         }
     }
@@ -98,9 +99,9 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        let key = flow(local, remote)?;
+        flow(local, remote)?;
         match &*self.0 {
-            Way::Own(flows) => flows.pinned.remove(key.as_bytes()),
+            Way::Own(flows) => flows.owners.unpin(local, remote),
             Way::Kept { keeper, pinned, .. } => remove(&**keeper, pinned, &Change::Unpin(local, remote)),
         }
     }
@@ -116,7 +117,7 @@ impl FlowRegistry {
     /// How many are pinned now.
     pub fn pinned(&self) -> u32 {
         match &*self.0 {
-            Way::Own(flows) => flows.pinned.len(),
+            Way::Own(flows) => flows.owners.pinned(),
             Way::Kept { pinned, .. } => pinned.load(Relaxed),
         }
     }

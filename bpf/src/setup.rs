@@ -149,13 +149,14 @@ impl Setup {
         }
         let table = Table::even(layout.cores, *buckets)?;
         let settings = Settings {
-            hash_key: hash.words(),
+            hash_begin: hash.begin(),
             base_queue: layout.base_queue,
             queues: layout.queues,
             sockets_per_queue: layout.stride(),
             bucket_mask: buckets - 1,
             vlan: vlan.setting()?,
-            reserved: 0,
+            // Tried when it is loaded.
+            may_subtract: 0,
         };
         Ok((settings, table))
     }

@@ -9,6 +9,7 @@
  * reports an entry too many; the program never adds one.
  */
 #define MAX_LISTENERS 65536
+#define LISTENER_SLOT_BITS 10
 #define MAX_OWN_ADDRESSES 256
 #define MAX_SOCKETS 4096
 #define MAX_BUCKETS 4096
@@ -41,19 +42,49 @@ struct flow {
 
 /* Fixed when the program is loaded: the verifier knows the values, and leaves out what they make needless. */
 struct settings {
-	__u64 hash_key[2];	 /* SipHash's k0 and k1 */
+	__u64 hash_begin[4];	 /* SipHash's state before the first word, with the begin of its round: see hash.h */
 	__u32 base_queue;	 /* the interface's queue whose first socket has key 0 */
 	__u32 queues;		 /* how many of them, from the base, have sockets */
 	__u32 sockets_per_queue; /* how many cores have one on each queue, or 1 */
 	__u32 bucket_mask;	 /* one less than the length of `table` */
 	__u32 vlan;		 /* the packets that are looked at: 0 for those without a tag, or ANY_VLAN */
-	__u32 reserved;		 /* 0 */
+	__u32 may_subtract;	 /* 1 if the verifier lets this process take an address from another */
 };
+
+/*
+ * The listeners whose addresses and ports have the same slot_of. `state` holds one of enum listener_state in its low two
+ * bits; the others change whenever the state does.
+ */
+struct listener_slot {
+	struct end end; /* with ONE_LISTENER, that one */
+	__u32 state;
+};
+
+enum listener_state {
+	NO_LISTENER,
+	ONE_LISTENER,
+	MANY_LISTENERS, /* `listeners` knows them */
+};
+
+#define LISTENER_STATE_MASK 3
+
+/*
+ * The slot of a listener. Nobody but who runs the stack chooses the local ends, so it needs no key; the address is in it
+ * because one port on several addresses is the usual thing.
+ */
+static inline __u32 slot_of(const struct end *end)
+{
+	const __u32 *word = end->address.word;
+
+	return (word[0] ^ word[1] ^ word[2] ^ word[3] ^ end->port) * 0x9e3779b1 >> (32 - LISTENER_SLOT_BITS);
+}
+
+/* In an entry of `table`, beside the owner: a flow of the bucket may be pinned. */
+#define BUCKET_HAS_PINS 0x80000000
 
 /* How many entries these maps have: an empty one is not asked. */
 struct in_use {
 	__u32 flows;
-	__u32 pinned;
 	__u32 own_addresses;
 	__u32 relayed; /* 1 while a predecessor lives, whose flows `relayed` holds */
 	__u32 holding; /* 1 while there are no sockets yet: what is theirs is held */
@@ -91,8 +122,9 @@ enum counter {
 _Static_assert(sizeof(struct address) == 16, "struct address is 16 bytes in shared.rs");
 _Static_assert(sizeof(struct end) == 20, "struct end is 20 bytes in shared.rs");
 _Static_assert(sizeof(struct flow) == 40, "struct flow is 40 bytes in shared.rs");
-_Static_assert(sizeof(struct settings) == 40, "struct settings is 40 bytes in shared.rs");
-_Static_assert(sizeof(struct in_use) == 20, "struct in_use is 20 bytes in shared.rs");
+_Static_assert(sizeof(struct settings) == 56, "struct settings is 56 bytes in shared.rs");
+_Static_assert(sizeof(struct listener_slot) == 24, "struct listener_slot is 24 bytes in shared.rs");
+_Static_assert(sizeof(struct in_use) == 16, "struct in_use is 16 bytes in shared.rs");
 _Static_assert(sizeof(struct kept) == 8, "struct kept begins with 8 bytes in ring.rs");
 
 #endif

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// How many (address, port) pairs can be registered on one interface.
 pub const MAX_LISTENERS: u32 = 65_536;
@@ -19,8 +19,21 @@ pub const MAX_FLOWS: u32 = 4_194_304;
 /// `vlan` of `struct settings`: whatever tag a packet has.
 pub(crate) const ANY_VLAN: u32 = 65_535;
 
+/// How many slots the listeners are spread over.
+pub(crate) const LISTENER_SLOTS: u32 = 1 << LISTENER_SLOT_BITS;
+const LISTENER_SLOT_BITS: u32 = 10;
+
+/// `enum listener_state`.
+pub(crate) const NO_LISTENER: u32 = 0;
+pub(crate) const ONE_LISTENER: u32 = 1;
+pub(crate) const MANY_LISTENERS: u32 = 2;
+pub(crate) const LISTENER_STATE_MASK: u32 = 3;
+
+/// In an entry of `table`: a flow of the bucket may be pinned.
+pub(crate) const BUCKET_HAS_PINS: u32 = 0x8000_0000;
+
 /// `struct address`: network order, IPv4 in its IPv4-mapped form (RFC 4291 2.5.5.2).
-#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoBytes, Immutable, FromBytes)]
 #[repr(C, align(4))]
 pub(crate) struct Address([u8; 16]);
 
@@ -34,13 +47,23 @@ impl From<IpAddr> for Address {
 }
 
 /// `struct end`: of TCP.
-#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoBytes, Immutable, FromBytes)]
 #[repr(C)]
 pub(crate) struct End {
     address: Address,
     port: [u8; 2],
     protocol: u8,
     reserved: u8,
+}
+
+impl End {
+    /// `slot_of`.
+    pub(crate) fn slot(self) -> u32 {
+        let (words, _) = self.address.0.as_chunks();
+        let address = words.iter().fold(0, |mixed, word| mixed ^ u32::from_ne_bytes(*word));
+        let mixed = address ^ u32::from(u16::from_ne_bytes(self.port));
+        mixed.wrapping_mul(0x9e37_79b1) >> (32 - LISTENER_SLOT_BITS)
+    }
 }
 
 impl From<SocketAddr> for End {
@@ -62,13 +85,28 @@ pub(crate) struct Flow {
 #[derive(Clone, Copy, IntoBytes, Immutable)]
 #[repr(C)]
 pub(crate) struct Settings {
-    pub(crate) hash_key: [u64; 2],
+    pub(crate) hash_begin: [u64; 4],
     pub(crate) base_queue: u32,
     pub(crate) queues: u32,
     pub(crate) sockets_per_queue: u32,
     pub(crate) bucket_mask: u32,
     pub(crate) vlan: u32,
-    pub(crate) reserved: u32,
+    pub(crate) may_subtract: u32,
+}
+
+/// `struct listener_slot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable, FromBytes)]
+#[repr(C)]
+pub(crate) struct ListenerSlot {
+    pub(crate) end: End,
+    pub(crate) state: u32,
+}
+
+impl ListenerSlot {
+    /// One of `enum listener_state`.
+    pub(crate) const fn kind(self) -> u32 {
+        self.state & LISTENER_STATE_MASK
+    }
 }
 
 /// `struct in_use`.
@@ -76,7 +114,6 @@ pub(crate) struct Settings {
 #[repr(C)]
 pub(crate) struct InUse {
     pub(crate) flows: u32,
-    pub(crate) pinned: u32,
     pub(crate) own_addresses: u32,
     pub(crate) relayed: u32,
     pub(crate) holding: u32,
@@ -85,8 +122,9 @@ pub(crate) struct InUse {
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<End>() == 20);
 const _: () = assert!(size_of::<Flow>() == 40);
-const _: () = assert!(size_of::<Settings>() == 40);
-const _: () = assert!(size_of::<InUse>() == 20);
+const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<ListenerSlot>() == 24);
+const _: () = assert!(size_of::<InUse>() == 16);
 
 #[cfg(test)]
 mod tests {
@@ -96,7 +134,11 @@ mod tests {
 
     fn defined(name: &str) -> u32 {
         let line = HEADER.lines().find(|line| line.starts_with(&format!("#define {name} "))).unwrap();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let number = line.rsplit(' ').next().unwrap();
+        match number.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).unwrap(),
+            None => number.parse().unwrap(),
+        }
     }
 
     /// The fields of a struct of the header, in its order.
@@ -114,6 +156,9 @@ mod tests {
         assert_eq!(MAX_BUCKETS, defined("MAX_BUCKETS"));
         assert_eq!(MAX_FLOWS, defined("MAX_FLOWS"));
         assert_eq!(ANY_VLAN, defined("ANY_VLAN"));
+        assert_eq!(LISTENER_SLOT_BITS, defined("LISTENER_SLOT_BITS"));
+        assert_eq!(LISTENER_STATE_MASK, defined("LISTENER_STATE_MASK"));
+        assert_eq!(BUCKET_HAS_PINS, defined("BUCKET_HAS_PINS"));
     }
 
     #[test]
@@ -131,21 +176,33 @@ mod tests {
     #[test]
     fn settings_and_counts_are_in_the_order_of_the_header() {
         let settings = Settings {
-            hash_key: [0, 1],
-            base_queue: 2,
-            queues: 3,
-            sockets_per_queue: 4,
-            bucket_mask: 5,
-            vlan: 6,
-            reserved: 7,
+            hash_begin: [0, 1, 2, 3],
+            base_queue: 4,
+            queues: 5,
+            sockets_per_queue: 6,
+            bucket_mask: 7,
+            vlan: 8,
+            may_subtract: 9,
         };
-        let words = [0_u32, 0, 1, 0, 2, 3, 4, 5, 6, 7].map(u32::to_ne_bytes);
+        let words = [0_u32, 0, 1, 0, 2, 0, 3, 0, 4, 5, 6, 7, 8, 9].map(u32::to_ne_bytes);
         assert_eq!(settings.as_bytes(), words.as_flattened());
-        let names = ["hash_key", "base_queue", "queues", "sockets_per_queue", "bucket_mask", "vlan", "reserved"];
+        let names = ["hash_begin", "base_queue", "queues", "sockets_per_queue", "bucket_mask", "vlan", "may_subtract"];
         assert_eq!(fields("settings"), names);
-        let in_use = InUse { flows: 1, pinned: 2, own_addresses: 3, relayed: 4, holding: 5 };
-        assert_eq!(in_use.as_bytes(), [1_u32, 2, 3, 4, 5].map(u32::to_ne_bytes).as_flattened());
-        assert_eq!(fields("in_use"), ["flows", "pinned", "own_addresses", "relayed", "holding"]);
+        let in_use = InUse { flows: 1, own_addresses: 2, relayed: 3, holding: 4 };
+        assert_eq!(in_use.as_bytes(), [1_u32, 2, 3, 4].map(u32::to_ne_bytes).as_flattened());
+        assert_eq!(fields("in_use"), ["flows", "own_addresses", "relayed", "holding"]);
+    }
+
+    #[test]
+    fn a_slot_of_listeners_is_laid_out_as_in_the_header() {
+        let slot = ListenerSlot { end: End::from("10.1.2.3:8080".parse::<SocketAddr>().unwrap()), state: 7 };
+        assert_eq!(slot.as_bytes()[..20], *slot.end.as_bytes());
+        assert_eq!(slot.as_bytes()[20..], 7_u32.to_ne_bytes());
+        assert_eq!(fields("listener_slot"), ["end", "state"]);
+        let states = HEADER.split_once("enum listener_state {").unwrap().1.split_once('}').unwrap().0;
+        let names = states.lines().filter_map(|line| line.split_once(',')).map(|(name, _)| name.trim());
+        let ours = [(NO_LISTENER, "NO_LISTENER"), (ONE_LISTENER, "ONE_LISTENER"), (MANY_LISTENERS, "MANY_LISTENERS")];
+        assert!((0..).zip(names).eq(ours));
     }
 
     #[test]

@@ -14,7 +14,7 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-/* The core that owns each bucket of flows. */
+/* The core that owns each bucket of flows, and BUCKET_HAS_PINS if `pinned` is to be asked about them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_BUCKETS);
@@ -34,6 +34,17 @@ struct {
 	__type(key, struct end);
 	__type(value, __u32);
 } listeners SEC(".maps");
+
+/*
+ * What spares a packet the look-up in `listeners`, mostly: an array's entry is found without a call. The loader says in
+ * listeners.rs in which order it writes, so that no packet is told wrong.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << LISTENER_SLOT_BITS);
+	__type(key, __u32);
+	__type(value, struct listener_slot);
+} listener_slots SEC(".maps");
 
 /* Connections that are ours although their local end is no listener's. The value is reserved and 0. */
 struct {
@@ -100,6 +111,36 @@ static __always_inline void count(__u32 counter)
 		*value += 1;
 }
 
+static __always_inline int is_same_end(const struct end *a, const struct end *b)
+{
+	const struct address *x = &a->address, *y = &b->address;
+
+	return x->word[3] == y->word[3] && a->port == b->port && a->protocol == b->protocol &&
+	       x->word[2] == y->word[2] && x->word[1] == y->word[1] && x->word[0] == y->word[0];
+}
+
+static __always_inline int is_listener(const struct end *end)
+{
+	__u32 index = slot_of(end), state;
+	const volatile struct listener_slot *slot = bpf_map_lookup_elem(&listener_slots, &index);
+	int is_same;
+
+	if (!slot)
+		return 0;
+	state = slot->state;
+	if ((state & LISTENER_STATE_MASK) == NO_LISTENER)
+		return 0;
+	if ((state & LISTENER_STATE_MASK) == ONE_LISTENER) {
+		barrier();
+		is_same = is_same_end((const struct end *)&slot->end, end);
+		barrier();
+		/* Unless it has been another's meanwhile. */
+		if (slot->state == state)
+			return is_same;
+	}
+	return bpf_map_lookup_elem(&listeners, end) != NULL;
+}
+
 /* The counter for a parsed packet: it says both what to do and why. */
 static __always_inline __u32 decide(const struct packet *packet)
 {
@@ -110,7 +151,7 @@ static __always_inline __u32 decide(const struct packet *packet)
 	 * rule, whereas the kernel would put the segment together and answer with a reset.
 	 */
 	if (packet->has_ports) {
-		if (bpf_map_lookup_elem(&listeners, &packet->flow.local))
+		if (is_listener(&packet->flow.local))
 			return is_tcp ? REDIRECTED_LISTENER : REDIRECTED_ICMP_ERROR;
 		if (in_use.flows && bpf_map_lookup_elem(&flows, &packet->flow))
 			return is_tcp ? REDIRECTED_FLOW : REDIRECTED_ICMP_ERROR;
@@ -130,16 +171,18 @@ static __always_inline __u32 bucket_of(const struct packet *packet)
 {
 	if (packet->kind == KIND_ARP || packet->kind == KIND_NEIGHBOUR)
 		return 0;
-	return flow_hash(settings.hash_key[0], settings.hash_key[1], &packet->flow, packet->is_ipv4) &
-	       settings.bucket_mask;
+	return flow_hash(settings.hash_begin, &packet->flow, packet->is_ipv4) & settings.bucket_mask;
 }
 
 /* The core for a packet of ours. */
 static __always_inline __u32 owner_of(const struct packet *packet, __u32 *counter)
 {
-	__u32 bucket, *core;
+	__u32 bucket = bucket_of(packet), *entry = bpf_map_lookup_elem(&table, &bucket), *core;
+	__u32 owner = entry ? *entry : 0;
 
-	if (packet->has_ports && in_use.pinned) {
+	if (!(owner & BUCKET_HAS_PINS))
+		return owner;
+	if (packet->has_ports) {
 		core = bpf_map_lookup_elem(&pinned, &packet->flow);
 		if (core) {
 			if (packet->kind == KIND_TCP)
@@ -147,9 +190,7 @@ static __always_inline __u32 owner_of(const struct packet *packet, __u32 *counte
 			return *core;
 		}
 	}
-	bucket = bucket_of(packet);
-	core = bpf_map_lookup_elem(&table, &bucket);
-	return core ? *core : 0;
+	return owner & ~BUCKET_HAS_PINS;
 }
 
 /*
@@ -216,7 +257,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct packet *pac
 	if (settings.sockets_per_queue > 1)
 		core = owner_of(packet, &counter);
 	/* What an own address's neighbours say concerns the predecessor too. */
-	if (in_use.relayed && (packet->kind == KIND_ARP || packet->kind == KIND_NEIGHBOUR))
+	if ((packet->kind == KIND_ARP || packet->kind == KIND_NEIGHBOUR) && in_use.relayed)
 		keep(ctx, 1, 0);
 	if (queue < settings.queues)
 		verdict = bpf_redirect_map(&xsks, key + core, XDP_PASS);
@@ -237,7 +278,6 @@ int corelane_steer(struct xdp_md *ctx)
 	struct packet packet;
 	__u32 counter;
 
-	packet.is_ipv4 = packet.is_later_fragment = packet.has_ports = 0;
 	counter = parse(ctx, &packet);
 	if (counter == 0) {
 		if (relay_flow(ctx, &packet))

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use corelane_bpf::{AttachMode, Counter, Counters, FlowHash, Layout, Setup, SocketsPerQueue, Steering, Verdict, Vlan};
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
 use crate::common::{self, Pair, receiving_socket};
 use crate::model::{Expected, World};
 
@@ -71,7 +73,12 @@ impl Bench {
     /// The places are queues and cores.
     pub(crate) fn with(setup: Setup, places: &[(u32, u32)]) -> Self {
         let bench = Self::bare(setup, places);
-        let steering = &bench.steering;
+        bench.register();
+        bench
+    }
+
+    fn register(&self) {
+        let steering = &self.steering;
         for (address, port) in LISTENERS {
             steering.add_listener(address, port).unwrap();
         }
@@ -84,12 +91,27 @@ impl Bench {
         for (local, remote, core) in PINS {
             steering.registry().pin(local, remote, core).unwrap();
         }
+    }
+
+    /// As without `CAP_PERFMON`, where the verifier forbids more.
+    pub(crate) fn with_less_privilege(setup: Setup, places: &[(u32, u32)]) -> Self {
+        let before = capabilities(None).unwrap();
+        let effective = before.effective - CapabilitySet::PERFMON - CapabilitySet::SYS_ADMIN;
+        // Of this thread, and only until the program is loaded.
+        let pair = Pair::up();
+        set_capabilities(None, CapabilitySets { effective, ..before }).unwrap();
+        let bench = Self::on(pair, setup, places);
+        set_capabilities(None, before).unwrap();
+        bench.register();
         bench
     }
 
     /// With nothing registered but the sockets.
     pub(crate) fn bare(setup: Setup, places: &[(u32, u32)]) -> Self {
-        let pair = Pair::up();
+        Self::on(Pair::up(), setup, places)
+    }
+
+    fn on(pair: Pair, setup: Setup, places: &[(u32, u32)]) -> Self {
         // Down, so that the kernel's own neighbour discovery is not counted among the test's packets.
         common::ip("link set v0 down");
         let steering = Steering::attach_with(pair.ifindex, AttachMode::Native, &setup).unwrap();

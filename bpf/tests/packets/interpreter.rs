@@ -22,8 +22,10 @@ const VALUE_ROOM: usize = 64;
 pub(crate) struct Cost {
     pub(crate) verdict: u64,
     pub(crate) instructions: u32,
-    /// Calls of the kernel's functions.
+    /// Calls of the kernel's functions. It writes out those that look up arrays, so that they are none.
     pub(crate) calls: u32,
+    /// Those of the calls that look up a hash map.
+    pub(crate) look_ups: u32,
 }
 
 struct Instruction {
@@ -73,7 +75,7 @@ impl Interpreter {
             Machine { maps: &self.maps, registers: [0; 11], stack: [0; STACK_LEN], packet, values: Vec::new() };
         machine.registers[1] = CONTEXT;
         machine.registers[10] = STACK + STACK_LEN as u64;
-        let (mut at, mut cost) = (0_usize, Cost { verdict: 0, instructions: 0, calls: 0 });
+        let (mut at, mut cost) = (0_usize, Cost { verdict: 0, instructions: 0, calls: 0, look_ups: 0 });
         loop {
             let one = &self.program[at];
             cost.instructions += 1;
@@ -86,6 +88,7 @@ impl Interpreter {
                 (5, 0x90) => break,
                 (5, 0x80) => {
                     cost.calls += 1;
+                    cost.look_ups += u32::from(machine.asks_hash(one.imm));
                     machine.call(one.imm);
                 }
                 (5 | 6, _) if machine.jumps(one) => at = at.wrapping_add_signed(one.offset.into()),
@@ -166,6 +169,7 @@ impl Machine<'_> {
             0x30 => a >= b,
             0x40 => a & b != 0,
             0x50 => a != b,
+            0x60 if one.code & 7 == 6 => (a as u32).cast_signed() > (b as u32).cast_signed(),
             0xa0 => a < b,
             0xb0 => a <= b,
             other => panic!("jump {other:#x} is not used by the program"),
@@ -188,14 +192,24 @@ impl Machine<'_> {
             0x70 => a.wrapping_shr(b as u32),
             0xa0 => a ^ b,
             0xb0 => b,
+            0xc0 => a.cast_signed().wrapping_shr(b as u32).cast_unsigned(),
             0xd0 => a.swap_bytes() >> (64 - one.imm),
             other => panic!("operation {other:#x} is not used by the program"),
         };
         self.registers[one.dst] = if is_narrow && one.code & 0xf0 != 0xd0 { u64::from(result as u32) } else { result };
     }
 
+    /// The map that a call is about, if it is about one.
+    fn map(&self) -> Option<&MapHandle> {
+        self.maps.get((self.registers[1] ^ MAPS) as usize)
+    }
+
+    fn asks_hash(&self, function: i32) -> bool {
+        function == 1 && self.map().is_some_and(|map| map.map_type() == MapType::Hash)
+    }
+
     fn call(&mut self, function: i32) {
-        let map = self.maps.get((self.registers[1] ^ MAPS) as usize);
+        let map = self.map();
         self.registers[0] = match (function, map) {
             // bpf_map_lookup_elem
             (1, Some(map)) if map.map_type() == MapType::PercpuArray => self.lend(&[0; 8]),

@@ -14,6 +14,7 @@ mod frames;
 mod hash;
 mod interpreter;
 mod layouts;
+mod listeners;
 mod mutated;
 mod rows;
 mod takeover;

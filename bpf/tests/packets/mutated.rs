@@ -70,6 +70,7 @@ fn mutated_packets_go_where_the_model_says() {
         Bench::with(setup(), &[(0, 0), (1, 2)]),
         Bench::with(few_buckets, &[(0, 1), (1, 0)]),
         Bench::with(one_socket, &[(0, 1)]),
+        Bench::with_less_privilege(setup(), &[(0, 0), (0, 2), (1, 1)]),
     ];
     let mut seen = [0_u32; Counter::ALL.len()];
     for (number, bench) in (0..).zip(&benches) {
