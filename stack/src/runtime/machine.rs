@@ -68,6 +68,8 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         sharing: Sharing::Own,
         gateways: config.interface().gateway().to_vec(),
         routes: Vec::new(),
+        others: Vec::new(),
+        strong_host: false,
         connections: limits.connections() as usize,
         syn_queue: limits.syn_queue() as usize,
         syn_ack_retries: config.tcp().syn_ack_retries(),

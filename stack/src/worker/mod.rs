@@ -257,7 +257,7 @@ impl<A: App, D: Device> Worker<A, D> {
         };
         let obeyed = post.obey(&mut self.net.endpoint, load);
         if obeyed.kernel {
-            self.net.addresses = self.net.endpoint.config().addresses.iter().map(|cidr| cidr.addr).collect();
+            self.net.addresses = self.net.endpoint.addresses().map(|cidr| cidr.addr).collect();
         }
         if let Some(secret) = obeyed.secret {
             self.net.endpoint.change_secret(secret);
