@@ -3,7 +3,7 @@
 //! Packets always begin at byte 0 of a frame, because an AF_XDP descriptor made by xsk-rs can only point at the start
 //! of a frame's data. A segment that is sent therefore has its headers at `0..h` and its payload at `h..h + len`.
 
-use crate::endpoint::InterfaceId;
+use crate::addr::InterfaceId;
 
 /// The right to one frame. It is neither `Copy` nor `Clone`: whoever holds it must give it back to [`Memory::free`]
 /// or hand it on.

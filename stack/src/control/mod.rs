@@ -15,6 +15,7 @@ use crate::Error;
 use crate::steer::Sites;
 use crate::steer::mirror::Change;
 use corelane_bpf::Table;
+use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Flow, SocketAddr};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ pub(crate) enum Command {
     Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
     /// These flows are over and go by the table again.
     Forget(Arc<[Flow]>),
-    /// The kernel has changed this, in this order.
-    Kernel(Arc<[Change]>),
+    /// The kernel has changed this on an interface, in this order.
+    Kernel(InterfaceId, Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
     Measure,
 }
@@ -74,8 +75,8 @@ pub(crate) enum Report {
     Listen { local: SocketAddr, answer: Sender<Result<(), Error>> },
     /// It listens there no more.
     Unlisten { local: SocketAddr },
-    /// The kernel has changed this; the thread that follows it says so.
-    Kernel { changes: Vec<Change> },
+    /// The kernel has changed this on an interface; the thread that follows it says so.
+    Kernel { on: InterfaceId, changes: Vec<Change> },
     /// The answer to [`Command::Measure`].
     Measured { worker: usize, load: Load },
 }

@@ -293,6 +293,11 @@ impl<R: Rings> PortSeed<R> {
         self.sockets.iter().map(Socket::info)
     }
 
+    /// The queue that the core sends on on the first interface, as the interface counts it.
+    pub fn queue(&self) -> u32 {
+        self.queues.first().copied().unwrap_or(0)
+    }
+
     /// The mode in force on the first interface, as [`Port::mode`] says it.
     pub fn mode(&self) -> ModeInForce {
         self.modes.first().copied().unwrap_or(ModeInForce::Copy)

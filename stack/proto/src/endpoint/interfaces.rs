@@ -8,21 +8,12 @@ use super::config::{Cidr, EndpointConfig, Sharing};
 use super::flow_hash::subkey;
 use super::neighbours::Neighbours;
 use super::routing::{Hop, Route, RoutingTable};
-use crate::addr::{Addr, Mac};
+use crate::addr::{Addr, InterfaceId, Mac};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Most addresses of an interface that are wanted and have not been told.
 const ASKS: usize = 1024;
-
-/// One interface of an endpoint, by its place among them, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct InterfaceId(pub u8);
-
-impl InterfaceId {
-    /// The first, which every endpoint has.
-    pub const FIRST: Self = Self(0);
-}
 
 /// What an interface has of its own, at start. The fields are those of [`EndpointConfig`], which has them for the first.
 #[derive(Clone, Debug)]

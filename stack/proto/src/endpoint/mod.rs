@@ -39,13 +39,14 @@ mod transmit;
 mod user;
 pub(crate) mod wheel;
 
+pub use crate::addr::InterfaceId;
 pub use beside::OnInterface;
 pub use config::{Cidr, EndpointConfig, ListenConfig, Sharing, SynCookies};
 pub use counters::Counters;
 pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
 };
-pub use interfaces::{InterfaceConfig, InterfaceId};
+pub use interfaces::InterfaceConfig;
 pub use ownership::{Astray, Ownership};
 pub use routing::{Hop, Route};
 pub use table::ConnId;

@@ -1,8 +1,8 @@
 //! The way to others: the longest prefix, and among equals the least metric (RFC 1122 3.3.1, RFC 1812 5.2.4.3).
 
 use super::config::Cidr;
-use super::interfaces::{InterfaceId, Way};
-use crate::addr::Addr;
+use super::interfaces::Way;
+use crate::addr::{Addr, InterfaceId};
 use alloc::vec::Vec;
 
 /// Where packets of a route go.

@@ -1,0 +1,220 @@
+//! One stack on two veth pairs, with the kernel as its peer on both. Needs root; `--features veth` turns it on.
+
+mod common;
+
+use common::veth::{connect, enter, exchange, ip, start_in};
+use common::{Echo, stretch};
+use corelane::config::{Builder, Config, Mode, Sharing, Strategy};
+use corelane::{Error, StopHandle, Summary};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Of each link: the kernel's address on our end, the stack's own there, the peer's.
+const KERNELS: [&str; 2] = ["10.78.1.2", "10.78.2.2"];
+const OWN: [&str; 2] = ["10.78.1.10", "10.78.2.10"];
+const PEERS: [&str; 2] = ["10.78.1.1", "10.78.2.1"];
+/// An address of the peer's that is reached by whichever link the routes say.
+const BEHIND: &str = "10.79.0.1";
+
+/// Our namespace and the peer's, joined by two pairs: veth0 and veth1 here, peer0 and peer1 there.
+struct World {
+    ours: String,
+    theirs: String,
+}
+
+impl World {
+    fn new(name: &str) -> Self {
+        let id = std::process::id();
+        let world = Self { ours: format!("clt-{name}-{id}-a"), theirs: format!("clt-{name}-{id}-b") };
+        let Self { ours, theirs } = &world;
+        ip(&format!("netns add {ours}"));
+        ip(&format!("netns add {theirs}"));
+        for at in 0..2 {
+            ip(&format!("link add veth{at} netns {ours} type veth peer name peer{at} netns {theirs}"));
+            ip(&format!("-n {ours} addr add {}/24 dev veth{at}", KERNELS[at]));
+            ip(&format!("-n {theirs} addr add {}/24 dev peer{at}", PEERS[at]));
+            ip(&format!("-n {ours} link set veth{at} up"));
+            ip(&format!("-n {theirs} link set peer{at} up"));
+            // The kernel's end would send TCP with an unfinished checksum.
+            world.run(theirs, &["ethtool", "-K", &format!("peer{at}"), "tx", "off"]);
+        }
+        ip(&format!("-n {theirs} link set lo up"));
+        ip(&format!("-n {theirs} addr add {BEHIND}/32 dev lo"));
+        ip(&format!("-n {ours} route add {BEHIND} via {}", PEERS[0]));
+        world
+    }
+
+    fn run(&self, namespace: &str, command: &[&str]) {
+        let done = Command::new("ip").args(["netns", "exec", namespace]).args(command).output().unwrap();
+        assert!(done.status.success(), "{command:?}: {done:?}");
+    }
+
+    fn config(&self) -> Builder {
+        Config::builder()
+            .interface("veth0")
+            .mode(Mode::Copy)
+            .another_interface("veth1")
+            .mode(Mode::Copy)
+            .waiting(Strategy::Adaptive)
+            .set("limits.connections", 1000)
+            .set("memory.frame_count", 4096)
+            .set("memory.fill_ring", 2048)
+            .set("memory.tx_ring", 1024)
+            .set("tcp.rto_min_ms", 50)
+    }
+
+    /// With an address of the stack's own on each link.
+    fn own(&self) -> Config {
+        let address = |at: usize| vec![format!("{}/24", OWN[at])];
+        self.config().set("interface.address", address(0)).set("interface[1].address", address(1)).build().unwrap()
+    }
+
+    /// With the kernel's addresses.
+    fn shared(&self) -> Config {
+        let shared = Sharing::Shared.to_string();
+        self.config().set("interface.sharing", shared.clone()).set("interface[1].sharing", shared).build().unwrap()
+    }
+
+    fn start(&self, config: Config) -> (StopHandle, JoinHandle<Result<Summary, Error>>) {
+        start_in(&self.ours, config, |builder| builder, |_| Echo::default())
+    }
+
+    /// Whether a program is on an interface of ours.
+    fn has_program(&self, interface: &str) -> bool {
+        let shown = Command::new("ip").args(["-n", &self.ours, "link", "show", interface]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).contains("xdp")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for name in [&self.ours, &self.theirs] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+fn stopped((stop, stack): (StopHandle, JoinHandle<Result<Summary, Error>>)) -> Summary {
+    stop.stop();
+    let summary = stack.join().unwrap().unwrap();
+    assert!(summary.all_frames_accounted_for(), "{summary}");
+    summary
+}
+
+fn request(stream: &mut TcpStream, number: u64) {
+    let sent = stretch(number * 1009, 500);
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&sent).unwrap();
+    let mut back = vec![0; sent.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert!(back == sent, "request {number}: other bytes came back");
+}
+
+/// Packets that the peer's end of a link has received.
+fn received(world: &World, at: usize) -> u64 {
+    let path = format!("/sys/class/net/peer{at}/statistics/rx_packets");
+    let shown = Command::new("ip").args(["netns", "exec", &world.theirs, "cat", &path]).output().unwrap();
+    String::from_utf8_lossy(&shown.stdout).trim().parse().unwrap()
+}
+
+#[test]
+fn clients_on_both_links_are_served_at_once_each_over_its_own() {
+    let world = World::new("both");
+    let running = world.start(world.own());
+    enter(&world.theirs);
+    std::thread::scope(|scope| {
+        for to in OWN {
+            for _ in 0..4 {
+                scope.spawn(move || exchange(connect(&format!("{to}:7")), 300_000));
+            }
+        }
+    });
+    for to in OWN {
+        world.run(&world.theirs, &["ping", "-c", "1", "-W", "2", to]);
+    }
+    for to in KERNELS {
+        world.run(&world.theirs, &["ping", "-c", "1", "-W", "2", to]);
+    }
+    let summary = stopped(running);
+    assert_eq!(summary.interfaces.iter().map(|each| each.name.as_str()).collect::<Vec<_>>(), ["veth0", "veth1"]);
+    for each in &summary.interfaces {
+        assert!(each.device["rx_bytes"] > 1_200_000 && each.device["tx_bytes"] > 1_200_000, "{}\n{summary}", each.name);
+        assert!(each.steering["redirected_own_tcp"] > 0, "{summary}");
+    }
+    let turns = &summary.workers[0].turns;
+    assert_eq!((turns["tx_copied"], turns["dropped_no_copy"]), (0, 0), "each goes by its own link: {summary}");
+    assert_eq!(summary.protocol()["opened_passive"], 8, "{summary}");
+    assert!(!world.has_program("veth0") && !world.has_program("veth1"));
+}
+
+#[test]
+fn a_route_that_moves_takes_the_connection_to_the_other_link() {
+    let world = World::new("move");
+    let running = world.start(world.shared());
+    enter(&world.theirs);
+    // From the address that both links lead to.
+    ip(&format!("-n {} route change 10.78.1.0/24 dev peer0 src {BEHIND}", world.theirs));
+    let mut stream = connect(&format!("{}:7", KERNELS[0]));
+    assert_eq!(stream.local_addr().unwrap().ip().to_string(), BEHIND);
+    (0..20).for_each(|number| request(&mut stream, number));
+    let before = [received(&world, 0), received(&world, 1)];
+    assert!(before[0] >= 20, "{before:?}");
+    ip(&format!("-n {} route replace {BEHIND} via {}", world.ours, PEERS[1]));
+    // What is told of a change is a matter of milliseconds.
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut number = 20;
+    while received(&world, 1) < before[1] + 20 {
+        assert!(Instant::now() < end, "nothing goes by the other link");
+        request(&mut stream, number);
+        number += 1;
+    }
+    // And back, while it was there.
+    ip(&format!("-n {} route replace {BEHIND} via {}", world.ours, PEERS[0]));
+    let after = received(&world, 0);
+    while received(&world, 0) < after + 20 {
+        assert!(Instant::now() < end, "nothing comes back to the first link");
+        request(&mut stream, number);
+        number += 1;
+    }
+    drop(stream);
+    let summary = stopped(running);
+    assert_eq!(summary.endings()["finished"], 1, "{summary}");
+    assert!(summary.interfaces.iter().all(|each| each.device["tx_frames"] >= 20), "{summary}");
+}
+
+#[test]
+fn one_link_goes_down_and_the_other_serves() {
+    let world = World::new("down");
+    let running = world.start(world.own());
+    enter(&world.theirs);
+    let mut streams = OWN.map(|to| connect(&format!("{to}:7")));
+    streams.iter_mut().for_each(|stream| request(stream, 1));
+    ip(&format!("-n {} link set veth1 down", world.ours));
+    (2..30).for_each(|number| request(&mut streams[0], number));
+    exchange(connect(&format!("{}:7", OWN[0])), 100_000);
+    ip(&format!("-n {} link set veth1 up", world.ours));
+    streams.iter_mut().for_each(|stream| request(stream, 40));
+    drop(streams);
+    let summary = stopped(running);
+    assert_eq!(summary.endings()["finished"], 3, "{summary}");
+}
+
+#[test]
+fn what_cannot_be_attached_on_one_leaves_nothing_on_the_other() {
+    let world = World::new("half");
+    // veth1 has a program of somebody else's already.
+    let other =
+        world.start(Config::builder().interface("veth1").address("10.78.2.11/24").mode(Mode::Copy).build().unwrap());
+    enter(&world.theirs);
+    exchange(connect("10.78.2.11:7"), 64);
+    let (_, stack) = world.start(world.own());
+    let error = stack.join().unwrap().unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert!(error.to_string().contains("veth1"), "it names the interface: {error}");
+    assert!(!world.has_program("veth0"), "nothing stays on the first");
+    exchange(connect("10.78.2.11:7"), 64);
+    stopped(other);
+}
