@@ -167,15 +167,6 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// One interface of an endpoint, by its place among them, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct InterfaceId(pub u8);
-
-impl InterfaceId {
-    /// The first, which every endpoint has.
-    pub const FIRST: Self = Self(0);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

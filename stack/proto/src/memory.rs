@@ -3,7 +3,14 @@
 //! Packets always begin at byte 0 of a frame, because an AF_XDP descriptor made by xsk-rs can only point at the start
 //! of a frame's data. A segment that is sent therefore has its headers at `0..h` and its payload at `h..h + len`.
 
-use crate::addr::InterfaceId;
+/// One interface of an endpoint, by its place among them, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct InterfaceId(pub u8);
+
+impl InterfaceId {
+    /// The first, which every endpoint has.
+    pub const FIRST: Self = Self(0);
+}
 
 /// The right to one frame. It is neither `Copy` nor `Clone`: whoever holds it must give it back to [`Memory::free`]
 /// or hand it on.

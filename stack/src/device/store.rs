@@ -320,6 +320,32 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_by_another_interface_is_copied_and_counted() {
+        let (one, two) = (InterfaceId(0), InterfaceId(1));
+        let mut store = Store::new(Pool::heap_for_interfaces(2, 2, 128).unwrap());
+        let token = store.alloc_on(one).unwrap();
+        store.bytes_mut(&token)[..3].copy_from_slice(b"abc");
+        // One that is lent stays, and can go again at once.
+        let copy = store.post_on(two, token.index(), 3, true).unwrap();
+        assert_eq!((copy.interface(), copy.bytes(), store.is_posted(&token)), (1, &b"abc"[..], false));
+        assert_eq!((store.posted(), store.available_on(two)), (1, 1));
+        // One that is given away is free.
+        let other = store.post_on(two, token.index(), 3, false).unwrap();
+        assert_eq!((other.interface(), store.available_on(one), store.available_on(two)), (1, 2, 0));
+        let lost = store.alloc_on(one).unwrap();
+        assert!(store.post_on(two, lost.index(), 3, false).is_none());
+        assert_eq!((store.copies(), store.available_on(one)), (Copies { made: 2, lost: 1 }, 2));
+        store.completed(copy);
+        store.completed(other);
+        store.check().unwrap();
+        assert_eq!((store.posted(), store.available_on(two)), (0, 2));
+        let stays = store.alloc_on(two).unwrap();
+        let posted = store.post_on(two, stays.index(), 3, false).unwrap();
+        assert_eq!(posted.index(), stays.index(), "nothing is copied on its own way");
+        store.completed(posted);
+    }
+
+    #[test]
     fn an_empty_pool_gives_no_token() {
         let mut store = store();
         let tokens: Vec<_> = std::iter::from_fn(|| store.alloc()).collect();

@@ -401,6 +401,22 @@ impl Pool {
         Ok(Self::new(vec![lane], 0, &[0], Box::default()))
     }
 
+    /// As [`Pool::heap`], with so many frames for each of `interfaces` interfaces, at least one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::heap`].
+    pub fn heap_for_interfaces(interfaces: u8, frame_count: u32, frame_len: usize) -> Result<Self, HeapError> {
+        let lane = |interface: u8| {
+            let (region, first) = (Arc::new(Region::heap(frame_count, frame_len)?), u32::from(interface) * frame_count);
+            let own = first..first + frame_count;
+            Ok(LaneStart { region, first, own, owner: 0, reserve: 0, interface, max_len: frame_len, filled: 0 })
+        };
+        let lanes = (0..interfaces.max(1)).map(lane).collect::<Result<Vec<_>, HeapError>>()?;
+        let transmit: Vec<u16> = (0..u16::from(interfaces.max(1))).collect();
+        Ok(Self::new(lanes, 0, &transmit, Box::default()))
+    }
+
     /// The frames of at least one lane, behind one another in the index space; those of the lanes `transmit` are given
     /// out to send, one for each interface. `outboxes` has one for each core but `core`, by core, or nothing where there is but one.
     pub(crate) fn new(lanes: Vec<LaneStart>, core: u16, transmit: &[u16], outboxes: Box<[Option<Outbox>]>) -> Self {
@@ -555,6 +571,18 @@ mod tests {
         assert_eq!(taken.len(), 3);
         assert_eq!(pool.census(), Census { total: 4, free: 0, held: 1, fill: 3, tx: 0 });
         drop(held);
+        pool.audit().unwrap();
+    }
+
+    #[test]
+    fn each_interface_has_its_own_frames() {
+        let pool = Pool::heap_for_interfaces(2, 2, 64).unwrap();
+        let second: Vec<_> = std::iter::from_fn(|| pool.alloc_on(1)).collect();
+        assert_eq!(second.iter().map(|frame| (frame.interface(), frame.index())).collect::<Vec<_>>(), [(1, 2), (1, 3)]);
+        assert_eq!((pool.available_on(0), pool.available_on(1), pool.available(), pool.interfaces()), (2, 0, 0, 2));
+        assert_eq!(pool.alloc().unwrap().interface(), 0);
+        drop(second);
+        assert_eq!((pool.available_on(1), pool.available()), (2, 2));
         pool.audit().unwrap();
     }
 

@@ -8,7 +8,8 @@ use super::config::{Cidr, EndpointConfig, Sharing};
 use super::flow_hash::subkey;
 use super::neighbours::Neighbours;
 use super::routing::{Hop, Route, RoutingTable};
-use crate::addr::{Addr, InterfaceId, Mac};
+use crate::addr::{Addr, Mac};
+use crate::memory::InterfaceId;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 

@@ -39,7 +39,7 @@ mod transmit;
 mod user;
 pub(crate) mod wheel;
 
-pub use crate::addr::InterfaceId;
+pub use crate::memory::InterfaceId;
 pub use beside::OnInterface;
 pub use config::{Cidr, EndpointConfig, ListenConfig, Sharing, SynCookies};
 pub use counters::Counters;

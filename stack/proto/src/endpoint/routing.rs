@@ -2,7 +2,8 @@
 
 use super::config::Cidr;
 use super::interfaces::Way;
-use crate::addr::{Addr, InterfaceId};
+use crate::addr::Addr;
+use crate::memory::InterfaceId;
 use alloc::vec::Vec;
 
 /// Where packets of a route go.
