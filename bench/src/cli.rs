@@ -89,6 +89,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the group says it")]
     pub stack: StackArgs,
+    /// Take over from the server that runs with the same control.socket: no connection is refused or reset, and that one
+    /// ends with its last open one. Without one, start as always.
+    #[arg(long)]
+    pub takeover: bool,
     /// With the kernel: poll without ever sleeping.
     #[arg(long)]
     pub spin: bool,

@@ -4,6 +4,7 @@ use clap::Parser;
 use corelane_bench::cli::{Cli, Command};
 use corelane_bench::{idle, load, path, report, serve, steer};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -11,7 +12,10 @@ fn main() -> ExitCode {
         Err(error) => return explain(&error),
     };
     let result = match &cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => {
+            log_to_stderr();
+            serve::run(args)
+        }
         Command::Load(args) => load::run(args),
         Command::Path(args) => path::run(args),
         Command::Idle(args) => idle::run(args),
@@ -25,6 +29,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// What an operator has to know of a server that runs, unless `RUST_LOG` says what else.
+const LOGGED: &str = "error,corelane::runtime::turnover=info,corelane::runtime::arrival=info";
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
 /// Help and version are not errors; everything else is one sentence and exit code 2.

@@ -40,7 +40,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
-            let config = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
+            let mut stack = args.stack.clone();
+            if args.takeover {
+                stack.set.push("control.takeover=true".to_owned());
+            }
+            let config = corelane::StackConfig::new(&stack, args.cores.as_ref(), &default)?;
             let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
             (summary, Some(stack))
         }
@@ -52,6 +56,9 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 fn check(args: &ServeArgs) -> Result<(), Failure> {
     if args.port == 0 {
         return Err(Failure::Usage("--port 0 is no port; choose one from 1 to 65535".to_owned()));
+    }
+    if args.takeover && args.transport == TransportKind::Kernel {
+        return Err(Failure::Usage("--takeover is for --transport corelane".to_owned()));
     }
     check_stack(&args.stack, args.transport, args.spin)
 }

@@ -18,6 +18,7 @@ use crate::link;
 use crate::map::Maps;
 use crate::object::{self, lacks};
 use crate::registry::FlowRegistry;
+use crate::relay::{KeptRing, RelayFds, RelayedFlows};
 use crate::run::{Run, Verdict};
 use crate::setup::{Layout, Setup};
 use crate::table::Table;
@@ -54,8 +55,8 @@ impl From<AttachMode> for Mode {
 /// Until something is registered, every packet passes to the kernel. Detach before closing the sockets, so that the
 /// kernel gets the packets in between: drop this first. All methods take effect with the next packet.
 pub struct Steering {
-    // In this order: off the interface first, then out of the kernel.
-    _link: OwnedFd,
+    // In this order: off the interface first, then out of the kernel. None once another process has it.
+    link: Option<OwnedFd>,
     object: Object,
     maps: Maps,
     layout: Layout,
@@ -83,14 +84,112 @@ impl Steering {
         let (settings, table) = setup.check()?;
         let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
         refuse_foreign(ifindex, &interface)?;
-        let object = object::load(setup, &settings)?;
+        let object = object::load(setup, &settings, None)?;
         let maps = Maps::of(&object, setup, &table)?;
         let link = attach_link(program(&object)?.as_fd(), ifindex, mode, &interface)?;
         let (in_force, program_id) = read_back(ifindex, &interface)?;
         if in_force != Mode::from(mode) {
             return Err(AttachError::OtherMode { interface, demanded: mode.into(), in_force });
         }
-        Ok(Self { _link: link, object, maps, layout: setup.layout, ifindex, program_id, mode: in_force })
+        Ok(Self { link: Some(link), object, maps, layout: setup.layout, ifindex, program_id, mode: in_force })
+    }
+
+    /// Loads the program to take the place of another process's, whose maps are `inherited`. Nothing changes yet:
+    /// [`take_over`](Self::take_over) is next, when everything is registered.
+    ///
+    /// # Errors
+    /// As [`attach_with`](Self::attach_with), apart from those of attaching.
+    pub fn prepare(ifindex: u32, setup: &Setup, inherited: &RelayFds) -> Result<Self, AttachError> {
+        let (settings, table) = setup.check()?;
+        let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
+        let object = object::load(setup, &settings, Some(inherited))?;
+        let maps = Maps::of(&object, setup, &table)?;
+        let failed = |error: MapError| AttachError::Load { source: io::Error::other(error), log: String::new() };
+        maps.set_relayed(true).and_then(|()| maps.set_holding(true)).map_err(failed)?;
+        let (mode, _) = read_back(ifindex, &interface)?;
+        Ok(Self { link: None, object, maps, layout: setup.layout, ifindex, program_id: 0, mode })
+    }
+
+    /// Puts this program, which was [prepared](Self::prepare), in the place of the one that `link` attaches, between two
+    /// packets. From here on it holds what is for its sockets, until [`release_held`](Self::release_held), and relays the
+    /// flows of the other process, until [`end_relay`](Self::end_relay).
+    ///
+    /// # Errors
+    /// The kernel refuses; then the other program goes on.
+    pub fn take_over(&mut self, link: OwnedFd) -> Result<(), AttachError> {
+        let interface = interface_name(self.ifindex).map_err(|_| AttachError::NoInterface { ifindex: self.ifindex })?;
+        link::update(link.as_fd(), program(&self.object)?.as_fd()).map_err(|source| {
+            let interface = interface.clone();
+            AttachError::System { what: "change the XDP program", interface, source }
+        })?;
+        self.link = Some(link);
+        (self.mode, self.program_id) = read_back(self.ifindex, &interface)?;
+        Ok(())
+    }
+
+    /// Another handle to what attaches the program, for the process that takes over.
+    ///
+    /// # Errors
+    /// There are too many open files, or another process has taken over already.
+    pub fn share_link(&self) -> io::Result<OwnedFd> {
+        self.link.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_clone()
+    }
+
+    /// Puts this program in its place again, after another process had taken over and has failed.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn take_back(&self) -> io::Result<()> {
+        let link = self.link.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        link::update(link.as_fd(), program(&self.object).map_err(io::Error::other)?.as_fd())
+    }
+
+    /// Leaves the interface to the process that has taken over: from here on its end detaches.
+    pub fn give_up_link(&mut self) {
+        self.link = None;
+    }
+
+    /// The maps for the process that takes over.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn share_relay(&self) -> io::Result<RelayFds> {
+        let ring = self.maps.relay().fd().try_clone_to_owned()?;
+        Ok(RelayFds { flows: self.maps.relayed().fd()?, ring })
+    }
+
+    /// The flows that stay with this process after another one has taken over.
+    pub fn relayed(&self) -> RelayedFlows {
+        self.maps.relayed().clone()
+    }
+
+    /// Their packets; for a process that has taken over, those of the one before.
+    pub fn relay_ring(&self) -> &KeptRing {
+        self.maps.relay()
+    }
+
+    /// What was held until now.
+    pub fn held_ring(&self) -> &KeptRing {
+        self.maps.held()
+    }
+
+    /// Holds nothing any more: the sockets are there.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn release_held(&self) -> Result<(), MapError> {
+        self.maps.set_holding(false)
+    }
+
+    /// The process before this one has ended: what it still had is nobody's.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn end_relay(&self) -> Result<(), MapError> {
+        self.maps.set_relayed(false)?;
+        self.maps.relayed().clear()?;
+        let failed = |source| MapError::System { table: "relay", what: "read", source };
+        self.maps.relay().take_all(|_, _| {}).map_err(failed)
     }
 
     /// The index of the interface.
@@ -218,7 +317,7 @@ impl Steering {
 
 impl fmt::Debug for Steering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { _link: _, object: _, maps: _, layout, ifindex, program_id, mode } = self;
+        let Self { link: _, object: _, maps: _, layout, ifindex, program_id, mode } = self;
         f.debug_struct("Steering")
             .field("ifindex", ifindex)
             .field("program_id", program_id)

@@ -24,6 +24,21 @@ impl Tally {
         Self { map, counts: Mutex::default() }
     }
 
+    /// Changes what is no count of a map, and tells the program.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut InUse)) -> Result<(), MapError> {
+        let mut counts = self.lock();
+        change(&mut counts);
+        self.tell(&counts)
+    }
+
+    fn tell(&self, counts: &InUse) -> Result<(), MapError> {
+        self.map.update(&0_u32.to_ne_bytes(), counts.as_bytes(), MapFlags::ANY).map_err(|error| MapError::System {
+            table: "counts",
+            what: "written",
+            source: os_error(&error),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, InUse> {
         // A panic elsewhere leaves no count half changed.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,9 +54,7 @@ impl Tally {
         let after = to(before);
         *field(&mut changed) = after;
         if (before == 0) != (after == 0) {
-            self.map
-                .update(&0_u32.to_ne_bytes(), changed.as_bytes(), MapFlags::ANY)
-                .map_err(|error| MapError::System { table: "counts", what: "written", source: os_error(&error) })?;
+            self.tell(&changed)?;
         }
         *counts = changed;
         Ok(())

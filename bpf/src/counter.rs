@@ -36,11 +36,17 @@ pub enum Counter {
     PassedMalformed,
     /// Ours, but no socket is registered for its queue and core: to the kernel.
     RedirectFailed,
+    /// Of a flow that the process before this one still has: kept for it.
+    Relayed,
+    /// Ours, and the sockets are still to come: kept for them.
+    Held,
+    /// To be relayed or held, and the ring was full, or it was longer than a place in the ring: dropped.
+    DroppedNoRoom,
 }
 
 impl Counter {
     /// All of them, in the order of `enum counter`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::RedirectedListener,
         Self::RedirectedFlow,
         Self::RedirectedPinned,
@@ -55,6 +61,9 @@ impl Counter {
         Self::PassedFragment,
         Self::PassedMalformed,
         Self::RedirectFailed,
+        Self::Relayed,
+        Self::Held,
+        Self::DroppedNoRoom,
     ];
 
     /// The name as `enum counter` has it, in lower case; it does not change between versions.
@@ -74,6 +83,9 @@ impl Counter {
             Self::PassedFragment => "passed_fragment",
             Self::PassedMalformed => "passed_malformed",
             Self::RedirectFailed => "redirect_failed",
+            Self::Relayed => "relayed",
+            Self::Held => "held",
+            Self::DroppedNoRoom => "dropped_no_room",
         }
     }
 }
@@ -136,9 +148,9 @@ mod tests {
 
     #[test]
     fn totals_add_up() {
-        let counters = Counters::from_values([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
-        assert_eq!(counters.total(), 105);
+        let counters = Counters::from_values([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(counters.total(), 153);
         assert_eq!(counters.value(Counter::RedirectFailed), 14);
-        assert_eq!(counters.iter().map(|(_, value)| value).sum::<u64>(), 105);
+        assert_eq!(counters.iter().map(|(_, value)| value).sum::<u64>(), 153);
     }
 }

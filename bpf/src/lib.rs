@@ -10,6 +10,10 @@
 //! discovery go to the owner of bucket 0. Without a socket there, the kernel gets the packet. Where a queue has one
 //! socket only ([`SocketsPerQueue::One`]), the owner is not looked for.
 //!
+//! One process takes over from another without a moment in which the kernel answers for either: the program of the new
+//! one takes the place of the old one's between two packets ([`Steering::take_over`]), keeps what is for sockets that are
+//! still to come in a ring, and what is for the flows that stay with the old one in another ([`KeptRing`]).
+//!
 //! The built program is part of this crate, so embedding it needs no clang; `scripts/bpf-object --check` proves that
 //! the object is what the source builds. It needs Linux 5.18 (`xdp.frags`, `bpf_xdp_get_buff_len`), `CAP_BPF` and
 //! `CAP_NET_ADMIN`; a kernel may demand `CAP_PERFMON` too, and with it the program is faster where the verifier else
@@ -29,6 +33,7 @@ mod link;
 mod map;
 mod object;
 mod registry;
+mod relay;
 mod run;
 mod setup;
 mod shared;
@@ -40,6 +45,7 @@ pub use error::{AttachError, MapError};
 pub use hash::FlowHash;
 pub use info::{Mode, ProgramInfo, program_on};
 pub use registry::FlowRegistry;
+pub use relay::{KeptRing, RelayFds, RelayedFlows};
 pub use run::{Run, Verdict};
 pub use setup::{Layout, Setup, SocketsPerQueue, Vlan};
 pub use shared::{MAX_BUCKETS, MAX_FLOWS, MAX_LISTENERS, MAX_OWN_ADDRESSES, MAX_SOCKETS};

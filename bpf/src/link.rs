@@ -1,4 +1,4 @@
-//! Attaching by `bpf_link`: the one place here that is unsafe.
+//! Attaching by `bpf_link`, and changing what it attaches: the one place here that is unsafe.
 //!
 //! libbpf's `bpf_program__attach_xdp`, and with it libbpf-rs, has no room for flags: the kernel then picks native mode
 //! if the driver has it, and generic mode cannot be asked for. The other way, over netlink, takes flags but makes no
@@ -29,4 +29,11 @@ pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: i32, flags: u32) -> io::R
     }
     // SAFETY: the call made this descriptor, and nobody else has seen it.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
+}
+
+/// Puts another program in the place of the one that a link attaches, between two packets.
+pub(crate) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both descriptors are open for as long as the call lasts; without options nothing else is read.
+    let answer = unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) };
+    if answer < 0 { Err(io::Error::from_raw_os_error(-answer)) } else { Ok(()) }
 }

@@ -14,6 +14,7 @@ use crate::error::{AttachError, MapError};
 use crate::info::os_error;
 use crate::object::{self, lacks};
 use crate::registry::{FlowRegistry, Flows};
+use crate::relay::{KeptRing, RelayedFlows};
 use crate::setup::Setup;
 use crate::shared::{Address, End, MAX_LISTENERS, MAX_OWN_ADDRESSES};
 use crate::table::Table;
@@ -36,6 +37,10 @@ pub(crate) struct Maps {
     /// What was last written to `owners`.
     table: Mutex<Table>,
     counters: MapHandle,
+    relayed: RelayedFlows,
+    relay: KeptRing,
+    held: KeptRing,
+    tally: Arc<Tally>,
 }
 
 impl Maps {
@@ -67,6 +72,10 @@ impl Maps {
             owners: find("table")?,
             table: Mutex::new(blank),
             counters: find("counters")?,
+            relayed: RelayedFlows::new(find(object::RELAYED)?, setup.max_flows),
+            relay: KeptRing::new(find(object::RELAY)?),
+            held: KeptRing::new(find("held")?),
+            tally,
         };
         maps.write_owners(table).map_err(|error| failed(io::Error::other(error.to_string())))?;
         Ok(maps)
@@ -95,6 +104,28 @@ impl Maps {
 
     pub(crate) fn remove_own_address(&self, address: IpAddr) -> Result<bool, MapError> {
         self.own_addresses.remove(Address::from(address).as_bytes())
+    }
+
+    pub(crate) const fn relayed(&self) -> &RelayedFlows {
+        &self.relayed
+    }
+
+    pub(crate) const fn relay(&self) -> &KeptRing {
+        &self.relay
+    }
+
+    pub(crate) const fn held(&self) -> &KeptRing {
+        &self.held
+    }
+
+    /// Whether the program looks for a predecessor's flows.
+    pub(crate) fn set_relayed(&self, relayed: bool) -> Result<(), MapError> {
+        self.tally.set(|counts| counts.relayed = relayed.into())
+    }
+
+    /// Whether the program keeps what has no socket.
+    pub(crate) fn set_holding(&self, holding: bool) -> Result<(), MapError> {
+        self.tally.set(|counts| counts.holding = holding.into())
     }
 
     pub(crate) fn registry(&self) -> &FlowRegistry {

@@ -1,6 +1,7 @@
 //! The built program, and how it gets into the kernel.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
@@ -8,6 +9,7 @@ use zerocopy::IntoBytes;
 
 use crate::error::AttachError;
 use crate::info::os_error;
+use crate::relay::RelayFds;
 use crate::setup::Setup;
 use crate::shared::Settings;
 
@@ -26,6 +28,10 @@ pub(crate) const IN_USE: &str = ".data.in_use";
 /// The map of `struct settings`.
 const SETTINGS: &str = ".rodata.settings";
 
+/// The map of the flows of a predecessor, and the ring with their packets.
+pub(crate) const RELAYED: &str = "relayed";
+pub(crate) const RELAY: &str = "relay";
+
 /// How much of libbpf's explanation an error carries, in bytes.
 const LOG_LEN: usize = 2000;
 
@@ -42,12 +48,14 @@ fn keep(level: PrintLevel, message: String) {
 }
 
 /// The program with its maps for this setup, loaded and attached to nothing. `settings` are those of the setup.
-pub(crate) fn load(setup: &Setup, settings: &Settings) -> Result<Object, AttachError> {
+///
+/// `inherited` are the maps of the process that is taken over from.
+pub(crate) fn load(setup: &Setup, settings: &Settings, inherited: Option<&RelayFds>) -> Result<Object, AttachError> {
     // Printing is global to the process: one load at a time, and what was set before is set again after.
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = LOADING.lock();
     let previous = set_print(Some((PrintLevel::Warn, keep)));
-    let loaded = open(setup, settings).and_then(OpenObject::load);
+    let loaded = open(setup, settings, inherited).and_then(OpenObject::load);
     set_print(previous);
     let log = LOG.lock().map(|mut log| std::mem::take(&mut *log)).unwrap_or_default();
     loaded.map_err(|error| {
@@ -60,15 +68,20 @@ pub(crate) fn load(setup: &Setup, settings: &Settings) -> Result<Object, AttachE
 }
 
 /// The object with its maps at the sizes of the setup and its settings filled in.
-fn open(setup: &Setup, settings: &Settings) -> libbpf_rs::Result<OpenObject> {
+fn open(setup: &Setup, settings: &Settings, inherited: Option<&RelayFds>) -> libbpf_rs::Result<OpenObject> {
     let mut object = ObjectBuilder::default().open_memory(&OBJECT.0)?;
     for mut map in object.maps_mut() {
-        match map.name().to_str() {
-            Some("xsks") => map.set_max_entries(setup.layout.sockets())?,
-            Some("table") => map.set_max_entries(setup.buckets)?,
-            Some("flows") => map.set_max_entries(setup.max_flows)?,
-            Some("pinned") => map.set_max_entries(setup.max_pinned)?,
-            Some(SETTINGS) => map.set_initial_value(settings.as_bytes())?,
+        let name = map.name().to_os_string();
+        match (name.to_str(), inherited) {
+            (Some(RELAYED), Some(fds)) => map.reuse_fd(fds.flows.as_fd())?,
+            (Some(RELAY), Some(fds)) => map.reuse_fd(fds.ring.as_fd())?,
+            (Some("xsks"), _) => map.set_max_entries(setup.layout.sockets())?,
+            (Some(RELAYED), None) => map.set_max_entries(setup.max_flows)?,
+            (Some(RELAY), None) | (Some("held"), _) => map.set_max_entries(setup.kept_bytes)?,
+            (Some("table"), _) => map.set_max_entries(setup.buckets)?,
+            (Some("flows"), _) => map.set_max_entries(setup.max_flows)?,
+            (Some("pinned"), _) => map.set_max_entries(setup.max_pinned)?,
+            (Some(SETTINGS), _) => map.set_initial_value(settings.as_bytes())?,
             _ => {}
         }
     }
@@ -117,7 +130,7 @@ mod tests {
         let setup =
             Setup { buckets: 256, max_flows: 1000, max_pinned: 2000, ..Setup::new(layout, FlowHash::new([3; 16])) };
         let (settings, _) = setup.check().unwrap();
-        let object = open(&setup, &settings).unwrap();
+        let object = open(&setup, &settings, None).unwrap();
         let program = object.progs().find(|program| program.name() == PROGRAM).unwrap();
         assert_eq!(program.section(), "xdp.frags");
         let mut maps: Vec<_> = object
@@ -130,9 +143,12 @@ mod tests {
             (SETTINGS, MapType::Array, 1),
             ("counters", MapType::PercpuArray, crate::Counter::ALL.len() as u32),
             ("flows", MapType::Hash, 1000),
+            ("held", MapType::RingBuf, 4096),
             ("listeners", MapType::Hash, MAX_LISTENERS),
             ("own_addresses", MapType::Hash, MAX_OWN_ADDRESSES),
             ("pinned", MapType::Hash, 2000),
+            ("relay", MapType::RingBuf, 4096),
+            ("relayed", MapType::Hash, 1000),
             ("table", MapType::Array, 256),
             ("xsks", MapType::Xskmap, 42),
         ];

@@ -121,7 +121,7 @@ impl fmt::Debug for FlowRegistry {
     }
 }
 
-fn flow(local: SocketAddr, remote: SocketAddr) -> Result<Flow, MapError> {
+pub(crate) fn flow(local: SocketAddr, remote: SocketAddr) -> Result<Flow, MapError> {
     let is_end = |end: SocketAddr| end.port() != 0 && is_one_host(end.ip());
     let same_family = local.ip().to_canonical().is_ipv4() == remote.ip().to_canonical().is_ipv4();
     if is_end(local) && is_end(remote) && same_family {

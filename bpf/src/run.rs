@@ -9,6 +9,8 @@ pub enum Verdict {
     Pass,
     /// `XDP_REDIRECT`: to the socket.
     Redirect,
+    /// `XDP_DROP`: kept for a process, or lost for want of room to keep it.
+    Drop,
     /// Anything else, which this program never answers.
     Other(u32),
 }
@@ -16,6 +18,7 @@ pub enum Verdict {
 impl From<u32> for Verdict {
     fn from(action: u32) -> Self {
         match action {
+            1 => Self::Drop,
             2 => Self::Pass,
             4 => Self::Redirect,
             other => Self::Other(other),

@@ -116,17 +116,31 @@ pub struct Setup {
     pub max_flows: u32,
     /// How many flows can be pinned to a core at once; bounds and cost are those of `max_flows`.
     pub max_pinned: u32,
+    /// Bytes of each of the two rings for packets that are kept while one process takes over from another: a power of two,
+    /// 4096 or more. A short packet takes 136 bytes, one of an Ethernet frame 2056. Too small, and packets are lost.
+    pub kept_bytes: u32,
 }
 
+/// The least for [`Setup::kept_bytes`]: a page.
+const LEAST_KEPT_BYTES: u32 = 4096;
+
 impl Setup {
-    /// 1024 buckets, packets without a VLAN's tag, room for 262,144 flows and 65,536 pins.
+    /// 1024 buckets, packets without a VLAN's tag, room for 262,144 flows and 65,536 pins, and a page for kept packets.
     pub const fn new(layout: Layout, hash: FlowHash) -> Self {
-        Self { layout, hash, buckets: 1024, vlan: Vlan::Untagged, max_flows: 262_144, max_pinned: 65_536 }
+        Self {
+            layout,
+            hash,
+            buckets: 1024,
+            vlan: Vlan::Untagged,
+            max_flows: 262_144,
+            max_pinned: 65_536,
+            kept_bytes: LEAST_KEPT_BYTES,
+        }
     }
 
     /// What the program is told, and the table that it begins with; whatever is absurd is an error.
     pub(crate) fn check(&self) -> Result<(Settings, Table), AttachError> {
-        let Self { layout, hash, buckets, vlan, max_flows, max_pinned } = self;
+        let Self { layout, hash, buckets, vlan, max_flows, max_pinned, kept_bytes: _ } = self;
         layout.check()?;
         for (what, asked) in [("registered", *max_flows), ("pinned", *max_pinned)] {
             if !(1..=MAX_FLOWS).contains(&asked) {

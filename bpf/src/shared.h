@@ -14,6 +14,9 @@
 #define MAX_BUCKETS 4096
 #define MAX_FLOWS 4194304
 
+/* The longest packet that is kept for a process instead of going to a socket. */
+#define MAX_KEPT 4088
+
 /* `vlan` of struct settings: whatever tag a packet has. */
 #define ANY_VLAN 65535
 
@@ -52,6 +55,15 @@ struct in_use {
 	__u32 flows;
 	__u32 pinned;
 	__u32 own_addresses;
+	__u32 relayed; /* 1 while a predecessor lives, whose flows `relayed` holds */
+	__u32 holding; /* 1 while there are no sockets yet: what is theirs is held */
+};
+
+/* A packet in one of the rings, and which worker of the process that reads it has its flow. */
+struct kept {
+	__u32 length;
+	__u32 worker;
+	__u8 bytes[];
 };
 
 /* What was done with a packet: each packet that the program sees is counted under exactly one of these. */
@@ -70,6 +82,9 @@ enum counter {
 	PASSED_FRAGMENT,	/* a later IPv4 fragment: it has no ports to look up */
 	PASSED_MALFORMED,	/* shorter than its headers say, or a header that contradicts itself */
 	REDIRECT_FAILED,	/* ours, but no socket is registered for its queue and core: passed to the kernel */
+	RELAYED,		/* of a flow that a predecessor still has: kept for it */
+	HELD,			/* ours, and the sockets are still to come: kept for them */
+	DROPPED_NO_ROOM,	/* to be relayed or held, and the ring is full */
 	COUNTER_COUNT,
 };
 
@@ -77,6 +92,7 @@ _Static_assert(sizeof(struct address) == 16, "struct address is 16 bytes in shar
 _Static_assert(sizeof(struct end) == 20, "struct end is 20 bytes in shared.rs");
 _Static_assert(sizeof(struct flow) == 40, "struct flow is 40 bytes in shared.rs");
 _Static_assert(sizeof(struct settings) == 40, "struct settings is 40 bytes in shared.rs");
-_Static_assert(sizeof(struct in_use) == 12, "struct in_use is 12 bytes in shared.rs");
+_Static_assert(sizeof(struct in_use) == 20, "struct in_use is 20 bytes in shared.rs");
+_Static_assert(sizeof(struct kept) == 8, "struct kept begins with 8 bytes in ring.rs");
 
 #endif

@@ -78,13 +78,15 @@ pub(crate) struct InUse {
     pub(crate) flows: u32,
     pub(crate) pinned: u32,
     pub(crate) own_addresses: u32,
+    pub(crate) relayed: u32,
+    pub(crate) holding: u32,
 }
 
 const _: () = assert!(size_of::<Address>() == 16);
 const _: () = assert!(size_of::<End>() == 20);
 const _: () = assert!(size_of::<Flow>() == 40);
 const _: () = assert!(size_of::<Settings>() == 40);
-const _: () = assert!(size_of::<InUse>() == 12);
+const _: () = assert!(size_of::<InUse>() == 20);
 
 #[cfg(test)]
 mod tests {
@@ -141,9 +143,9 @@ mod tests {
         assert_eq!(settings.as_bytes(), words.as_flattened());
         let names = ["hash_key", "base_queue", "queues", "sockets_per_queue", "bucket_mask", "vlan", "reserved"];
         assert_eq!(fields("settings"), names);
-        let in_use = InUse { flows: 1, pinned: 2, own_addresses: 3 };
-        assert_eq!(in_use.as_bytes(), [1_u32, 2, 3].map(u32::to_ne_bytes).as_flattened());
-        assert_eq!(fields("in_use"), ["flows", "pinned", "own_addresses"]);
+        let in_use = InUse { flows: 1, pinned: 2, own_addresses: 3, relayed: 4, holding: 5 };
+        assert_eq!(in_use.as_bytes(), [1_u32, 2, 3, 4, 5].map(u32::to_ne_bytes).as_flattened());
+        assert_eq!(fields("in_use"), ["flows", "pinned", "own_addresses", "relayed", "holding"]);
     }
 
     #[test]

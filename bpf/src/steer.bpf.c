@@ -61,6 +61,27 @@ struct {
 	__type(value, __u32);
 } own_addresses SEC(".maps");
 
+/* Flows of the process that this one has taken over from, and which of its workers has each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow);
+	__type(value, __u32);
+} relayed SEC(".maps");
+
+/* The packets of those flows. The predecessor reads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} relay SEC(".maps");
+
+/* Packets that came while there were no sockets yet. This process reads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} held SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTER_COUNT);
@@ -131,19 +152,82 @@ static __always_inline __u32 owner_of(const struct packet *packet, __u32 *counte
 	return core ? *core : 0;
 }
 
-/* XDP_REDIRECT if a socket is registered for the packet's queue and core; else the kernel gets the packet. */
+/*
+ * The ring gives out rooms of fixed sizes only, so there are three.
+ */
+static __always_inline int keep_in(struct xdp_md *ctx, void *ring, __u32 worker, __u32 length, const __u32 room)
+{
+	struct kept *kept = bpf_ringbuf_reserve(ring, sizeof(*kept) + room, 0);
+
+	if (!kept)
+		return 0;
+	kept->length = length;
+	kept->worker = worker;
+	if (bpf_xdp_load_bytes(ctx, 0, kept->bytes, length)) {
+		bpf_ringbuf_discard(kept, 0);
+		return 0;
+	}
+	bpf_ringbuf_submit(kept, 0);
+	return 1;
+}
+
+/* Copies the packet into a ring; whether there was room. */
+static __noinline int keep(struct xdp_md *ctx, int for_predecessor, __u32 worker)
+{
+	void *ring = for_predecessor ? (void *)&relay : (void *)&held;
+	__u32 length = bpf_xdp_get_buff_len(ctx);
+
+	if (length == 0)
+		return 0;
+	if (length <= 120)
+		return keep_in(ctx, ring, worker, length, 120);
+	if (length <= 2040)
+		return keep_in(ctx, ring, worker, length, 2040);
+	if (length <= MAX_KEPT)
+		return keep_in(ctx, ring, worker, length, MAX_KEPT);
+	return 0;
+}
+
+/* Keeps a packet of a flow that the predecessor has; whether it is one. */
+static __always_inline int relay_flow(struct xdp_md *ctx, const struct packet *packet)
+{
+	__u32 *worker;
+
+	if (!in_use.relayed || !packet->has_ports)
+		return 0;
+	worker = bpf_map_lookup_elem(&relayed, &packet->flow);
+	if (!worker)
+		return 0;
+	count(keep(ctx, 1, *worker) ? RELAYED : DROPPED_NO_ROOM);
+	return 1;
+}
+
+/*
+ * XDP_REDIRECT if a socket is registered for the packet's queue and core; else the kernel gets the packet, but for the
+ * time when the sockets are still to come: it would answer with resets.
+ */
 static __always_inline int redirect(struct xdp_md *ctx, const struct packet *packet, __u32 counter)
 {
 	__u32 queue = ctx->rx_queue_index - settings.base_queue;
-	__u32 key = queue * settings.sockets_per_queue;
+	__u32 key = queue * settings.sockets_per_queue, core = 0;
 	int verdict = XDP_PASS;
 
 	/* With one socket there is nothing to choose: neither the hash nor what is pinned matters. */
 	if (settings.sockets_per_queue > 1)
-		key += owner_of(packet, &counter);
+		core = owner_of(packet, &counter);
+	/* What an own address's neighbours say concerns the predecessor too. */
+	if (in_use.relayed && (packet->kind == KIND_ARP || packet->kind == KIND_NEIGHBOUR))
+		keep(ctx, 1, 0);
 	if (queue < settings.queues)
-		verdict = bpf_redirect_map(&xsks, key, XDP_PASS);
-	count(verdict == XDP_REDIRECT ? counter : REDIRECT_FAILED);
+		verdict = bpf_redirect_map(&xsks, key + core, XDP_PASS);
+	if (verdict == XDP_REDIRECT) {
+		count(counter);
+	} else if (in_use.holding) {
+		count(keep(ctx, 0, core) ? HELD : DROPPED_NO_ROOM);
+		verdict = XDP_DROP;
+	} else {
+		count(REDIRECT_FAILED);
+	}
 	return verdict;
 }
 
@@ -155,8 +239,11 @@ int corelane_steer(struct xdp_md *ctx)
 
 	packet.is_ipv4 = packet.is_later_fragment = packet.has_ports = 0;
 	counter = parse(ctx, &packet);
-	if (counter == 0)
+	if (counter == 0) {
+		if (relay_flow(ctx, &packet))
+			return XDP_DROP;
 		counter = decide(&packet);
+	}
 	if (counter < PASSED_NOT_IP)
 		return redirect(ctx, &packet, counter);
 	count(counter);

@@ -163,6 +163,9 @@ pub enum Error {
     /// The control socket could not be made.
     #[error(transparent)]
     ControlSocket(#[from] crate::control::SocketError),
+    /// The process that runs could not be taken over from.
+    #[error(transparent)]
+    TakeOver(#[from] crate::control::TakeOverError),
     /// The operating system refused something that it should not.
     #[error("{what} failed: {error}")]
     System {
@@ -193,6 +196,7 @@ impl Error {
     /// The exit code of a program that ends with this error: 2 for usage and configuration, 3 for what the machine
     /// cannot do, 1 for what went wrong while running.
     pub const fn exit_code(&self) -> u8 {
+        use crate::control::TakeOverError;
         use crate::device::xdp::XdpError;
         use corelane_xdp::{InterfaceError, OpenError};
         match self {
@@ -202,6 +206,7 @@ impl Error {
             | Self::Listen(_)
             | Self::Connect(_)
             | Self::SameDevice { .. }
+            | Self::TakeOver(TakeOverError::NoSocket)
             | Self::MtuAboveInterface { .. }
             | Self::Interface(InterfaceError::Name { .. })
             | Self::Queue(XdpError::Open(OpenError::Setting { .. })) => 2,
@@ -222,6 +227,7 @@ impl Error {
             | Self::ListenerConflict(_)
             | Self::Ports(_)
             | Self::ControlSocket(_)
+            | Self::TakeOver(_)
             | Self::System { .. } => 3,
             Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
         }

@@ -237,6 +237,28 @@ fn kill_9_leaves_nothing_on_either() {
 }
 
 #[test]
+fn a_stack_on_two_neither_hands_over_nor_takes_over() {
+    let world = World::new("hand");
+    let socket = std::env::temp_dir().join(format!("corelane-{}.sock", world.ours));
+    let path = socket.to_str().unwrap();
+    let config = World::own().into_builder().set("control.socket", path).build().unwrap();
+    let refused = config.clone().into_builder().set("control.takeover", true).build().unwrap_err();
+    assert!(refused.to_string().contains("a stack on several interfaces cannot take over"), "{refused}");
+    let running = world.start(config);
+    enter(&world.theirs);
+    OWN.iter().for_each(|to| exchange(connect(&format!("{to}:7")), 1000));
+    let one = Config::builder().interface("veth0").address(&format!("{}/24", OWN[0])).mode(Mode::Copy);
+    let one = one.set("control.socket", path).set("control.takeover", true).build().unwrap();
+    let (_, stack) = world.start(one);
+    let error = stack.join().unwrap().unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert!(error.to_string().contains("does not hand over: it serves several interfaces"), "{error}");
+    // It goes on.
+    OWN.iter().for_each(|to| exchange(connect(&format!("{to}:7")), 1000));
+    stopped(running);
+}
+
+#[test]
 fn what_cannot_be_attached_on_one_leaves_nothing_on_the_other() {
     let world = World::new("half");
     // veth1 has a program of somebody else's already.

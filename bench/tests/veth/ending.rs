@@ -3,7 +3,8 @@
 use crate::neighbour::{KernelServer, exchange, expect_kernel, load};
 use crate::process::Running;
 use crate::summary::Summary;
-use crate::world::{End, OWN, World, say, wait_for};
+use crate::world::{End, OWN, World, connect, say, wait_for};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 /// A load that has been running for a second.
@@ -86,4 +87,23 @@ fn sigterm_in_the_middle_of_big_transfers_ends_within_a_second_with_every_frame_
     drop(clients);
     assert_eq!(summary.workload("accepted"), 3);
     assert!(summary.workload("bytes_in") > 1_000_000 && summary.workload("bytes_out") > 1_000_000);
+}
+
+#[test]
+fn open_connections_end_by_a_fin_or_by_a_reset_as_configured() {
+    let world = World::new();
+    for (close_ms, resets) in [("300", false), ("0", true)] {
+        let setting = format!("control.close_ms={close_ms}");
+        let server = world.serve("echo", 7, &["--set", &setting]);
+        let mut stream = world.inside(End::Client, || connect((OWN, 7)).expect("it is served"));
+        stream.write_all(b"x").expect("it is sent");
+        stream.read_exact(&mut [0]).expect("it is answered");
+        Summary::of(&server.terminate());
+        let end = stream.read(&mut [0]);
+        match end {
+            Ok(0) => assert!(!resets, "{close_ms}"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => assert!(resets, "{close_ms}"),
+            other => panic!("{close_ms}: {other:?}"),
+        }
+    }
 }

@@ -18,5 +18,6 @@ mod refused;
 mod steer;
 mod steering_cost;
 mod summary;
+mod takeover;
 mod unprivileged;
 mod world;

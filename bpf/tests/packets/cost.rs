@@ -103,7 +103,7 @@ fn the_instructions_of_the_usual_frames_are_printed() {
         match name {
             "flows" => put(map, &flow(v4(KERNELS), OUT, SERVICE), &[0; 4]),
             "pinned" => put(map, &flow(v4(KERNELS), 80, PINNED), &[0; 4]),
-            ".data.in_use" => put(map, &[0; 4], [1_u32; 3].map(u32::to_ne_bytes).as_flattened()),
+            ".data.in_use" => put(map, &[0; 4], [1_u32, 1, 1, 0, 0].map(u32::to_ne_bytes).as_flattened()),
             _ => {}
         }
     };

@@ -16,4 +16,5 @@ mod interpreter;
 mod layouts;
 mod mutated;
 mod rows;
+mod takeover;
 mod vlans;

@@ -131,6 +131,10 @@ fn cores(config: &Config) -> Result<(), ConfigError> {
 const LONGEST_SOCKET_PATH: usize = 107;
 
 fn control(config: &Config) -> Result<(), ConfigError> {
+    if config.control().takeover() && config.interfaces().len() > 1 {
+        let message = "a stack on several interfaces cannot take over: set it to false and stop the other process first, or name one interface";
+        return wrong("control.takeover", message);
+    }
     let path = config.control().socket();
     if path.is_empty() {
         return Ok(());

@@ -251,6 +251,15 @@ section! {
         /// the stack may use it, and root. A thread of its own serves it, which drops its capabilities as the workers do.
         /// Empty: there is none.
         socket: String, lend = String::new(), Rule::Any;
+        /// Take over from the process that has this control socket, if one runs: it gets no new connections, ends when its
+        /// open ones have, and no connection is refused or reset. Without such a process the stack starts as always.
+        takeover: bool, copy = false, Rule::Any;
+        /// How long the connections of a process that was taken over from may live on, milliseconds; those that are left
+        /// are closed as at any stop.
+        drain_ms: u32, copy = 60_000, Rule::Range(0, 86_400_000);
+        /// How long connections may take to close when the stack stops, milliseconds; those that are left are reset. 0:
+        /// all are reset at once.
+        close_ms: u32, copy = 300, Rule::Range(0, 60_000);
     }
 }
 

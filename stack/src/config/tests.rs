@@ -109,6 +109,9 @@ fn what_is_wrong_with_one_of_several_interfaces_names_it_and_its_line() {
     assert!(error.to_string().contains("[[interface]] for each of several"), "{error}");
     let error = Config::builder().interface("a").set("interface[2].name", "b").build().unwrap_err();
     assert!(error.to_string().contains("interface[2].name: the interfaces before it are missing"), "{error}");
+    let taking = Config::from_toml(&format!("{TWO}[control]\nsocket = \"/run/a\"\ntakeover = true\n")).unwrap_err();
+    assert_eq!(taking.key(), Some("control.takeover"));
+    assert!(taking.message().contains("a stack on several interfaces cannot take over"), "{taking}");
     let many: String = (0..17).map(|at| format!("[[interface]]\nname = \"eth{at}\"\n")).collect();
     assert!(Config::from_toml(&many).unwrap_err().to_string().contains("at most 16 interfaces"));
 }

@@ -3,6 +3,7 @@
 use super::WAITING;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,13 +16,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Control {
     /// The way to the stack's desk while it runs.
-    desk: Arc<Mutex<Option<Sender<Request>>>>,
+    desk: Arc<Mutex<Option<Ways>>>,
 }
+
+/// The ways to a stack's desk.
+#[derive(Clone, Debug)]
+struct Ways {
+    requests: Sender<Request>,
+    successors: Sender<Successor>,
+}
+
+/// A process that wants to take over, and the client of the control socket that it is.
+pub(crate) type Successor = UnixStream;
 
 /// Where a stack hears what it is asked. Nobody is heard any more when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) requests: Receiver<Request>,
+    pub(crate) successors: Receiver<Successor>,
     handle: Control,
 }
 
@@ -122,11 +134,12 @@ impl Control {
     /// The stack runs from now on, and listens here.
     pub(crate) fn open_desk(&self) -> Desk {
         let (sender, requests) = bounded(WAITING);
-        *self.lock() = Some(sender);
-        Desk { requests, handle: self.clone() }
+        let (to_successors, successors) = bounded(1);
+        *self.lock() = Some(Ways { requests: sender, successors: to_successors });
+        Desk { requests, successors, handle: self.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Sender<Request>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Ways>> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,10 +177,16 @@ impl Control {
         self.ask(Ask::Rebalance)
     }
 
+    /// Has a process take over; the stream is given back when the stack does not run.
+    pub(super) fn succeed(&self, successor: Successor) -> Result<(), Successor> {
+        let Some(desk) = self.lock().clone() else { return Err(successor) };
+        desk.successors.try_send(successor).map_err(crossbeam::channel::TrySendError::into_inner)
+    }
+
     pub(super) fn ask(&self, what: Ask) -> Result<Vec<CoreShare>, ControlError> {
         let (answer, answered) = bounded(1);
         let desk = self.lock().clone().ok_or(ControlError::NotRunning)?;
-        desk.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;
+        desk.requests.try_send(Request { what, answer }).map_err(|_| ControlError::NotRunning)?;
         drop(desk);
         answered.recv_timeout(PATIENCE).map_err(|error| match error {
             crossbeam::channel::RecvTimeoutError::Timeout => ControlError::NoAnswer,

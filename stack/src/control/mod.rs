@@ -4,21 +4,25 @@
 mod handle;
 mod registrar;
 mod socket;
+pub(crate) mod takeover;
 
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
 pub(crate) use registrar::Registrar;
 pub(crate) use socket::ControlSocket;
 pub use socket::{Answer, SocketError};
+pub use takeover::TakeOverError;
 
 use crate::Error;
 use crate::steer::Sites;
 use crate::steer::mirror::Change;
-use corelane_bpf::Table;
+use corelane_bpf::{RelayedFlows, Table};
 use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Flow, SocketAddr};
-use crossbeam::channel::Sender;
+use corelane_xdp::PacketSocket;
+use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Messages that wait for one worker, or for the main thread, at most. The main thread asks a worker for one thing at a
 /// time, so that none ever waits for room.
@@ -44,6 +48,46 @@ pub(crate) enum Command {
     Kernel(InterfaceId, Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
     Measure,
+    /// Another process takes over.
+    Leave(Leave),
+    /// These packets came for you before your sockets were there.
+    Held(Held),
+}
+
+/// Packets, whole.
+pub(crate) type Held = Arc<[Box<[u8]>]>;
+
+/// The steps of leaving the interface to another process. All but the last are answered by [`LeaveMeans::answers`].
+#[derive(Clone, Debug)]
+pub(crate) enum Leave {
+    /// Register every flow that there is, and from now on each before it sends.
+    Register {
+        /// Who is told.
+        worker: usize,
+        means: Arc<LeaveMeans>,
+        /// The packets of those flows, once the other process's program runs.
+        packets: Receiver<Box<[u8]>>,
+    },
+    /// Send through the socket; answered when the device has nothing more.
+    Divert,
+    /// Close your sockets, all of you.
+    CloseSockets,
+    /// Free your queues, and say when your last connection has ended ([`Report::Drained`]).
+    FreeQueues,
+    /// The other process has failed: go on as before.
+    Cancel,
+}
+
+/// What a worker that leaves works with.
+#[derive(Debug)]
+pub(crate) struct LeaveMeans {
+    pub(crate) flows: RelayedFlows,
+    pub(crate) socket: PacketSocket,
+    /// Who has done what was asked, or why not.
+    pub(crate) answers: Sender<(usize, Result<(), String>)>,
+    pub(crate) reports: Sender<Report>,
+    /// By worker, packets of the ring for which it had no room; it counts them and begins anew.
+    pub(crate) lost: Arc<[AtomicU64]>,
 }
 
 /// How busy a worker was since it was asked last.
@@ -79,4 +123,28 @@ pub(crate) enum Report {
     Kernel { on: InterfaceId, changes: Vec<Change> },
     /// The answer to [`Command::Measure`].
     Measured { worker: usize, load: Load },
+    /// Another process has taken over, and the worker's last connection has ended.
+    Drained { worker: usize },
+    /// Another process has taken over.
+    HandedOver,
+    /// Another process wanted to take over, and this is why it has not.
+    NotHandedOver { sentence: String },
+    /// The process that has taken over has ended.
+    SuccessorGone,
+    /// The process that was taken over from has ended.
+    PredecessorGone,
+}
+
+impl Report {
+    /// Whether it is about a process that takes over, or that was taken over from.
+    pub(crate) const fn is_of_another_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Drained { .. }
+                | Self::HandedOver
+                | Self::NotHandedOver { .. }
+                | Self::SuccessorGone
+                | Self::PredecessorGone
+        )
+    }
 }

@@ -9,6 +9,7 @@
 //! drain N       give worker N no new connections
 //! add N         give worker N its share of them again
 //! rebalance     move a part of the busiest worker's share to the idlest one
+//! takeover V    hand over to this client, a process that starts; what follows is another conversation (`control/takeover.rs`)
 //! ```
 
 mod clients;
@@ -95,7 +96,8 @@ struct SocketFile {
 
 impl ControlSocket {
     /// Serves `path` until the value is dropped; nothing, if the path is empty. `prepare` runs on the thread that serves,
-    /// before the first client: when it fails, nobody is served.
+    /// before the first client: when it fails, nobody is served. With `replace`, a process that runs and serves the path
+    /// is found there by nobody any more.
     ///
     /// # Errors
     /// [`SocketError`]; nothing has changed then.
@@ -103,6 +105,7 @@ impl ControlSocket {
         path: &str,
         control: &Control,
         stop: &StopHandle,
+        replace: bool,
         prepare: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) -> Result<Option<Self>, SocketError> {
         if path.is_empty() {
@@ -110,11 +113,12 @@ impl ControlSocket {
         }
         let path = Path::new(path);
         let refused = |error| SocketError::Refused { path: path.into(), error };
-        let (listener, file) = open(path)?;
+        let (listener, file) = if replace { open_in_place(path)? } else { open(path)? };
         let (running, ended) = UnixStream::pair().map_err(refused)?;
         let (control, stop) = (control.clone(), stop.clone());
         let serve = move || match prepare() {
-            Ok(()) => Clients::new(listener, ended).serve(|ask| answer(&control, &stop, ask)),
+            Ok(()) => Clients::new(listener, ended)
+                .serve(|ask| answer(&control, &stop, ask), |successor| succeed(&control, &stop, successor)),
             Err(error) => tracing::error!(%error, "the control socket is not served"),
         };
         let thread = std::thread::Builder::new().name("control-socket".into()).spawn(serve).map_err(refused)?;
@@ -144,6 +148,21 @@ fn answer(control: &Control, stop: &StopHandle, ask: Ask) -> Answer {
         Err(ControlError::NotRunning) => Answer::Error("the stack is starting or stopping: try again later".into()),
         Err(error) => Answer::Error(error.to_string()),
     }
+}
+
+/// Gives the main thread a process that takes over.
+fn succeed(control: &Control, stop: &StopHandle, successor: UnixStream) -> Result<(), (UnixStream, Answer)> {
+    let given = if stop.is_stopped() { Err(successor) } else { control.succeed(successor) };
+    given.map_err(|stream| (stream, Answer::Error("the stack is starting or stopping: try again later".into())))
+}
+
+/// Makes the socket in the place of that of a process that runs, without a moment in which there is none.
+fn open_in_place(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let (listener, mut file) = open(&beside)?;
+    std::fs::rename(&beside, path).map_err(|error| SocketError::Refused { path: path.into(), error })?;
+    file.path = path.into();
+    Ok((listener, file))
 }
 
 /// Makes the socket, and takes the place of one that a dead process has left.

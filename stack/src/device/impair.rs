@@ -331,6 +331,14 @@ impl<D: Device> Device for Impaired<D> {
         self.device.hand_off(core, frame)
     }
 
+    fn close_sockets(&mut self) {
+        self.device.close_sockets();
+    }
+
+    fn free_queues(&mut self) -> io::Result<()> {
+        self.device.free_queues()
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.device.wait(timeout)
     }

@@ -89,6 +89,18 @@ pub trait Device {
         Err(frame)
     }
 
+    /// Leaves the interface to another process: nothing is received or sent any more, and the frames stay.
+    fn close_sockets(&mut self) {}
+
+    /// Has the other process have what this one had, once all cores have closed their sockets.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel still holds it.
+    fn free_queues(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Sleeps until a frame may have arrived (true), or `timeout` is over (false). May return false early.
     ///
     /// # Errors
@@ -169,6 +181,14 @@ impl Device for AnyDevice {
 
     fn hand_off(&mut self, core: usize, frame: Frame) -> Result<(), Frame> {
         each!(self, device => device.hand_off(core, frame))
+    }
+
+    fn close_sockets(&mut self) {
+        each!(self, device => device.close_sockets());
+    }
+
+    fn free_queues(&mut self) -> io::Result<()> {
+        each!(self, device => device.free_queues())
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {

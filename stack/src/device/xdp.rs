@@ -143,6 +143,14 @@ impl Device for XdpDevice {
         self.port.hand_off(core, frame)
     }
 
+    fn close_sockets(&mut self) {
+        self.port.close_sockets();
+    }
+
+    fn free_queues(&mut self) -> io::Result<()> {
+        self.port.free_queues()
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.port.wait(timeout)
     }

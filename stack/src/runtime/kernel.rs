@@ -11,7 +11,7 @@ use corelane_bpf::MapError;
 use corelane_proto::{Addr, SocketAddr};
 use crossbeam::channel::Sender;
 use rustix::thread::CapabilitySet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,6 +125,21 @@ impl Reception {
         }
     }
 
+    /// Whether the kernel has the addresses of the first interface too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.links.first().is_some_and(Link::is_shared)
+    }
+
+    /// What the programs know: own addresses, or with a port listeners.
+    pub(super) fn ends(&self) -> HashSet<(IpAddr, Option<u16>)> {
+        let own = self.links.iter().filter(|link| !link.is_shared()).flat_map(|link| &link.addresses);
+        let of = |local: &SocketAddr| {
+            let port = local.port;
+            self.shared_at(*local).map(move |addr| (IpAddr::from(addr), Some(port)))
+        };
+        own.map(|addr| (IpAddr::from(*addr), None)).chain(self.listeners.keys().flat_map(of)).collect()
+    }
+
     /// The addresses that are shared with the kernel and at which a listener is found.
     fn shared_at(&self, local: SocketAddr) -> impl Iterator<Item = Addr> {
         self.links.iter().filter(|link| link.is_shared()).flat_map(move |link| link.found_at(local))
@@ -188,13 +203,19 @@ impl<'scope> Following<'scope> {
         Ok(Self { handle, asker, over })
     }
 
-    /// Ends it, and sets free what was reserved.
-    pub(super) fn finish(self) {
+    /// Ends it, and sets free what was reserved, unless another process has taken over: then it is that one's.
+    pub(super) fn finish(self, handed_over: bool) {
         self.over.store(true, Ordering::Relaxed);
         self.asker.wake();
         // It does not panic; if it does, what it had reserved is free with it.
-        if let Ok(Err(error)) = self.handle.join().map(Beside::finish) {
-            tracing::warn!(%error, "reserved ports stay reserved");
+        match self.handle.join() {
+            Ok(beside) if handed_over => beside.leave_reserved(),
+            Ok(beside) => {
+                if let Err(error) = beside.finish() {
+                    tracing::warn!(%error, "reserved ports stay reserved");
+                }
+            }
+            Err(_) => {}
         }
     }
 }

@@ -5,7 +5,9 @@
 //! the workers close their connections, the program is detached (the kernel has every packet again), and only then are
 //! the sockets closed.
 
+mod arrival;
 mod cores;
+mod departure;
 mod kernel;
 mod machine;
 mod pages;
@@ -18,6 +20,7 @@ mod stop;
 mod summary;
 mod supervisor;
 mod thread;
+mod turnover;
 
 pub use pages::Pages;
 pub use placement::{Place, Placement, Why};
@@ -32,6 +35,7 @@ use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::steer::{Beside, InterfaceId, Sharing, View};
 use crate::worker::Siblings;
+use arrival::Predecessor;
 use corelane_bpf::FlowHash;
 use corelane_xdp::{InterfaceQueues, PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
@@ -39,9 +43,11 @@ use kernel::{Following, Reception};
 use machine::Machine;
 use programs::Programs;
 use std::sync::Arc;
+use std::time::Duration;
 use stop::Signals;
 use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
+use turnover::Turnover;
 
 /// Runs `make_app(worker)` on every worker until SIGINT or SIGTERM, or until every application has stopped its core.
 ///
@@ -98,23 +104,49 @@ impl Builder {
         self
     }
 
+    /// Whether to take over from the process that has the control socket (`control.takeover`), whatever the configuration
+    /// says.
+    ///
+    /// # Errors
+    /// None that the configuration has not already.
+    pub fn takeover(mut self, takeover: bool) -> Result<Self, Error> {
+        self.config = self.config.into_builder().set("control.takeover", takeover).build()?;
+        Ok(self)
+    }
+
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let besides = Beside::settle_all(&config)?;
+        let mut besides = Beside::settle_all(&config)?;
         let machine = Machine::query(&config, &besides)?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
         privileges::check()?;
         placement.log();
         let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
-        let _socket = ControlSocket::serve(socket, &control, &stop, move || privileges::drop_on_worker(drop_which))?;
+        let serve = |replace| {
+            ControlSocket::serve(socket, &control, &stop, replace, move || privileges::drop_on_worker(drop_which))
+        };
+        let predecessor = Predecessor::meet(&config)?;
+        // Where another process has it, it keeps it until this one has taken over.
+        let mut _socket = if predecessor.is_none() { serve(false)? } else { None };
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let hash = FlowHash::new(rand::random());
-        let steering = Programs::attach(&config, &machine, &besides, &hash)?;
+        let (steering, predecessor) = Programs::attach(&config, &machine, &besides, &hash, predecessor)?;
+        if let Some((predecessor, beside)) = predecessor.as_ref().zip(besides.first_mut()) {
+            // There is no way back: better ports that stay reserved than no server.
+            if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
+                tracing::warn!(%error, "ports that the process before this one has reserved stay reserved");
+            }
+            _socket = serve(true)?;
+        }
         let (seeds, pages) = open(&config, &machine, &steering)?;
         let (report, reports) = bounded(WAITING);
+        let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
+        let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
+        let reserved = besides.first().map(Beside::reserved).unwrap_or_default();
+        let turnover = Turnover::new(&config, &stop, report.clone(), reserved, inherited);
         let common = Common::new(&config, &machine, &stop, pages, &besides);
         let registry = steering.registry();
         let table = Arc::new(steering.table());
@@ -126,7 +158,7 @@ impl Builder {
             let follow = |(on, beside)| Following::start(scope, on, beside, report.clone(), config.privileges().drop());
             let following = ids().zip(besides).map(follow).collect::<Result<Vec<_>, _>>()?;
             let mut supervisor =
-                Supervisor::new(&config, &stop, steering, reports, control.open_desk(), reception, following);
+                Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);
@@ -170,6 +202,10 @@ fn open(config: &Config, machine: &Machine, programs: &Programs) -> Result<(Vec<
     let mut interfaces: Vec<_> = interfaces.collect();
     let queues = machine.nics.iter().map(|nic| nic.queues.len() as u64).sum::<u64>();
     let bytes = u64::from(memory.frame_count()) * u64::from(memory.frame_size()) * queues;
+    if config.control().takeover() {
+        // There is no way back for the process before this one.
+        interfaces.iter_mut().for_each(|each| each.config.busy_timeout = BUSY_AT_TAKEOVER);
+    }
     let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
         interfaces.iter_mut().for_each(|each| each.config.huge_pages = huge_pages);
         corelane_xdp::open_all(&interfaces, machine.workers).map_err(XdpError::from)
@@ -177,6 +213,9 @@ fn open(config: &Config, machine: &Machine, programs: &Programs) -> Result<(Vec<
     programs.register(&seeds)?;
     Ok((seeds, pages))
 }
+
+/// How long a queue may stay busy after the process before this one has let it go.
+const BUSY_AT_TAKEOVER: Duration = Duration::from_secs(5);
 
 /// From the operating system's source, through the crate's generator for secrets.
 //= spec/rfc6528.txt#section-4

@@ -4,6 +4,7 @@
 //! interface. The table of owners, flows, pins, listeners and own addresses are in all of them: a packet for any address of
 //! ours is ours whichever way it comes (the weak host of RFC 1122 3.3.4.2).
 
+use super::arrival::Predecessor;
 use super::machine::{Machine, Nic};
 use super::privileges;
 use super::summary::{Named, named};
@@ -16,6 +17,9 @@ use corelane_bpf::{
 use corelane_xdp::PortSeed;
 use std::net::IpAddr;
 
+/// Bytes of each ring for packets that are kept while one process takes over from another: room for a thousand full packets.
+const KEPT_BYTES: u32 = 2 << 20;
+
 /// One program for each interface, in their order; at least one.
 pub(super) struct Programs {
     all: Vec<Steering>,
@@ -23,21 +27,45 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Attaches one to each interface. When one cannot be, none is.
+    /// Attaches one to each interface, or puts it in the place of that of the process before this one, which there is with
+    /// one interface only. When one cannot be attached, none is.
     pub(super) fn attach(
         config: &Config,
         machine: &Machine,
         besides: &[Beside],
         hash: &FlowHash,
-    ) -> Result<Self, Error> {
+        mut predecessor: Option<Predecessor>,
+    ) -> Result<(Self, Option<Predecessor>), Error> {
         let mut all = Vec::with_capacity(besides.len());
         for ((settings, nic), beside) in config.interfaces().zip(&machine.nics).zip(besides) {
             let setup = setup(config, settings, machine, nic, beside, hash.clone());
-            let attached = Steering::attach_with(nic.interface.index, attach_mode(settings), &setup);
-            all.push(attached.map_err(privileges::explain)?);
+            let (ifindex, mode) = (nic.interface.index, attach_mode(settings));
+            all.push(match &mut predecessor {
+                None => Steering::attach_with(ifindex, mode, &setup).map_err(privileges::explain)?,
+                Some(predecessor) => {
+                    let native = mode == AttachMode::Native;
+                    predecessor.take_over(ifindex, beside.identity().sharing, native, &setup)?
+                }
+            });
         }
         let table = all.first().map(Steering::table).ok_or(Error::NoInterface)?;
-        Ok(Self { all, table })
+        Ok((Self { all, table }, predecessor))
+    }
+
+    /// The program of a stack on one interface: what can go from one process to another.
+    pub(super) fn only(&self) -> Option<&Steering> {
+        match self.all.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn only_mut(&mut self) -> Option<&mut Steering> {
+        match self.all.as_mut_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 
     /// Puts the sockets where the programs look for them.
@@ -115,7 +143,9 @@ fn setup(
     };
     let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
     let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
-    Setup { buckets, max_pinned, vlan, ..Setup::new(layout, hash) }
+    // Without a control socket nobody takes over, and nothing is kept.
+    let kept_bytes = if config.control().socket().is_empty() { 1 << 12 } else { KEPT_BYTES };
+    Setup { buckets, max_pinned, vlan, kept_bytes, ..Setup::new(layout, hash) }
 }
 
 /// How a program is attached for the configured mode.

@@ -5,6 +5,7 @@ use super::placement::Placement;
 use super::programs::Programs;
 use super::steerer::{Means, Steerer};
 use super::summary::{Summary, WorkerSummary};
+use super::turnover::Turnover;
 use super::{StopHandle, privileges};
 use crate::Error;
 use crate::clock::Clock;
@@ -44,6 +45,7 @@ pub(super) struct Supervised<'scope> {
 }
 
 /// The way to one worker.
+#[derive(Clone)]
 pub(super) struct Orders {
     pub(super) sender: Sender<Command>,
     pub(super) waker: Waker,
@@ -67,6 +69,11 @@ impl Supervised<'_> {
         !self.ended
     }
 
+    /// Another way to it.
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
     pub(super) fn tell(&self, command: Command) {
         self.orders.send(command);
     }
@@ -82,22 +89,24 @@ pub(super) struct Supervisor<'scope, 'env> {
     steerer: Steerer,
     reception: Reception,
     following: Vec<Following<'scope>>,
+    turnover: Turnover<'env>,
     workers: Vec<Supervised<'scope>>,
     error: Option<Error>,
 }
 
 impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub(super) fn new(
-        config: &'env Config,
-        stop: &'env StopHandle,
         steering: Programs,
         reports: Receiver<Report>,
         desk: Desk,
         reception: Reception,
         following: Vec<Following<'scope>>,
+        turnover: Turnover<'env>,
     ) -> Self {
+        let (config, stop) = (turnover.config, turnover.stop);
         let steerer = Steerer::new(&steering, config.steering());
-        Self { config, stop, steering, reports, desk, steerer, reception, following, workers: Vec::new(), error: None }
+        let workers = Vec::new();
+        Self { config, stop, steering, reports, desk, steerer, reception, following, turnover, workers, error: None }
     }
 
     /// Takes over a thread that was just started, or was not.
@@ -135,6 +144,9 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         let clock = Clock::new();
         let listens: Vec<_> = self.workers.iter_mut().map(|worker| std::mem::take(&mut worker.listens)).collect();
         self.order(&Command::Go(Arc::new(Sites::new(&listens))));
+        if !self.stop.is_stopped() {
+            self.turnover.settle(&self.steering, &self.reception, &self.workers);
+        }
         self.steer(&clock);
         while self.workers.iter().any(|worker| !worker.ended && !worker.quiet) {
             self.take_report();
@@ -153,25 +165,33 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             }
             let Self { steerer, workers, steering, .. } = self;
             steerer.on_time(now, Means { workers, steering });
-            let deadlines = [Some(new_secret_at), steerer.poll_deadline(), Some(now + LOOK_UP)];
+            self.turnover.on_time(now);
+            let deadlines =
+                [Some(new_secret_at), self.steerer.poll_deadline(), self.turnover.poll_deadline(), Some(now + LOOK_UP)];
             let next = deadlines.into_iter().flatten().min().unwrap_or(now);
-            self.take(next.saturating_since(now));
+            self.take(next.saturating_since(now), clock);
         }
     }
 
     /// Waits for a report or a request.
-    fn take(&mut self, longest: Duration) {
+    fn take(&mut self, longest: Duration, clock: &Clock) {
         let nobody = never();
         // One thing after the other: a request waits until the one before is answered.
         let desk = if self.steerer.is_busy() { nobody } else { self.desk.requests.clone() };
         select! {
             recv(self.reports) -> report => match report {
+                Ok(report) if report.is_of_another_process() => {
+                    self.turnover.on_report(report, &mut self.steering, &self.workers, clock.now());
+                }
                 Ok(report) => self.on_report(report),
                 Err(_) => self.all_have_ended(),
             },
             recv(desk) -> request => if let Ok(request) = request {
                 let Self { steerer, workers, steering, .. } = self;
                 steerer.on_request(request, Means { workers, steering });
+            },
+            recv(self.desk.successors) -> successor => if let Ok(stream) = successor {
+                self.turnover.on_successor(stream, &self.steering, &self.reception, &self.workers);
             },
             default(longest) => {}
         }
@@ -200,6 +220,9 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             Report::Unlisten { local } => return self.reception.unlisten(&self.steering, local),
             _ => {}
         }
+        if report.is_of_another_process() {
+            return self.turnover.on_early_report(&report);
+        }
         let Self { steerer, workers, steering, stop, .. } = self;
         match &report {
             Report::Ready { worker, listens } => {
@@ -222,7 +245,15 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
             Report::Over { flows } => steerer.on_over(flows, means),
             Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
             // What was done above.
-            Report::Ready { .. } | Report::Kernel { .. } | Report::Listen { .. } | Report::Unlisten { .. } => {}
+            Report::Ready { .. }
+            | Report::Kernel { .. }
+            | Report::Listen { .. }
+            | Report::Unlisten { .. }
+            | Report::Drained { .. }
+            | Report::HandedOver
+            | Report::NotHandedOver { .. }
+            | Report::SuccessorGone
+            | Report::PredecessorGone => {}
         }
     }
 
@@ -249,14 +280,16 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     fn finish(self, running: &Clock) -> Result<Summary, Error> {
         let counted = self.steering.counted();
         let duration_s = Duration::from_nanos(running.now().as_nanos()).as_secs_f64();
-        let Self { config, workers, mut error, steering: program, steerer, following, reports, .. } = self;
+        let Self { config, workers, mut error, steering: program, steerer, following, reports, turnover, .. } = self;
         let mut summaries = Vec::new();
         // Its handles to the program's maps, and the program, go before the sockets: from now on the kernel has every packet
         // again.
         drop((steerer, program));
         // Nobody hears reports any more, and nobody waits for room to tell one.
         drop(reports);
-        following.into_iter().for_each(Following::finish);
+        let handed_over = turnover.has_handed_over();
+        turnover.finish();
+        following.into_iter().for_each(|each| each.finish(handed_over));
         workers.iter().for_each(|worker| worker.tell(Command::Close));
         for (number, Supervised { handle, orders, .. }) in workers.into_iter().enumerate() {
             drop(orders);

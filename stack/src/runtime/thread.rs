@@ -19,9 +19,6 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long connections may take to close by themselves when the stack stops.
-const CLOSE_WITHIN: Duration = Duration::from_millis(300);
-
 /// How long resets and the last frames may take after that.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
@@ -137,7 +134,8 @@ impl Thread {
             view.with(|view| view.go_by(sites));
             turn_until_stopped(&mut running, &clock, common)?;
         }
-        close_connections(&mut running, &clock)?;
+        let close_within = Duration::from_millis(common.config.control().close_ms().into());
+        close_connections(&mut running, &clock, close_within)?;
         if tell(Report::Quiet { worker }) {
             serve_until_closed(&mut running, &clock, &orders)?;
         }
@@ -219,11 +217,15 @@ fn turn_until_stopped<A: App, D: Device>(
 }
 
 /// Closes every connection, resets those that take too long, and waits until all of it has been sent.
-fn close_connections<A: App, D: Device>(worker: &mut Worker<A, D>, clock: &Clock) -> Result<(), Error> {
+fn close_connections<A: App, D: Device>(
+    worker: &mut Worker<A, D>,
+    clock: &Clock,
+    within: Duration,
+) -> Result<(), Error> {
     let began = clock.now();
     worker.stop(began);
     let mut now = began;
-    while !worker.is_done() && now < began + CLOSE_WITHIN {
+    while !worker.is_done() && now < began + within {
         worker.turn(now)?;
         now = clock.now();
     }

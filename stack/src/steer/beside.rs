@@ -2,7 +2,7 @@
 
 use super::listeners::{KernelListener, conflict, kernel_listeners};
 use super::mirror::{Change, Link, Mirror, Vlan, kernel_addresses, kernel_links};
-use super::ports::{KernelPorts, PortPlan, PortsError, Reservation};
+use super::ports::{KernelPorts, NotPorts, PortPlan, PortSet, PortsError, Reservation};
 use super::{Identity, Sharing};
 use crate::Error;
 use crate::config::{Config, Interface, largest_mtu};
@@ -179,6 +179,32 @@ impl Beside {
     /// The same question, for whoever has to ask it elsewhere.
     pub(crate) const fn listen_check(&self) -> ListenCheck {
         ListenCheck { sharing: self.identity.sharing, interface: self.mirror.link().index }
+    }
+
+    /// The ports that were reserved, as a list.
+    pub(crate) fn reserved(&self) -> String {
+        self.reservation.as_ref().map(|reservation| reservation.added().to_string()).unwrap_or_default()
+    }
+
+    /// Takes over what another process had reserved.
+    ///
+    /// # Errors
+    /// It is no list of ports.
+    pub(crate) fn adopt_reserved(&mut self, list: &str) -> Result<(), NotPorts> {
+        let ports: PortSet = list.parse()?;
+        match &mut self.reservation {
+            Some(reservation) => reservation.adopt(&ports),
+            None if ports.is_empty() => {}
+            none => *none = Some(Reservation::adopted(ports)),
+        }
+        Ok(())
+    }
+
+    /// Leaves what was reserved to the process that has taken over.
+    pub(crate) fn leave_reserved(self) {
+        if let Some(reservation) = self.reservation {
+            reservation.leave();
+        }
     }
 
     /// Sets free what was reserved. Dropping it does the same, without saying what went wrong.

@@ -1,10 +1,12 @@
 //! One core's turn: receive, timers, application, transmit. No rule of TCP is here, and no clock.
 
 mod dispatch;
+mod leave;
 mod post;
 mod siblings;
 mod waiting;
 
+use leave::Leaving;
 pub(crate) use post::Post;
 pub use siblings::Siblings;
 pub use waiting::{Idle, Pause};
@@ -68,13 +70,33 @@ pub struct WorkerCounters {
     pub dropped_no_copy: u64,
     /// Events given to the application.
     pub events: u64,
+    /// Packets that came by a ring of another process's program, while one took over from the other.
+    pub relayed_in: u64,
+    /// Frames sent through a socket of the kernel, after another process had taken over.
+    pub relayed_out: u64,
+    /// Dropped: packets of either kind for which there was no frame, that were refused, or whose flow could not be
+    /// registered.
+    pub dropped_relay: u64,
 }
 
 impl WorkerCounters {
     /// Each counter with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Self { turns, idle_turns, sleeps, rx_frames, handed_over, dropped_hand_over, tx_frames, .. } = *self;
-        let Self { tx_copied, dropped_no_copy, events, .. } = *self;
+        let Self {
+            turns,
+            idle_turns,
+            sleeps,
+            rx_frames,
+            handed_over,
+            dropped_hand_over,
+            tx_frames,
+            tx_copied,
+            dropped_no_copy,
+            events,
+            relayed_in,
+            relayed_out,
+            dropped_relay,
+        } = *self;
         [
             ("turns", turns),
             ("idle_turns", idle_turns),
@@ -86,6 +108,9 @@ impl WorkerCounters {
             ("tx_copied", tx_copied),
             ("dropped_no_copy", dropped_no_copy),
             ("events", events),
+            ("relayed_in", relayed_in),
+            ("relayed_out", relayed_out),
+            ("dropped_relay", dropped_relay),
         ]
         .into_iter()
     }
@@ -128,6 +153,8 @@ pub struct Worker<A: App, D: Device> {
     endings: Endings,
     siblings: Option<Siblings>,
     post: Option<Post>,
+    /// While another process takes over, and after that.
+    leaving: Option<Box<Leaving>>,
     // The last to go: its rings outlive every frame above.
     device: D,
 }
@@ -158,6 +185,7 @@ impl<A: App, D: Device> Worker<A, D> {
             endings: Endings::default(),
             siblings: None,
             post: None,
+            leaving: None,
             device,
         }
     }
@@ -206,8 +234,9 @@ impl<A: App, D: Device> Worker<A, D> {
     /// One turn at `now`; says whether there was anything to do, so that another turn is due at once.
     pub fn turn(&mut self, now: Instant) -> Result<bool, Error> {
         self.reclaim();
-        let ordered = self.obey();
-        let received = self.receive(now);
+        let ordered = self.obey(now);
+        let direct = self.receive(now);
+        let received = direct + self.take_relayed(now, direct);
         self.net.endpoint.on_time(now, &mut self.net.store);
         self.take_returns();
         let events = self.dispatch(now);
@@ -218,6 +247,7 @@ impl<A: App, D: Device> Worker<A, D> {
         if let Some(registrar) = &mut self.net.registrar {
             registrar.on_turn(&mut self.net.endpoint);
         }
+        self.look_whether_left();
         self.device.refill();
         let busy = ordered || received > 0 || events > 0 || sent > 0;
         self.counters.turns += 1;
@@ -241,6 +271,13 @@ impl<A: App, D: Device> Worker<A, D> {
             self.received.iter().for_each(|frame| siblings.tell(InterfaceId(frame.interface()), frame.bytes()));
             hear(siblings, &mut self.net, now);
         }
+        self.take_received(now);
+        self.counters.rx_frames += count as u64;
+        count
+    }
+
+    /// Gives the protocol the frames that were received.
+    fn take_received(&mut self, now: Instant) {
         let Self { net: Net { endpoint, store, .. }, received, post, device, counters, .. } = self;
         for frame in received.drain(..) {
             // A frame is shorter than 64 KiB.
@@ -252,12 +289,10 @@ impl<A: App, D: Device> Worker<A, D> {
                 hand_over(astray, store, post.as_ref(), device, counters);
             }
         }
-        self.counters.rx_frames += count as u64;
-        count
     }
 
     /// Does what the main thread asks for; says whether it did.
-    fn obey(&mut self) -> bool {
+    fn obey(&mut self, now: Instant) -> bool {
         let Some(post) = &mut self.post else { return false };
         let load = Load {
             busy_turns: self.counters.turns - self.counters.idle_turns,
@@ -270,6 +305,12 @@ impl<A: App, D: Device> Worker<A, D> {
         }
         if let Some(secret) = obeyed.secret {
             self.net.endpoint.change_secret(secret);
+        }
+        if let Some(step) = obeyed.leave {
+            self.leave(step, now);
+        }
+        if let Some(held) = obeyed.held {
+            self.take_held(&held, now);
         }
         obeyed.any
     }
@@ -293,11 +334,14 @@ impl<A: App, D: Device> Worker<A, D> {
             };
             self.to_send.extend(store.post_on(on, index, len.into(), keep));
         }
+        let relayed = self.send_leaving()?;
         // Also without frames: the device may have some whose time has come, or that it could not send before.
-        let sent = self.device.tx_burst(now, &mut self.to_send);
+        let mut nothing = VecDeque::new();
+        let diverted = self.leaving.as_ref().is_some_and(|leaving| leaving.is_diverted());
+        let sent = self.device.tx_burst(now, if diverted { &mut nothing } else { &mut self.to_send });
         self.counters.tx_frames += sent as u64;
         self.device.kick().map_err(|error| self.device_error(error))?;
-        Ok(sent)
+        Ok(sent + relayed)
     }
 
     fn device_error(&self, error: std::io::Error) -> Error {
@@ -311,7 +355,7 @@ impl<A: App, D: Device> Worker<A, D> {
 
     /// When the next turn is due at the latest, if no frame comes before; `None` when nothing is planned.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.to_send.is_empty() {
+        if !self.to_send.is_empty() || self.leaving.as_ref().is_some_and(|leaving| leaving.is_hurried()) {
             // Neither a frame nor a timer announces room in the ring.
             return Some(Instant::ZERO);
         }

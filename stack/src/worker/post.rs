@@ -1,6 +1,6 @@
 //! A worker's end of what it has with the main thread and the other workers: orders, and whose flows are whose.
 
-use crate::control::{Command, Load, Report};
+use crate::control::{Command, Held, Leave, Load, Report};
 use crate::steer::Shared;
 use corelane_bpf::FlowRegistry;
 use corelane_proto::{Endpoint, Flow};
@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 4;
 const TOLD_TOGETHER: usize = 64;
 
 /// What came of the orders of a turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Obeyed {
     /// There was one: the worker has not been idle.
     pub(super) any: bool,
@@ -23,6 +23,10 @@ pub(super) struct Obeyed {
     pub(super) kernel: bool,
     /// A new key of cookies.
     pub(super) secret: Option<[u8; 32]>,
+    /// A step of leaving the interface; each waits for the answer to the one before.
+    pub(super) leave: Option<Leave>,
+    /// What came before the sockets did.
+    pub(super) held: Option<Held>,
 }
 
 /// One worker among others.
@@ -90,6 +94,8 @@ impl Post {
                 // The thread waits for these two where it is their time.
                 Command::Go(_) | Command::Close => {}
                 Command::Secret(secret) => obeyed.secret = Some(secret),
+                Command::Leave(step) => obeyed.leave = Some(step),
+                Command::Held(held) => obeyed.held = Some(held),
                 Command::Yield(table) => {
                     let (flows, waits) =
                         self.view.with(|view| view.give_up(table, endpoint.flows(), endpoint.waiting_flows()));

@@ -24,8 +24,10 @@ use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
 use crate::sync::Arc;
 use crate::umem::Region;
 
-/// The first pause before a busy queue is tried again; each is twice the one before it.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// The first pause before a busy queue is tried again; each is twice the one before it, up to the longest. A process that
+/// takes over from another waits for just this, and its clients with it.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many descriptors are translated at once.
 const SCRATCH: usize = 64;
@@ -71,7 +73,7 @@ pub(crate) fn bind_patiently(
             Err(OpenError::QueueBusy { .. }) if paused + pause <= config.busy_timeout => {
                 thread::sleep(pause);
                 paused += pause;
-                pause *= 2;
+                pause = LONGEST_PAUSE.min(2 * pause);
             }
             other => return other,
         }

@@ -249,3 +249,24 @@ fn opening_without_a_privilege_says_which() {
     assert!(error.contains("LimitMEMLOCK=2097152"), "{error}");
     assert_eq!(open(), None);
 }
+
+#[test]
+fn a_queue_is_free_for_another_while_the_frames_of_the_one_that_left_live_on() {
+    let pair = VethPair::new(1);
+    let mut a = side(&pair.a, 1);
+    let mut left = a.queues.remove(0);
+    let kept = left.pool().alloc().expect("a free frame");
+    left.close_sockets();
+    left.free_queues().unwrap();
+    let second = pair.a.enter(|| Port::open(&QueueConfig { busy_timeout: PATIENCE, ..config(pair.a.interface(), 0) }));
+    assert!(second.is_ok(), "{:?}", second.err());
+    // Nothing moves any more, and nothing breaks.
+    let mut frames = VecDeque::from([kept]);
+    assert_eq!((left.tx_burst(&mut frames), left.rx_burst(&mut Vec::new(), 64), left.refill()), (0, 0, 0));
+    left.kick().unwrap();
+    assert!(!left.wait(Some(Duration::ZERO)).unwrap());
+    left.pool().audit().unwrap();
+    drop(left);
+    assert_eq!(frames[0].bytes().len(), 0);
+    drop(second);
+}

@@ -4,7 +4,7 @@ use corelane_proto::Flow;
 use corelane_proto::tcp::segment::{FastOpen, Flags, Segment};
 use corelane_proto::tcp::seq::Seq;
 
-/// Initial sequence numbers of a flow that are remembered.
+/// Initial sequence numbers of a flow that are remembered, of each side.
 const ISNS: usize = 64;
 
 /// One flow, from the endpoint's side: `local` is the endpoint.
@@ -15,6 +15,8 @@ pub(super) struct Peer {
     pub(super) one_at_a_time: bool,
     /// The endpoint's initial sequence number, from its last SYN.
     pub(super) iss: Option<Seq>,
+    /// Those of its SYNs before, the last one last.
+    earlier: Vec<Seq>,
     /// The number after the last that the endpoint has sent.
     pub(super) sent: Seq,
     /// It has sent a SYN without ACK.
@@ -48,6 +50,7 @@ impl Peer {
             flow,
             one_at_a_time,
             iss: None,
+            earlier: Vec::new(),
             sent: Seq(0),
             active: false,
             last: Seq(0),
@@ -73,7 +76,11 @@ impl Peer {
         }
         // At the same moment a new connection of the same two ends has the same number, but answers another SYN.
         if segment.flags.has(Flags::SYN) && (self.iss != Some(segment.seq) || self.expects != segment.ack) {
-            self.iss = Some(segment.seq);
+            // A SYN-ACK that waits for a device that is stuck may leave behind that of the connection that came after it: from
+            // then on two connections' segments come in turn.
+            self.one_at_a_time &= !self.earlier.contains(&segment.seq);
+            self.earlier.extend(self.iss.replace(segment.seq).filter(|iss| *iss != segment.seq));
+            self.earlier.drain(..self.earlier.len().saturating_sub(ISNS));
             self.sent = segment.end();
             self.edge = None;
             self.active = false;

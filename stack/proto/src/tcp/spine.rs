@@ -272,6 +272,7 @@ impl Tcb {
         if self.is_old_duplicate(now, s) {
             fx.dropped = Some(Dropped::Paws);
             self.answer_unacceptable(now, s, fx);
+            self.tell_duplicate(s);
             return data;
         }
         if !(acceptable::is_acceptable(s, self.rcv.next(), self.rcv.size()) || self.is_ack_from_edge(s)) {
@@ -284,10 +285,7 @@ impl Tcb {
             if !s.flags.has(Flags::RST) {
                 self.answer_unacceptable(now, s, fx);
                 self.on_heard_unacceptable(now, s);
-                let end = s.seq + u32::from(s.len);
-                if s.len > 0 && self.agreed.sack && end.at_or_before(self.rcv.next()) {
-                    self.reassembly.on_duplicate(s.seq, end);
-                }
+                self.tell_duplicate(s);
             }
             return data;
         }
@@ -333,6 +331,18 @@ impl Tcb {
             self.answer_syn(now, s, fx);
         } else {
             self.ack.on_unacceptable(now, s.seq_len() == 0, self.config.challenge_interval);
+        }
+    }
+
+    /// The answer tells of text that had all come before. That its timestamp is old does not matter: what was held on its
+    /// way behind its own retransmission is just what the peer has to hear of.
+    //= spec/rfc2883.txt#section-4
+    //# (2) Each duplicate contiguous sequence of data received is reported
+    //# in at most one D-SACK block.
+    fn tell_duplicate(&mut self, s: &Segment) {
+        let end = s.seq + u32::from(s.len);
+        if s.len > 0 && self.agreed.sack && end.at_or_before(self.rcv.next()) {
+            self.reassembly.on_duplicate(s.seq, end);
         }
     }
 

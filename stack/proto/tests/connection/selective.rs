@@ -75,6 +75,30 @@ fn each_segment_ahead_of_a_gap_is_acknowledged_with_its_block_in_front() {
     }
 }
 
+/// What was held on its way comes after its own retransmission, and with an older timestamp. PAWS drops it, but the sender
+/// has to hear that it came, or it takes the retransmission for a repair and keeps its window small.
+//= spec/rfc2883.txt#section-4
+//= type=test
+//# (2) Each duplicate contiguous sequence of data received is reported
+//# in at most one D-SACK block.
+#[test]
+fn what_comes_twice_is_told_although_its_timestamp_is_old() {
+    let mut bench = Bench::new(TcpConfig::default());
+    let (conn, ours) = open(&mut bench, true);
+    let mut data = |value: u32, at: u32, len: u16| {
+        let options = Options { timestamps: Some(Timestamps { value, echo: 0 }), ..Options::NONE };
+        let acks = bench.receive(Segment { options, ..segment(IRS + 1 + at, ours, Flags::ACK, len) });
+        (acks[0].ack.since(IRS + 1), blocks(&acks[0]))
+    };
+    assert_eq!(data(11, 10, 10), (0, vec![(10, 20)]));
+    assert_eq!(data(13, 0, 10), (20, vec![]), "sent again");
+    assert_eq!(data(10, 0, 10), (20, vec![(0, 10)]), "and here is the first one");
+    assert_eq!(data(10, 15, 10), (20, vec![]), "what is old and partly new tells nothing");
+    assert_eq!(data(10, 20, 10), (20, vec![]), "nor what is new and has an old timestamp");
+    assert_eq!(bench.endpoint.counters().dropped_paws, 3);
+    assert_eq!(bench.read(conn).len(), 20);
+}
+
 //= spec/rfc2018.txt#section-4
 //= type=test
 //# If the data receiver has not received a SACK-Permitted option for a given connection, it MUST NOT send SACK options on

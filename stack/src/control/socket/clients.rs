@@ -1,6 +1,6 @@
 //! Whoever is connected to the control socket: few at a time, and none of them can hold up the others or the stack.
 
-use super::protocol::{self, Answer, Ask, LONGEST};
+use super::protocol::{self, Answer, Ask, LONGEST, Line};
 use crate::clock::Clock;
 use corelane_proto::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,6 +42,8 @@ struct Client {
     at_end: bool,
     /// When it came, or was answered last.
     since: Instant,
+    /// Whether it wants the place of this process.
+    succeeds: bool,
 }
 
 impl Clients {
@@ -50,8 +52,13 @@ impl Clients {
         Self { listener, ended, clients: Vec::new(), clock: Clock::new(), silence: SILENCE }
     }
 
-    /// Answers by `answer` until the other end of `ended` is closed.
-    pub(super) fn serve(mut self, answer: impl Fn(Ask) -> Answer) {
+    /// Answers by `answer` until the other end of `ended` is closed. Who wants to take over is given to `succeed`, and is no
+    /// client any more.
+    pub(super) fn serve(
+        mut self,
+        answer: impl Fn(Ask) -> Answer,
+        succeed: impl Fn(UnixStream) -> Result<(), (UnixStream, Answer)>,
+    ) {
         while let Some(ready) = self.wait() {
             let mut served = false;
             for (client, ready) in self.clients.iter_mut().zip(ready) {
@@ -60,9 +67,27 @@ impl Clients {
                 }
                 // One each, so that none who asks much keeps the others waiting.
                 if let Some(line) = client.poll_line() {
-                    client.send(&protocol::read(&line).map_or_else(Answer::Error, &answer));
+                    match protocol::read_line(&line) {
+                        Ok(Line::Ask(ask)) => client.send(&answer(ask)),
+                        Ok(Line::TakeOver) => client.succeeds = true,
+                        Err(sentence) => client.send(&Answer::Error(sentence)),
+                    }
                     client.since = self.clock.now();
                     served = true;
+                }
+            }
+            for client in self.clients.extract_if(.., |client| client.succeeds) {
+                let Client { stream, bytes, .. } = client;
+                let refused = if !bytes.is_empty() {
+                    Some((stream, Answer::Error("who takes over waits for the answer first".into())))
+                } else if is_of_the_same_user(&stream) {
+                    succeed(stream).err()
+                } else {
+                    Some((stream, Answer::Error("only the user that runs the stack, and root, may take over".into())))
+                };
+                if let Some((mut stream, answer)) = refused {
+                    // Who does not read why goes without.
+                    let _ = stream.write(&answer.to_line());
                 }
             }
             self.sweep();
@@ -135,7 +160,7 @@ impl Clients {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
-        let mut client = Client { stream, bytes: Vec::new(), at_end: false, since: self.clock.now() };
+        let mut client = Client { stream, bytes: Vec::new(), at_end: false, since: self.clock.now(), succeeds: false };
         if self.clients.len() < MOST {
             self.clients.push(client);
         } else {
@@ -190,6 +215,12 @@ impl Client {
     }
 }
 
+/// The file's mode says so already; this holds where somebody has changed it.
+fn is_of_the_same_user(stream: &UnixStream) -> bool {
+    let ours = rustix::process::geteuid();
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == ours)
+}
+
 fn timespec(duration: Duration) -> Timespec {
     // No duration here is longer than minutes.
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
@@ -203,7 +234,8 @@ mod tests {
     fn who_leaves_its_answers_unread_is_not_served_any_more() {
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let mut client = Client { stream, bytes: b"shares".to_vec(), at_end: false, since: Instant::ZERO };
+        let mut client =
+            Client { stream, bytes: b"shares".to_vec(), at_end: false, since: Instant::ZERO, succeeds: false };
         let answer = Answer::Error("x".repeat(1000));
         let sent = (0..100_000).take_while(|_| {
             client.send(&answer);

@@ -2,7 +2,7 @@
 
 pub(super) use crate::control::Ask;
 
-use crate::control::CoreShare;
+use crate::control::{CoreShare, takeover};
 use serde::{Deserialize, Serialize};
 
 /// The longest request, bytes, without its end of line.
@@ -31,8 +31,30 @@ impl Answer {
     }
 }
 
+/// What a line wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// An answer.
+    Ask(Ask),
+    /// The place of this process; the rest is said by [`takeover`].
+    TakeOver,
+}
+
+/// What a line wants, or a sentence that says why it wants nothing.
+pub(super) fn read_line(line: &[u8]) -> Result<Line, String> {
+    let text = String::from_utf8_lossy(line);
+    let mut words = text.split_ascii_whitespace();
+    if line.len() > LONGEST || words.next() != Some("takeover") {
+        return read(line).map(Line::Ask);
+    }
+    match (words.next().map(str::parse), words.next()) {
+        (Some(Ok(takeover::VERSION)), None) => Ok(Line::TakeOver),
+        _ => Err(format!("\"{}\" is not version {} of taking over", text.trim().escape_debug(), takeover::VERSION)),
+    }
+}
+
 /// The request that a line makes, or a sentence that says why it makes none.
-pub(super) fn read(line: &[u8]) -> Result<Ask, String> {
+fn read(line: &[u8]) -> Result<Ask, String> {
     if line.len() > LONGEST {
         return Err(format!("a request has at most {LONGEST} bytes: {REQUESTS}"));
     }
@@ -88,6 +110,25 @@ mod tests {
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
             assert_eq!(serde_json::from_slice::<Answer>(&line).unwrap(), answer);
         }
+    }
+
+    #[test]
+    fn taking_over_needs_the_version_that_is_spoken_here() {
+        assert_eq!(read_line(format!("takeover {}", takeover::VERSION).as_bytes()), Ok(Line::TakeOver));
+        assert_eq!(read_line(b"rebalance"), Ok(Line::Ask(Ask::Rebalance)));
+        for line in [
+            &b"takeover"[..],
+            b"takeover 0",
+            b"takeover 1 1",
+            b"takeover -1",
+            b"takeover \xff",
+            b"takeover 99999999999",
+        ] {
+            let sentence = read_line(line).unwrap_err();
+            assert!(sentence.contains("is not version 1 of taking over"), "{sentence}");
+            assert!(!sentence.contains(char::is_control), "{sentence:?}");
+        }
+        assert!(read_line(&[b'x'; LONGEST + 1]).is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn serve(path: &Path, control: &Control) -> Result<ControlSocket, SocketError> {
 }
 
 fn serve_until(path: &Path, control: &Control, stop: &StopHandle) -> Result<ControlSocket, SocketError> {
-    let served = ControlSocket::serve(path.to_str().unwrap(), control, stop, || Ok::<(), Infallible>(()));
+    let served = ControlSocket::serve(path.to_str().unwrap(), control, stop, false, || Ok::<(), Infallible>(()));
     served.map(|socket| socket.expect("a path is given"))
 }
 
@@ -190,7 +190,7 @@ fn who_says_nothing_has_to_go() {
     let served = std::thread::spawn(move || {
         let mut clients = Clients::new(listener, ended);
         clients.silence = Duration::from_millis(50);
-        clients.serve(|_| Answer::Workers(Vec::new()));
+        clients.serve(|_| Answer::Workers(Vec::new()), |_| Ok(()));
     });
     let mut client = client(&folder.socket());
     assert_eq!(ask(&mut client, "shares"), Answer::Workers(Vec::new()));
@@ -214,7 +214,9 @@ fn only_the_owner_may_use_it_and_it_goes_with_its_stack() {
     drop(socket);
     assert!(!folder.socket().exists());
     assert_eq!(waiting.read(&mut [0; 1]).unwrap(), 0);
-    assert!(ControlSocket::serve("", &control, &StopHandle::new(), || Ok::<(), Infallible>(())).unwrap().is_none());
+    assert!(
+        ControlSocket::serve("", &control, &StopHandle::new(), false, || Ok::<(), Infallible>(())).unwrap().is_none()
+    );
 }
 
 #[test]
@@ -283,7 +285,7 @@ fn only_our_own_file_is_removed() {
 fn nobody_is_served_by_a_thread_that_could_not_prepare() {
     let (folder, control) = (Folder::new(), Control::new());
     let path = folder.socket();
-    let served = ControlSocket::serve(path.to_str().unwrap(), &control, &StopHandle::new(), || Err("no"));
+    let served = ControlSocket::serve(path.to_str().unwrap(), &control, &StopHandle::new(), false, || Err("no"));
     let _socket = served.unwrap();
     let Ok(mut stream) = UnixStream::connect(&path) else { return };
     stream.set_read_timeout(Some(LIMIT)).unwrap();

@@ -204,6 +204,21 @@ impl Reservation {
         &self.added
     }
 
+    /// Of ports that another process had reserved, and leaves to this one.
+    pub(crate) const fn adopted(added: PortSet) -> Self {
+        Self { added, done: false }
+    }
+
+    /// Has these taken back too, which another process had reserved and leaves to this one.
+    pub(crate) fn adopt(&mut self, added: &PortSet) {
+        self.added = self.added.union(added);
+    }
+
+    /// Leaves them to another process, which has adopted them.
+    pub(crate) fn leave(mut self) {
+        self.done = true;
+    }
+
     /// Takes back what was added, and leaves alone what others have changed since. To be called from the network
     /// namespace in which they were reserved.
     ///

@@ -1,12 +1,13 @@
 //! One core's part of an interface: its sockets on all queues, its frames, and what happened to them.
 
+mod leave;
 mod mail;
 mod receive;
 mod transmit;
 mod wait;
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 use crate::bell::Bell;
@@ -82,6 +83,8 @@ enum Route {
     Socket(usize),
     /// Through the core that has one.
     Through(u16),
+    /// They do not: the sockets are closed.
+    Left,
 }
 
 /// What a core does for others, as owner of completion rings.
@@ -130,6 +133,8 @@ pub struct Port<R: Rings = Xsk> {
     tx_scratch: Vec<TxDescriptor>,
     fill_scratch: Vec<u32>,
     address_scratch: [u64; BATCH],
+    /// The descriptors that the UMEMs keep of sockets that were closed.
+    left: Vec<RawFd>,
 }
 
 /// What a port is made of, on its core.
@@ -173,6 +178,7 @@ impl<R: Rings> Port<R> {
             tx_scratch: Vec::with_capacity(BATCH),
             fill_scratch: Vec::with_capacity(BATCH),
             address_scratch: [0; BATCH],
+            left: Vec::new(),
         }
     }
 

@@ -24,6 +24,7 @@ impl<R: Rings> Port<R> {
             let went = match self.routes[usize::from(lane)] {
                 Route::Socket(at) => self.post(at, frames),
                 Route::Through(owner) => self.send_through(owner, lane, frames),
+                Route::Left => None,
             };
             // The frames keep their order, so one whose ring is full holds up the others.
             let Some(went) = went else { break };
