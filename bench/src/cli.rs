@@ -2,10 +2,14 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help texts, which show backticks as they are")]
 
 use crate::cores::CoreList;
+use crate::load::arguments::Ending;
+use crate::load::rate::Rate;
 use crate::load::schedule::Arrivals;
+use crate::load::search::Objective;
 use crate::path::threshold::PathThreshold;
 use crate::report::threshold::Threshold;
 use crate::transport::TransportKind;
+use crate::workload::size::Sizes;
 use crate::workload::{LoadKind, ServeKind};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, SocketAddr};
@@ -31,13 +35,15 @@ pub enum Command {
     Serve(ServeArgs),
     /// Load a server and measure how long its answers take.
     Load(Box<LoadArgs>),
+    /// Compare the kernel's TCP, Corelane and bare frames, in network namespaces of its own: speed, side by side.
+    Compare(CompareArgs),
     /// Compare the kernel's sender with Corelane's over bad paths, in network namespaces of its own.
     Path(PathArgs),
     /// Measure what waiting costs, in network namespaces of its own: an idle stack's processor time, and its wake-ups.
     Idle(IdleArgs),
     /// Measure what steering costs, in network namespaces of its own: frames received and dropped, with it and without.
     Steer(SteerArgs),
-    /// Show the results of loads, side by side.
+    /// Show the results of loads side by side, or those of `compare`.
     Report(ReportArgs),
 }
 
@@ -106,55 +112,40 @@ pub struct ServeArgs {
 
 /// Arguments of `load`.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        corelane-bench load --transport kernel --workload http --target 127.0.0.1:8080 --connections 16 --rate 20k \
+        --duration 10 --warmup 1 --out DIR\n  \
+        ... --rate 1k..50k --duration 30                   a ramp, with its curve\n  \
+        ... --rate 1k..50k --step 5k --duration 5          steps of five seconds\n  \
+        ... --rate 1k..50k --slo p99=200us --duration 5    the highest rate whose p99 is at most 200 us\n  \
+        ... --trace FILE                                   the arrivals of a log, played again\n  \
+        corelane-bench load --transport kernel --scenario configs/scenario.toml --out DIR")]
 pub struct LoadArgs {
     /// Whose TCP.
     #[arg(long, value_enum)]
     pub transport: TransportKind,
+    /// Phases and sets of connections from a file like configs/scenario.toml, instead of the options for one set.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "workload", "connections", "idle_connections", "rate", "closed", "trace", "arrivals", "step", "slo", "duration",
+        "warmup", "drain", "requests", "size", "response_size", "pipeline", "requests_per_connection", "close", "get_ratio",
+        "keys", "read_rate", "write_rate",
+    ])]
+    pub scenario: Option<PathBuf>,
     /// What is asked.
-    #[arg(long, value_enum)]
-    pub workload: LoadKind,
-    /// The server: an address and a port, such as 10.0.0.1:8080 (IPv6 in brackets).
-    #[arg(long, value_name = "A:P")]
-    pub target: SocketAddr,
+    #[arg(long, value_enum, required_unless_present = "scenario")]
+    pub workload: Option<LoadKind>,
+    /// The server: an address and a port, such as 10.0.0.1:8080 (IPv6 in brackets). Overrides those of a scenario.
+    #[arg(long, value_name = "A:P", required_unless_present = "scenario")]
+    pub target: Option<SocketAddr>,
     /// Connections, over all cores.
-    #[arg(long, value_name = "N")]
-    pub connections: usize,
-    /// Open loop: this many requests a second, over all connections; latency counts from the time they were due.
-    #[arg(long, value_name = "R", required_unless_present = "closed", conflicts_with = "closed")]
-    pub rate: Option<f64>,
-    /// Closed loop: each connection sends its next request when it has its answer.
-    #[arg(long)]
-    pub closed: bool,
-    /// Open loop: how the gaps between requests are distributed.
-    #[arg(long, value_enum, default_value = "constant")]
-    pub arrivals: Arrivals,
-    /// How long to measure, in seconds.
-    #[arg(long, value_name = "S", value_parser = parse_seconds)]
-    pub duration: Duration,
-    /// How long to run before, in seconds.
-    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "0")]
-    pub warmup: Duration,
-    /// How long to wait afterwards for answers that are outstanding, in seconds.
-    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "1")]
-    pub drain: Duration,
-    /// End after this many requests, if that is earlier.
-    #[arg(long, value_name = "N")]
-    pub requests: Option<u64>,
-    /// Close a connection after this many answers and open it anew.
-    #[arg(long, value_name = "N")]
-    pub requests_per_connection: Option<u64>,
-    /// Bytes of a message (echo; default 64) or of an answer's body (http: GET /bytes/B; default GET /).
-    #[arg(long, value_name = "B")]
-    pub size: Option<u64>,
-    /// For random gaps and for the bytes that are echoed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    #[arg(long, value_name = "N", required_unless_present = "scenario")]
+    pub connections: Option<usize>,
+    /// Connections beside them that are opened and never used, over all cores.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub idle_connections: usize,
     /// One pinned thread for each core of a list such as 0,2-3 [default: the last core allowed].
     #[arg(long, value_name = "LIST", value_parser = CoreList::parse)]
     pub cores: Option<CoreList>,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "the group says it")]
-    pub stack: StackArgs,
     /// With the kernel: poll without ever sleeping.
     #[arg(long)]
     pub spin: bool,
@@ -164,9 +155,111 @@ pub struct LoadArgs {
     /// Where result.json, latency.hlog and report.html go; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// End with exit code 1 if this holds, such as 'p99>500us', 'rate<10000' or 'errors>0'. May be repeated.
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Open loop: so many requests a second over all connections, such as 500 or 20k; latency counts from the time they
+    /// were due. A ramp is 1k..50k, steps are 1k,2k,5k.
+    #[arg(long, value_name = "R", value_parser = Rate::parse, help_heading = "When requests are sent")]
+    #[arg(required_unless_present_any = ["closed", "trace", "scenario"], conflicts_with_all = ["closed", "trace"])]
+    pub rate: Option<Rate>,
+    /// Closed loop: each connection sends its next request when it has its answer.
+    #[arg(long, help_heading = "When requests are sent", conflicts_with = "trace")]
+    pub closed: bool,
+    /// Open loop: at the times in a file. Its first line is offset_us or gap_us (or ns, ms, s), then a number a line.
+    #[arg(long, value_name = "FILE", help_heading = "When requests are sent")]
+    pub trace: Option<PathBuf>,
+    /// Open loop: how the gaps between requests are distributed.
+    #[arg(long, value_enum, default_value = "constant", help_heading = "When requests are sent")]
+    pub arrivals: Arrivals,
+    /// Goes through a ramp in steps of so many requests a second, each as long as --duration and measured by itself.
+    #[arg(long, value_name = "R", conflicts_with = "slo", help_heading = "When requests are sent")]
+    pub step: Option<f64>,
+    /// Searches a ramp for the highest rate that keeps this, such as p99=200us; each try is as long as --duration. May
+    /// be repeated.
+    #[arg(long, value_name = "OBJECTIVE", value_parser = Objective::parse, help_heading = "When requests are sent")]
+    pub slo: Vec<Objective>,
+    /// How long to measure, in seconds. May be left out with --requests and --trace.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, help_heading = "When requests are sent")]
+    pub duration: Option<Duration>,
+    /// How long to run before, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "0", help_heading = "When requests are sent")]
+    pub warmup: Duration,
+    /// How long to wait afterwards for answers that are outstanding, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds, default_value = "1", help_heading = "When requests are sent")]
+    pub drain: Duration,
+    /// End after this many requests, if that is earlier.
+    #[arg(long, value_name = "N", help_heading = "When requests are sent")]
+    pub requests: Option<u64>,
+    /// For random gaps and sizes, and for the bytes that are echoed.
+    #[arg(long, default_value_t = 1, help_heading = "When requests are sent")]
+    pub seed: u64,
+
+    /// Bytes of a message (echo, rr, churn), of a value (kv; both 64 by default), of an answer's body (http: GET /bytes/B;
+    /// default GET /) or of a chunk (bulk; default 65536). A number, or a distribution: uniform:64..1500,
+    /// lognormal:MEDIAN,SIGMA,LIMIT (LIMIT may be left out), list:64*9,1500*1.
+    #[arg(long, value_name = "B", value_parser = Sizes::parse, help_heading = "What is sent")]
+    pub size: Option<Sizes>,
+    /// Bytes of an answer (rr), in the same way [default: 64].
+    #[arg(long, value_name = "B", value_parser = Sizes::parse, help_heading = "What is sent")]
+    pub response_size: Option<Sizes>,
+    /// Requests that a connection may have outstanding.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "What is sent")]
+    pub pipeline: usize,
+    /// Close a connection after this many answers and open it anew.
+    #[arg(long, value_name = "N", help_heading = "What is sent")]
+    pub requests_per_connection: Option<u64>,
+    /// How connections are closed from this side.
+    #[arg(long, value_enum, default_value = "fin", help_heading = "What is sent")]
+    pub close: Ending,
+    /// The share of GETs (kv), 0 to 1; the others are SETs [default: 0.9].
+    #[arg(long, value_name = "SHARE", help_heading = "What is sent")]
+    pub get_ratio: Option<f64>,
+    /// How many keys there are (kv), each as likely [default: 10000].
+    #[arg(long, value_name = "N", help_heading = "What is sent")]
+    pub keys: Option<u64>,
+    /// Slow readers: each connection reads at most so many bytes a second.
+    #[arg(long, value_name = "B", help_heading = "What is sent")]
+    pub read_rate: Option<u64>,
+    /// Slow writers: each connection writes at most so many bytes a second.
+    #[arg(long, value_name = "B", help_heading = "What is sent")]
+    pub write_rate: Option<u64>,
+
+    /// End with exit code 1 if this holds, such as 'p99>500us', 'rate<10000' or 'errors>0'. May be repeated. Fields: min,
+    /// mean, p50, p90, p99, p99.9, p99.99, p99.999, max; the same after `service.`; rate, errors, unanswered, unsent.
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
     pub fail_if: Vec<Threshold>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the group says it")]
+    pub stack: StackArgs,
+}
+
+/// Arguments of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Where result.json, report.html and a folder for each run go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The cells, as in configs/compare.toml [default: the same, built in].
+    #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+    pub matrix: Option<PathBuf>,
+    /// Less of everything: under three minutes.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only cells with this in their name, such as echo-64b-1c or corelane-to-kernel. May be repeated: then those with any.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Vec<String>,
+    /// How often each cell is run, instead of what the matrix says.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// How long each run is measured, instead of what the matrix says, in seconds.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
+    /// End with exit code 1 if a bar is not met.
+    #[arg(long)]
+    pub strict: bool,
     /// Print the result as one JSON document.
     #[arg(long)]
     pub json: bool,
@@ -251,12 +344,19 @@ pub struct SteerArgs {
 /// Arguments of `report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Where loads left their results. The first one is what the others are compared with.
+    /// Where loads left their results, the first one being what the others are compared with; or where `compare` did:
+    /// several comparisons become one.
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+    /// Add the loads up: they are parts of one, run by several machines at the same time.
+    #[arg(long)]
+    pub merge: bool,
     /// Write one page with all of them.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Write each chart as an SVG file; the folder is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
     /// Print the results as one JSON document.
     #[arg(long)]
     pub json: bool,

@@ -64,6 +64,11 @@ impl CoreList {
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
+/// How many cores are online.
+pub fn online_count() -> usize {
+    online().len()
+}
+
 fn online() -> Vec<usize> {
     std::fs::read_to_string(ONLINE)
         .ok()

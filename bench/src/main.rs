@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use corelane_bench::cli::{Cli, Command};
-use corelane_bench::{idle, load, path, report, serve, steer};
+use corelane_bench::{compare, idle, load, path, report, serve, steer};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             serve::run(args)
         }
         Command::Load(args) => load::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Path(args) => path::run(args),
         Command::Idle(args) => idle::run(args),
         Command::Steer(args) => steer::run(args),

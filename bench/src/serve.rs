@@ -6,7 +6,8 @@ use crate::dma_latency;
 use crate::failure::Failure;
 use crate::report::units;
 use crate::stop::Stop;
-use crate::transport::{ServeSummary, TransportKind, corelane, kernel};
+use crate::transport::{ServeSummary, TransportKind, corelane, kernel, raw};
+use crate::workload::Servers;
 use serde::Serialize;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +21,9 @@ struct Report<'a> {
     /// What the stack counted below the workload.
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<&'a ::corelane::Summary>,
+    /// What the raw transport counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<raw::RawSummary>,
 }
 
 /// Runs the command.
@@ -31,12 +35,21 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let _held = dma_latency::hold(args.hold_cpu_dma_latency)?;
     let default = CoreList::first_allowed();
     let announce = |listen| announce(listen, args.json);
+    let mut frames = None;
+    let servers = Servers::new(args.workload);
     let (summary, stack) = match args.transport {
+        TransportKind::Raw => {
+            let core = args.cores.as_ref().unwrap_or(&default).as_slice()[0];
+            let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), args.port);
+            let (summary, counted) = raw::run_serve(args, core, &Stop::on_signals()?, || announce(listen))?;
+            frames = Some(counted);
+            (summary, None)
+        }
         TransportKind::Kernel => {
             let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
             let listen = SocketAddr::new(ip, args.port);
             let cores = args.cores.as_ref().unwrap_or(&default).as_slice().to_vec();
-            let options = kernel::ServeOptions { workload: args.workload, listen, cores, spin: args.spin };
+            let options = kernel::ServeOptions { servers, listen, cores, spin: args.spin };
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
@@ -45,11 +58,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
                 stack.set.push("control.takeover=true".to_owned());
             }
             let config = corelane::StackConfig::new(&stack, args.cores.as_ref(), &default)?;
-            let (summary, stack) = corelane::run_serve(&config, args.workload, args.port, announce)?;
+            let (summary, stack) = corelane::run_serve(&config, &servers, args.port, announce)?;
             (summary, Some(stack))
         }
     };
-    let report = Report { transport: args.transport.name(), summary, stack: stack.as_ref() };
+    let report = Report { transport: args.transport.name(), summary, stack: stack.as_ref(), raw: frames };
     print_summary(&report, args.json)
 }
 
@@ -57,8 +70,11 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
     if args.port == 0 {
         return Err(Failure::Usage("--port 0 is no port; choose one from 1 to 65535".to_owned()));
     }
-    if args.takeover && args.transport == TransportKind::Kernel {
+    if args.takeover && args.transport != TransportKind::Corelane {
         return Err(Failure::Usage("--takeover is for --transport corelane".to_owned()));
+    }
+    if args.transport == TransportKind::Raw {
+        return raw::check_serve(args);
     }
     check_stack(&args.stack, args.transport, args.spin)
 }
@@ -67,6 +83,8 @@ fn check(args: &ServeArgs) -> Result<(), Failure> {
 pub fn check_stack(stack: &StackArgs, transport: TransportKind, spin: bool) -> Result<(), Failure> {
     let StackArgs { config, interface, address, gateway, mode, wait, impair, set } = stack;
     match transport {
+        // It has a check of its own.
+        TransportKind::Raw => Ok(()),
         TransportKind::Kernel => {
             let given = [
                 ("--config", config.is_some()),

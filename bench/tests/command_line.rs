@@ -80,6 +80,30 @@ fn loads_that_cannot_be_meant() {
     assert!(usage(&format!("{closed} --target 0.0.0.0:80 --connections 1")).contains("one machine"));
     assert!(usage(&format!("{closed} --target localhost --connections 1")).contains("--target"));
     assert!(usage(&format!("{closed} --target 127.0.0.1:80 --connections 0")).contains("--connections"));
+    let open = format!("{LOAD} {target}");
+    assert!(usage(&format!("{open} --rate fast")).contains("`fast` is not a rate such as 1000"));
+    assert!(usage(&format!("{open} --rate 10 --step 5")).contains("--step needs a ramp"));
+    assert!(usage(&format!("{open} --rate 10..20 --step 0")).contains("--step: steps of 0"));
+    assert!(usage(&format!("{open} --rate 20..10 --slo p99=1ms")).contains("--rate LOW..HIGH"));
+    assert!(usage(&format!("{open} --rate 1..10 --slo p99=5")).contains("not a time with its unit"));
+    assert!(usage(&format!("{open} --rate 1..10 --slo p99=5us --step 1")).contains("cannot be used with"));
+    assert!(usage(&format!("{open} --rate 1 --trace f")).contains("cannot be used with"));
+    assert!(
+        usage(&format!("{open} --trace target/no-such-trace")).contains("--trace target/no-such-trace: No such file")
+    );
+    assert!(usage(&format!("{open} --closed --size uniform:9..1")).contains("the range `9..1` runs backwards"));
+    assert!(usage(&format!("{open} --closed --pipeline 0")).contains("--pipeline is not from 1"));
+    assert!(usage(&format!("{open} --closed --keys 5")).contains("--keys is for --workload kv"));
+    assert!(usage(&format!("{open} --closed --response-size 5")).contains("--response-size is for --workload rr"));
+    let bulk = "load --transport kernel --out target/none --target 127.0.0.1:9 --connections 1 --duration 1 --workload";
+    assert!(usage(&format!("{bulk} bulk-recv --rate 5")).contains("say --closed"));
+    assert!(usage(&format!("{bulk} bulk-send --closed --size uniform:1..2")).contains("one number of bytes"));
+    assert!(usage(&format!("{bulk} churn --closed --pipeline 2")).contains("mean nothing to --workload churn"));
+    let unending = format!("{LOAD} --target 127.0.0.1:9 --connections 1 --closed");
+    assert!(usage(&unending).contains("--duration says how long to measure"));
+    let scenario = "load --transport kernel --out target/none --scenario target/no-such-scenario";
+    assert!(usage(scenario).contains("--scenario target/no-such-scenario: No such file"));
+    assert!(usage(&format!("{scenario} --closed")).contains("cannot be used with"));
     assert!(usage(&format!("{LOAD} --closed --duration 0 --target 127.0.0.1:80 --connections 1")).contains("nothing"));
 }
 
@@ -121,4 +145,35 @@ fn paths_that_cannot_be_meant() {
     assert!(usage("path --out target/none --matrix target/no-such-file.toml").contains("no-such-file.toml"));
     assert!(usage("path --out target/none --quick --matrix a.toml").contains("cannot be used with"));
     assert!(usage("path --quick").contains("--out"));
+}
+
+#[test]
+fn raw_transports_that_cannot_be_meant() {
+    let serve = "serve --transport raw --port 7";
+    assert_data_eq!(
+        usage(&format!("{serve} --workload echo")),
+        "corelane-bench: --transport raw needs --interface IF, all of whose packets it takes\n"
+    );
+    assert!(usage(&format!("{serve} --interface lo --workload http")).contains("serves echo and sink"));
+    assert!(usage(&format!("{serve} --interface lo --workload echo --wait spin")).contains("--wait says nothing to"));
+    assert!(usage(&format!("{serve} --interface lo --workload echo --cores 0-1")).contains("runs on one core"));
+    let load = "load --transport raw --workload echo --interface lo --duration 1 --out target/none --target 10.0.0.1:7";
+    assert!(usage(&format!("{load} --connections 1 --rate 5")).contains("it needs --closed, not --rate"));
+    assert!(usage(&format!("{load} --connections 4097 --closed")).contains("at most 4096 frames in flight"));
+    assert!(usage(&format!("{load} --connections 1 --closed --size 1461")).contains("--size is at most 1460"));
+    assert!(usage(&format!("{load} --connections 1 --closed --requests 5")).contains("ends by --duration"));
+    assert!(
+        usage(&format!("{} --connections 1 --closed", load.replace("echo", "http")))
+            .contains("echo and bulk-send; http")
+    );
+}
+
+#[test]
+fn comparisons_that_cannot_be_meant() {
+    assert!(usage("compare").contains("--out"));
+    assert!(usage("compare --out target/none --rounds 0").contains("rounds = 0 is not from 1 to 99"));
+    assert!(usage("compare --out target/none --seconds 0").contains("seconds = 0 is not from 0.1"));
+    assert!(usage("compare --out target/none --matrix target/no-such-file.toml").contains("no-such-file.toml"));
+    let sentence = usage("compare --out target/none --only tea --only milk");
+    assert!(sentence.contains("--only tea or milk leaves no cell; their names are like echo-64b-1c-raw-to-raw"));
 }

@@ -303,15 +303,23 @@ impl Steering {
         let length = u32::try_from(packet.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let mut context = [0, length, 0, self.ifindex, queue, 0].map(u32::to_ne_bytes);
-        let input = ProgramInput {
-            context_in: Some(context.as_flattened_mut()),
-            data_in: Some(packet),
-            repeat,
-            ..Default::default()
-        };
         let program = program(&self.object).map_err(io::Error::other)?;
-        let output = program.test_run(input).map_err(|error| os_error(&error))?;
-        Ok(Run { verdict: Verdict::from(output.return_value), duration: output.duration })
+        loop {
+            let input = ProgramInput {
+                context_in: Some(context.as_flattened_mut()),
+                data_in: Some(packet),
+                repeat,
+                ..Default::default()
+            };
+            match program.test_run(input).map_err(|error| os_error(&error)) {
+                Ok(output) => {
+                    return Ok(Run { verdict: Verdict::from(output.return_value), duration: output.duration });
+                }
+                // A long run sees the signals of its process.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

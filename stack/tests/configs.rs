@@ -8,8 +8,12 @@ fn configs() -> Vec<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../configs");
     let entries = std::fs::read_dir(&dir).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
-    // path.toml is the matrix of `corelane-bench path`, whose own test loads it.
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("path.toml"));
+    // These are of `corelane-bench`, whose own tests load them.
+    let of_bench = ["path.toml", "compare.toml", "scenario.toml"];
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "toml")
+            && !of_bench.iter().any(|name| path.ends_with(name))
+    });
     files.sort();
     files
 }

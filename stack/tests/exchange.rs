@@ -233,6 +233,19 @@ fn what_is_not_consumed_stops_the_sender_and_comes_again() {
     pair.stop();
 }
 
+#[test]
+fn a_worker_does_not_sleep_over_what_its_application_has_resumed() {
+    let mut pair = Pair::new(Sender::new(1, 5000), Slow::default());
+    pair.run_for(Duration::from_millis(100));
+    pair.server.app_mut().open = true;
+    // Nothing has come and no timer is due: `on_turn` alone makes news, when this turn has told its own.
+    assert!(!pair.server.turn(pair.now).unwrap());
+    assert_eq!(pair.server.app().read, 0);
+    assert!(pair.server.deadline().is_some_and(|at| at <= pair.now), "the next turn tells of it");
+    pair.run_until(MANY, |pair| pair.server.app().read == 5000);
+    pair.stop();
+}
+
 /// Keeps every run of bytes as a frame of its own.
 #[derive(Default)]
 struct Keeper {

@@ -1,63 +1,49 @@
 //! `load`: asks a server and measures how long the answers take.
 
+pub mod arguments;
+pub mod counts;
+pub mod crew;
+pub mod details;
+pub mod environment;
 pub mod gate;
+pub mod options;
+pub mod plan;
+pub mod rate;
 pub mod recorder;
+pub mod scenario;
 pub mod schedule;
+pub mod search;
 pub mod session;
+pub mod throttle;
+pub mod trace;
+pub mod usage;
 
 mod collect;
 mod command;
+mod run;
+mod selfcheck;
+mod show;
+mod slot;
 
+pub(crate) use command::judge;
 pub use command::run;
 
 use crate::clock::Clock;
-use crate::workload::{Client, LoadKind, echo, http};
+use crate::workload::size::{Draw, Sizes};
+use crate::workload::{Client, LoadKind, bulk, echo, http, kv, rr};
+use counts::Counts;
+use crew::Crew;
 use gate::Gate;
+use options::{DEFAULT_SIZE, Options, Pace, SetOptions, nanos};
+use plan::{Loop, Plan};
 use recorder::{Interval, Pair, Recorder};
-use schedule::Arrivals;
-use session::{Counts, Loop, Plan, Session};
-use std::net::{IpAddr, SocketAddr};
+use session::Session;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use usage::Usage;
 
-/// What is to be measured, whatever the transport.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What is asked.
-    pub workload: LoadKind,
-    /// Who is asked.
-    pub target: SocketAddr,
-    /// The address that is asked from; `None` lets the transport choose.
-    pub local: Option<IpAddr>,
-    /// Connections, over all cores.
-    pub connections: usize,
-    /// Requests a second over all cores and their gaps; `None` is a closed loop.
-    pub rate: Option<(f64, Arrivals)>,
-    /// How long it runs before it measures.
-    pub warmup: Duration,
-    /// How long it measures.
-    pub duration: Duration,
-    /// How long it waits for answers afterwards.
-    pub drain: Duration,
-    /// Ends after this many requests, if not earlier.
-    pub request_limit: Option<u64>,
-    /// Closes a connection after this many answers, and opens it anew.
-    pub requests_per_connection: Option<u64>,
-    /// Bytes of a message or of an answer's body; `None` is the workload's default.
-    pub size: Option<u64>,
-    /// For random gaps and for the echoed bytes.
-    pub seed: u64,
-    /// The cores to run on.
-    pub cores: Vec<usize>,
-    /// Whether to poll without sleeping.
-    pub spin: bool,
-}
-
-/// The message size of an echo when none is given.
-pub const DEFAULT_ECHO_SIZE: u64 = 64;
-
-/// What the threads of a run share: it gives each its session.
+/// What the threads of a run share: it gives each its sessions.
 #[derive(Debug)]
 pub struct Setup {
     options: Options,
@@ -67,7 +53,7 @@ pub struct Setup {
     spares: Mutex<Vec<Option<Receiver<Pair>>>>,
 }
 
-/// The main thread's ends of the channels of a run.
+/// The main thread's ends of the channels of a run. A lane is a set on a core.
 #[derive(Debug)]
 pub struct Channels {
     intervals: Receiver<Interval>,
@@ -77,19 +63,20 @@ pub struct Channels {
 /// What one core's thread gives back.
 #[derive(Clone, Debug)]
 pub struct CoreOutcome {
-    /// What it counted.
-    pub counts: Counts,
-    /// The processor time it used, in nanoseconds.
-    pub cpu_ns: u64,
+    /// What it counted for each set.
+    pub counts: Vec<Counts>,
+    /// What its thread cost.
+    pub usage: Usage,
 }
 
 impl Setup {
     /// The set-up of a run, and the ends of its channels.
     pub fn new(options: Options) -> (Self, Channels) {
+        let lanes = options.cores.len() * options.sets.len();
         let (to, intervals) = channel();
-        let (spares, receivers): (Vec<_>, Vec<_>) = options.cores.iter().map(|_| channel()).unzip();
+        let (spares, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| channel()).unzip();
         let setup = Self {
-            gate: Arc::new(Gate::new(options.cores.len())),
+            gate: Arc::new(Gate::new(lanes)),
             clock: Clock::new(),
             intervals: to,
             spares: Mutex::new(receivers.into_iter().map(Some).collect()),
@@ -108,11 +95,6 @@ impl Setup {
         &self.clock
     }
 
-    /// Who is asked.
-    pub const fn target(&self) -> SocketAddr {
-        self.options.target
-    }
-
     /// The address that is asked from.
     pub const fn local(&self) -> Option<IpAddr> {
         self.options.local
@@ -129,10 +111,18 @@ impl Setup {
     }
 
     /// The load of core `index` (a place in [`cores`](Self::cores)). To be called once for each, on its own thread.
-    pub fn session(&self, index: usize) -> Session {
-        let spare = self.spares.lock().ok().and_then(|mut spares| spares.get_mut(index).and_then(Option::take));
-        let recorder = Recorder::new(index, self.intervals.clone(), spare.unwrap_or_else(|| channel().1));
-        Session::new(self.plan(index), self.clients(index), Arc::clone(&self.gate), recorder)
+    pub fn crew(&self, index: usize) -> Crew {
+        let session = |(place, set): (usize, &SetOptions)| {
+            let lane = place * self.options.cores.len() + index;
+            let spare = self.spares.lock().ok().and_then(|mut spares| spares.get_mut(lane).and_then(Option::take));
+            let recorder = Recorder::new(lane, self.intervals.clone(), spare.unwrap_or_else(|| channel().1));
+            // Sets differ in their random numbers too.
+            let seed = self.options.seed.wrapping_add((place as u64) << 48);
+            let clients = self.clients(set, index, seed);
+            let session = Session::new(self.plan(set, index, seed), clients, Arc::clone(&self.gate), recorder);
+            (session, set.target)
+        };
+        Crew::new(self.options.sets.iter().enumerate().map(session).collect())
     }
 
     /// How many of `total` fall to core `index`: as even as can be.
@@ -141,46 +131,70 @@ impl Setup {
         total / cores + u64::from(index < total % cores)
     }
 
-    fn plan(&self, index: usize) -> Plan {
+    fn plan(&self, set: &SetOptions, index: usize, seed: u64) -> Plan {
         let options = &self.options;
-        let connections = self.share(options.connections as u64, index) as f64;
-        let pace = options.rate.map_or(Loop::Closed, |(rate, arrivals)| Loop::Open {
-            rate: rate * connections / options.connections as f64,
-            phase: index as f64 / options.cores.len() as f64,
-            arrivals,
-            seed: options.seed.wrapping_add(index as u64),
-        });
+        let share = self.share(set.connections as u64, index) as f64 / set.connections as f64;
+        let pace = match (&set.pace, set.pace.profile(options.warmup, options.duration)) {
+            (Pace::Rate(_, arrivals), Some(profile)) => Loop::Open {
+                profile: profile.scaled(share),
+                phase: index as f64 / options.cores.len() as f64,
+                arrivals: *arrivals,
+                seed: seed.wrapping_add(index as u64),
+            },
+            (Pace::Trace(trace), _) => {
+                Loop::Trace { times: Arc::clone(trace.times()), first: index, stride: options.cores.len() }
+            }
+            _ => Loop::Closed,
+        };
         Plan {
-            pace,
             warmup_ns: nanos(options.warmup),
-            duration_ns: nanos(options.duration),
-            drain_ns: nanos(options.drain),
-            request_limit: options.request_limit.map(|limit| self.share(limit, index)),
-            requests_per_connection: options.requests_per_connection,
+            request_limit: set.request_limit.map(|limit| self.share(limit, index)),
+            requests_per_connection: set.requests_per_connection,
+            depth: set.pipeline,
+            idle: self.share(set.idle_connections as u64, index) as usize,
+            churn: set.workload == LoadKind::Churn,
+            reset: set.reset,
+            read_rate: set.read_rate,
+            write_rate: set.write_rate,
+            ..Plan::new(pace, nanos(options.duration), nanos(options.drain))
         }
     }
 
-    fn clients(&self, index: usize) -> Vec<Client> {
-        let options = &self.options;
-        let count = self.share(options.connections as u64, index);
-        match options.workload {
-            LoadKind::Echo => {
-                let size = options.size.unwrap_or(DEFAULT_ECHO_SIZE);
-                // Each connection has bytes of its own, so that a mix-up of two is seen.
-                let seed = |conn: u64| options.seed.wrapping_add((index as u64) << 32 | conn);
-                (0..count).map(|conn| Client::Echo(echo::Client::new(size, seed(conn)))).collect()
-            }
-            LoadKind::Http => {
-                let path = options.size.map_or_else(|| "/".to_owned(), |size| format!("/bytes/{size}"));
-                let request = http::Client::request(&options.target.to_string(), &path);
-                (0..count).map(|_| Client::Http(http::Client::new(request.clone()))).collect()
-            }
-        }
+    fn clients(&self, set: &SetOptions, index: usize, seed: u64) -> Vec<Client> {
+        let active = self.share(set.connections as u64, index);
+        let idle = self.share(set.idle_connections as u64, index);
+        // Each connection has random numbers and bytes of its own, so that a mix-up of two is seen.
+        let seed = |conn: u64| seed.wrapping_add((index as u64) << 32 | conn);
+        let http = http::Asks::path(&set.target.to_string(), &http_path(set.sizes.as_ref()));
+        (0..active + idle).map(|conn| client(set, &http, seed(conn))).collect()
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn http_path(sizes: Option<&Sizes>) -> String {
+    sizes.and_then(Sizes::fixed).map_or_else(|| "/".to_owned(), |size| format!("/bytes/{size}"))
+}
+
+/// The client of one connection.
+fn client(set: &SetOptions, http: &http::Asks, seed: u64) -> Client {
+    let sizes = || set.sizes.clone().unwrap_or(Sizes::Fixed(DEFAULT_SIZE));
+    let chunk = || set.sizes.as_ref().and_then(Sizes::fixed).unwrap_or(bulk::DEFAULT_CHUNK);
+    match set.workload {
+        LoadKind::Http => Client::Http(http::Client::new(match &set.sizes {
+            Some(sizes) if sizes.fixed().is_none() => {
+                http::Asks::Sized(set.target.to_string().into(), Draw::new(sizes.clone(), seed))
+            }
+            _ => http.clone(),
+        })),
+        LoadKind::Rr => {
+            let answers = Draw::new(set.response_sizes.clone(), seed.rotate_left(17));
+            Client::Rr(rr::Client::new(Draw::new(sizes(), seed), answers))
+        }
+        LoadKind::Kv => Client::Kv(kv::Client::new(set.mix, Draw::new(sizes(), seed), seed.rotate_left(17))),
+        LoadKind::BulkSend => Client::BulkSend(bulk::Sender::new(chunk())),
+        LoadKind::BulkRecv => Client::BulkRecv(bulk::Receiver::new(chunk())),
+        LoadKind::Churn if set.sizes.is_none() => Client::Silent,
+        LoadKind::Echo | LoadKind::Churn => Client::Echo(echo::Client::new(sizes(), seed)),
+    }
 }
 
 #[cfg(test)]

@@ -51,8 +51,8 @@ impl Default for Pair {
 /// One core's second.
 #[derive(Debug)]
 pub struct Interval {
-    /// Which core, counted from 0.
-    pub core: usize,
+    /// Whose it is: a set on a core, counted from 0.
+    pub lane: usize,
     /// Whole seconds since the measurement began.
     pub second: u64,
     /// What was answered in it.
@@ -62,7 +62,7 @@ pub struct Interval {
 /// Records on one core. Handing on a second costs the exchange of two pointers, since the pair comes back emptied.
 #[derive(Debug)]
 pub struct Recorder {
-    core: usize,
+    lane: usize,
     current: Pair,
     /// When the measurement began; nothing is recorded before it is known.
     begin: u64,
@@ -72,9 +72,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Core `core` hands seconds to `to` and takes emptied pairs from `spare`.
-    pub fn new(core: usize, to: Sender<Interval>, spare: Receiver<Pair>) -> Self {
-        Self { core, current: Pair::new(), begin: 0, second: 0, to, spare }
+    /// Lane `lane` hands seconds to `to` and takes emptied pairs from `spare`.
+    pub fn new(lane: usize, to: Sender<Interval>, spare: Receiver<Pair>) -> Self {
+        Self { lane, current: Pair::new(), begin: 0, second: 0, to, spare }
     }
 
     /// The measurement begins at `begin`.
@@ -108,6 +108,6 @@ impl Recorder {
     fn hand_on(&mut self, next: Pair) {
         let pair = std::mem::replace(&mut self.current, next);
         // Nobody listens only when the main thread gave up, and then nobody wants it.
-        let _ = self.to.send(Interval { core: self.core, second: self.second, pair });
+        let _ = self.to.send(Interval { lane: self.lane, second: self.second, pair });
     }
 }

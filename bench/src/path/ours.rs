@@ -3,7 +3,7 @@
 use super::sender::{Counted, Ended, PORT, SEED};
 use super::world::{OWN, RECEIVER, SENDER_IF};
 use crate::failure::Failure;
-use crate::transport::corelane::{CONGESTION_CONTROL, failure};
+use crate::transport::corelane::failure;
 use crate::workload::pattern;
 use corelane::config::{Builder, Config, Mode, Strategy};
 use corelane::{App, CloseReason, Conn, ConnId, Core, Instant, Rx, Stack};
@@ -23,8 +23,6 @@ const FRAMES: u32 = 8192;
 const TIME_OUTS: &str = "rto_fired";
 /// Its counter of reductions of the window that were taken back; a stack without it takes none back.
 const UNDONE: &str = "recoveries_undone";
-/// The setting that chooses the congestion control.
-const CONGESTION: (&str, &str) = ("tcp", "congestion");
 /// Of its counters, those that say what became of losses begin so.
 const TOLD: &[&str] =
     &["retransmit", "fast_retransmit", "bytes_resent", "rto_", "tail_probes", "duplicates_told", "recoveries_undone"];
@@ -74,25 +72,13 @@ fn base() -> Builder {
         .set("memory.frame_count", i64::from(FRAMES))
 }
 
-/// Chooses the congestion control; says which is used. The one place that knows how.
+/// Chooses the congestion control; says which is used.
 fn with_congestion(builder: Builder, algorithm: &str) -> Result<(Builder, String), String> {
-    if !has_setting(&Config::default().to_commented_toml()) {
-        return Ok((builder, CONGESTION_CONTROL.to_owned()));
-    }
-    let (section, key) = CONGESTION;
-    let builder = builder.set(&format!("{section}.{key}"), algorithm);
+    let builder = builder.set("tcp.congestion", algorithm);
     match builder.clone().build() {
         Ok(_) => Ok((builder, algorithm.to_owned())),
         Err(error) => Err(format!("Corelane does not have {algorithm} ({error})")),
     }
-}
-
-/// Whether a stack with these settings lets its congestion control be chosen.
-fn has_setting(settings: &str) -> bool {
-    let (section, key) = CONGESTION;
-    let head = format!("[{section}]");
-    let lines = settings.lines().skip_while(|line| *line != head).skip(1).take_while(|line| !line.starts_with('['));
-    lines.map(|line| line.trim_start_matches(['#', ' '])).any(|line| line.starts_with(&format!("{key} =")))
 }
 
 /// What the application saw at the end.
@@ -195,19 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_is_found_in_its_section_only() {
-        assert!(has_setting("[tcp]\nmss = 1\n# How.\ncongestion = \"cubic\"\n"));
-        assert!(has_setting("[a]\n[tcp]\n# congestion = \"cubic\"\n[b]\n"));
-        assert!(!has_setting("[tcp]\nmss = 1\n[other]\ncongestion = 1\n"));
-        assert!(!has_setting("[tcp]\ncongestion_window = 1\n"));
-    }
-
-    #[test]
     fn an_algorithm_that_is_nobodys_is_not_taken_for_another() {
-        let all = Config::default().to_commented_toml();
-        match with_congestion(base(), "nonesuch") {
-            Ok((_, used)) => assert!(!has_setting(&all) && used == CONGESTION_CONTROL),
-            Err(why) => assert!(why.contains("nonesuch"), "{why}"),
-        }
+        let why = with_congestion(base(), "nonesuch").expect_err("there is none of that name");
+        assert!(why.contains("nonesuch"), "{why}");
+        let (_, used) = with_congestion(base(), "bbr").expect("there is one");
+        assert_eq!(used, "bbr");
     }
 }

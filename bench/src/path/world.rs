@@ -51,6 +51,13 @@ impl Space {
         })
     }
 
+    /// Where the calling thread is.
+    pub(crate) fn here() -> Result<Self, Failure> {
+        File::open("/proc/thread-self/ns/net")
+            .map(Self)
+            .map_err(|error| Failure::Machine(format!("/proc/thread-self/ns/net cannot be opened: {error}")))
+    }
+
     /// Moves the calling thread here; threads and processes that it starts from now on are here too.
     pub fn enter(&self) -> Result<(), Failure> {
         move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))

@@ -33,6 +33,15 @@ pub fn write(begin: SystemTime, seconds: &BTreeMap<u64, Pair>) -> std::io::Resul
 /// The sum of all intervals of a log: latency and service time. The error is a clause for a sentence.
 pub fn read(text: &[u8]) -> Result<Pair, String> {
     let mut sum = Pair::new();
+    for pair in read_seconds(text)?.values() {
+        sum.add(pair);
+    }
+    Ok(sum)
+}
+
+/// The intervals of a log by the whole second that they begin in, counted from the log's base time.
+pub fn read_seconds(text: &[u8]) -> Result<BTreeMap<u64, Pair>, String> {
+    let mut seconds = BTreeMap::new();
     let mut decoder = Deserializer::new();
     for entry in IntervalLogIterator::new(text) {
         let entry = entry.map_err(|error| format!("is not an HdrHistogram interval log: {error:?}"))?;
@@ -41,10 +50,11 @@ pub fn read(text: &[u8]) -> Result<Pair, String> {
         let part: Histogram<u64> = decoder
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| format!("has an interval that cannot be decoded: {error}"))?;
+        let sum: &mut Pair = seconds.entry(interval.start_timestamp().as_secs()).or_default();
         let into = if interval.tag().is_some() { &mut sum.service } else { &mut sum.latency };
         into.add(&part).map_err(|error| format!("has values out of range: {error:?}"))?;
     }
-    Ok(sum)
+    Ok(seconds)
 }
 
 /// Decodes base64 (RFC 4648 4), padding required; `None` when it isn't.
@@ -107,6 +117,9 @@ mod tests {
         assert_eq!(lines.lines().filter(|line| line.starts_with("Tag=service_time,")).count(), 3, "{lines}");
         let sum = read(&text).unwrap();
         assert_eq!((sum.latency.len(), sum.service.len()), (30, 30));
+        let back = read_seconds(&text).unwrap();
+        assert_eq!(back.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!((back[&1].latency.len(), back[&1].latency.max()), (10, 2_000));
         assert_eq!(sum.latency.max(), 3_000 | 1);
         assert!(read(b"1.0,x\n").is_err());
         assert!(read(b"1.0,1.0,1.0,!!!!\n").is_err());

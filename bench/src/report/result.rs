@@ -1,5 +1,6 @@
 //! result.json: what a load found, in one document.
 
+use crate::load::details::Details;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ impl Percentiles {
 /// The document. Rates are per second, bytes are the workload's (without TCP's headers), times say their unit.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LoadResult {
-    /// `echo` or `http`.
+    /// What was asked, such as `echo` or `http`.
     pub workload: String,
     /// `corelane` or `kernel`.
     pub transport: String,
@@ -75,9 +76,9 @@ pub struct LoadResult {
     /// `open` or `closed`.
     #[serde(rename = "loop")]
     pub pace: String,
-    /// `constant` or `poisson`; null in a closed loop.
+    /// `constant`, `poisson` or `trace`; null in a closed loop.
     pub arrivals: Option<String>,
-    /// Requests a second that were due; null in a closed loop.
+    /// Requests a second that were due, on average if that changed; null in a closed loop.
     pub offered_rate: Option<f64>,
     /// Requests a second that were answered within the measurement.
     pub achieved_rate: f64,
@@ -126,4 +127,7 @@ pub struct LoadResult {
     pub latency_ns: Percentiles,
     /// From the real send to the answer.
     pub service_time_ns: Percentiles,
+    /// What else there is to know, as fields beside these.
+    #[serde(flatten)]
+    pub details: Details,
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub fn render(loads: &[Loaded], colour: bool) -> String {
     let mut text = String::new();
     match loads {
-        [one] => single(&mut text, &one.result, colour),
+        [one] => single(&mut text, one, colour),
         many => side_by_side(&mut text, many, colour),
     }
     text
@@ -39,7 +39,8 @@ pub(super) fn halting(result: &LoadResult) -> &'static str {
     if result.cpu_dma_latency_held { "held off" } else { "allowed" }
 }
 
-fn single(text: &mut String, result: &LoadResult, colour: bool) {
+fn single(text: &mut String, load: &Loaded, colour: bool) {
+    let result = &load.result;
     let _ = writeln!(text, "{}", bold(&subject(result), colour));
     let _ = writeln!(text, "\n{}", bold(&format!("{:<10}{:>14}{:>20}", "", "latency", "service time"), colour));
     for ((name, latency), (_, service)) in result.latency_ns.rows().iter().zip(result.service_time_ns.rows()) {
@@ -47,6 +48,9 @@ fn single(text: &mut String, result: &LoadResult, colour: bool) {
     }
     text.push('\n');
     for (name, value) in facts(result) {
+        let _ = writeln!(text, "{name:<16}{value}");
+    }
+    for (name, value) in over_time(load) {
         let _ = writeln!(text, "{name:<16}{value}");
     }
 }
@@ -76,10 +80,10 @@ pub(super) fn facts(result: &LoadResult) -> Vec<(&'static str, String)> {
 }
 
 /// The rows of a comparison: a name, a value for each load, and whether a bigger one is better.
-struct Row {
-    name: &'static str,
-    values: Vec<f64>,
-    show: fn(f64) -> String,
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<f64>,
+    pub(super) show: fn(f64) -> String,
 }
 
 fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
@@ -107,19 +111,67 @@ fn side_by_side(text: &mut String, loads: &[Loaded], colour: bool) {
         }
         text.push('\n');
     }
+    for (at, load) in loads.iter().enumerate() {
+        for (name, value) in over_time(load) {
+            let _ = writeln!(text, "{:<22}{value}", format!("[{}] {name}", at + 1));
+        }
+    }
+}
+
+/// Answers a second and their latency over time, as sparklines; nothing when there is but one second.
+fn over_time(load: &Loaded) -> Vec<(&'static str, String)> {
+    let rates = rates(load);
+    if rates.len() < 2 {
+        return Vec::new();
+    }
+    let p99 = |second: u64| load.seconds.get(&second).map_or(0, |pair| pair.latency.value_at_quantile(0.99)) as f64;
+    let times: Vec<f64> = (0..rates.len() as u64).map(p99).collect();
+    let line = |values: &[f64], show: fn(f64) -> String| {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(0.0, f64::max);
+        format!("{}  {} to {}", sparkline(values), show(least), show(most))
+    };
+    vec![("rate over time", line(&rates, units::rate)), ("p99 over time", line(&times, units::time))]
+}
+
+/// Answers a second in each second of the measurement; the last one may be a part of a second.
+pub(super) fn rates(load: &Loaded) -> Vec<f64> {
+    let count = (load.result.duration_s - 0.05).ceil().max(0.0) as u64;
+    let of = |second: u64| {
+        let part = (load.result.duration_s - second as f64).min(1.0);
+        load.seconds.get(&second).map_or(0, |pair| pair.latency.len()) as f64 / part
+    };
+    // More seconds than anybody looks at come of a file that somebody has touched.
+    (0..count.min(100_000)).map(of).collect()
+}
+
+/// At most so many characters are as wide as a terminal.
+const SPARKS: usize = 60;
+
+/// Values as eighths of a line, from 0 to the greatest; of many, several share a character.
+pub(super) fn sparkline(values: &[f64]) -> String {
+    const EIGHTHS: [char; 8] =
+        ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let spark = |group: &[f64]| {
+        let mean = group.iter().sum::<f64>() / group.len() as f64;
+        let eighth = if most > 0.0 { (mean / most * 8.0).ceil() as usize } else { 0 };
+        EIGHTHS[eighth.clamp(1, 8) - 1]
+    };
+    values.chunks(values.len().div_ceil(SPARKS).max(1)).map(spark).collect()
 }
 
 /// The last part of a directory's name, as far as it fits a column.
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
     last.chars().take(15).collect()
 }
 
-fn ratio(value: f64, base: f64) -> String {
+pub(super) fn ratio(value: f64, base: f64) -> String {
     if base > 0.0 { format!("{:.2}x", value / base) } else { "-".to_owned() }
 }
 
-fn rows(loads: &[Loaded]) -> Vec<Row> {
+pub(super) fn rows(loads: &[Loaded]) -> Vec<Row> {
     const LATENCY: [&str; 9] = [
         "latency min",
         "latency mean",
@@ -178,12 +230,14 @@ pub(super) fn differences(loads: &[Loaded]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::load::recorder::Pair;
     use crate::report::result::Percentiles;
+    use std::collections::BTreeMap;
 
-    fn load(name: &str, p99: u64, rate: f64) -> Loaded {
+    /// The result of a load, as its file has it.
+    pub(crate) fn document() -> serde_json::Value {
         let json = r#"{"workload":"http","transport":"kernel","target":"10.0.0.1:80","connections":1,"loop":"open",
             "arrivals":"constant","offered_rate":1000.0,"achieved_rate":0.0,"requests":12345,"errors":2,
             "errors_by_kind":{"reset":2},"unanswered":1,"unsent":0,"reconnects":0,"duration_s":2.0,"warmup_s":0.0,
@@ -191,10 +245,14 @@ mod tests {
             "cpu_dma_latency_held":true,"spin":false,"congestion_control":"cubic","started_at_s":0,"version":"0",
             "latency_ns":{"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"p99_999":0,"max":0,"mean":0.0},
             "service_time_ns":{"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"p99_999":0,"max":0,"mean":0.0}}"#;
-        let mut result: LoadResult = serde_json::from_str(json).unwrap();
+        serde_json::from_str(json).unwrap()
+    }
+
+    pub(crate) fn load(name: &str, p99: u64, rate: f64) -> Loaded {
+        let mut result: LoadResult = serde_json::from_value(document()).unwrap();
         result.achieved_rate = rate;
         result.latency_ns = Percentiles { p99, ..Percentiles::default() };
-        Loaded { name: name.to_owned(), result, histograms: Pair::new() }
+        Loaded { name: name.to_owned(), result, histograms: Pair::new(), seconds: BTreeMap::new() }
     }
 
     #[test]
@@ -223,5 +281,26 @@ mod tests {
         );
         assert!(text.lines().any(|line| line.split_whitespace().eq(["p99", "20.0", "us", "0", "ns"])), "{text}");
         assert!(text.contains("errors          2 (reset 2)\n") && text.contains("1 sent, 0 never sent"), "{text}");
+    }
+
+    #[test]
+    fn seconds_are_sparks() {
+        assert_eq!(sparkline(&[0.0, 1.0, 4.0, 8.0]), "\u{2581}\u{2581}\u{2584}\u{2588}");
+        assert_eq!(sparkline(&[0.0]), "\u{2581}");
+        assert_eq!(sparkline(&[]), "");
+        assert_eq!(sparkline(&[5.0; 601]).chars().count(), 55);
+        let mut load = load("out", 0, 100.0);
+        load.result.duration_s = 1.5;
+        for (second, count) in [(0, 1000), (1, 250), (2, 9)] {
+            let mut pair = Pair::new();
+            pair.latency.record_n(1000, count).unwrap();
+            load.seconds.insert(second, pair);
+        }
+        // What came after the end, in the drain, is no rate.
+        assert_eq!(rates(&load), [1000.0, 500.0]);
+        let text = render(std::slice::from_ref(&load), false);
+        assert!(text.contains("rate over time  \u{2588}\u{2584}  500/s to 1.00 k/s\n"), "{text}");
+        load.result.duration_s = 1.0;
+        assert!(!render(&[load], false).contains("over time"));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod corelane;
 pub mod kernel;
+pub mod raw;
 
 use crate::workload::Tally;
 use clap::ValueEnum;
@@ -64,6 +65,8 @@ pub enum TransportKind {
     Corelane,
     /// The kernel's TCP: epoll and non-blocking sockets.
     Kernel,
+    /// Bare AF_XDP frames without TCP: the floor. It takes every packet of the interface.
+    Raw,
 }
 
 impl TransportKind {
@@ -72,6 +75,7 @@ impl TransportKind {
         match self {
             Self::Corelane => "corelane",
             Self::Kernel => "kernel",
+            Self::Raw => "raw",
         }
     }
 }

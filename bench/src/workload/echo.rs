@@ -1,7 +1,9 @@
 //! Echo: every byte comes back. The client checks every byte.
 
 use super::pattern;
+use super::size::{Draw, Sizes};
 use super::{Fault, Output, Progress};
+use std::collections::VecDeque;
 
 /// The server's side: nothing to remember but whether the last answer was cut short.
 #[derive(Clone, Debug, Default)]
@@ -28,54 +30,63 @@ impl Server {
     }
 }
 
-/// The client's side: message `k` is the `k`-th run of `size` bytes of the connection's own stream.
+/// The client's side: the messages are consecutive runs of the connection's own stream.
 #[derive(Clone, Debug)]
 pub struct Client {
     seed: u64,
-    size: u64,
+    sizes: Draw,
+    /// Where the messages end that are not answered yet.
+    ends: VecDeque<u64>,
     end: u64,
     sent: u64,
     received: u64,
 }
 
 impl Client {
-    /// A connection whose messages have `size` bytes (at least 1) of the stream of `seed`.
-    pub fn new(size: u64, seed: u64) -> Self {
-        Self { seed, size: size.max(1), end: 0, sent: 0, received: 0 }
+    /// A connection whose messages are runs of the stream of `seed`; an empty one becomes one byte.
+    pub fn new(sizes: Sizes, seed: u64) -> Self {
+        Self { seed, sizes: Draw::new(sizes, seed), ends: VecDeque::new(), end: 0, sent: 0, received: 0 }
     }
 
     /// The connection was made anew: both directions begin at the next message.
     pub fn reset(&mut self) {
+        self.ends.clear();
         self.sent = self.end;
         self.received = self.end;
     }
 
     /// Begins the next message.
     pub fn begin(&mut self) {
-        self.end += self.size;
+        self.end += self.sizes.next_size().max(1);
+        self.ends.push_back(self.end);
     }
 
-    /// Writes what fits of the message.
+    /// Writes what fits of the messages.
     pub fn on_writable(&mut self, out: &mut dyn Output) {
         self.sent += pattern_to(self.seed, self.sent..self.end, out);
     }
 
-    /// Whether a part of the message is still to be written.
+    /// Whether a part of a message is still to be written.
     pub const fn wants_write(&self) -> bool {
         self.sent < self.end
     }
 
-    /// Checks `input` against what was sent.
-    pub fn on_bytes(&mut self, input: &[u8]) -> Result<Progress, Fault> {
-        let len = input.len() as u64;
-        if self.received + len > self.sent {
+    /// Checks `input` against what was sent, up to the end of one message.
+    pub fn on_bytes(&mut self, input: &[u8]) -> Result<(usize, Progress), Fault> {
+        let end = *self.ends.front().ok_or(Fault::Unexpected)?;
+        let used = usize::try_from(end - self.received).unwrap_or(usize::MAX).min(input.len());
+        if self.received + used as u64 > self.sent {
             return Err(Fault::Unexpected);
         }
-        if !pattern::matches(self.seed, self.received, input) {
+        if !pattern::matches(self.seed, self.received, &input[..used]) {
             return Err(Fault::Corrupt);
         }
-        self.received += len;
-        Ok(if self.received == self.end { Progress::Done { failed: false, close: false } } else { Progress::Pending })
+        self.received += used as u64;
+        if self.received < end {
+            return Ok((used, Progress::Pending));
+        }
+        self.ends.pop_front();
+        Ok((used, Progress::Done { failed: false, close: false }))
     }
 }
 

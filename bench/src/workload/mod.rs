@@ -12,14 +12,19 @@
 //!
 //! A workload keeps no more than a bound per connection: big bodies are computed when there is room for them.
 
+pub mod bulk;
 pub mod echo;
 pub mod http;
+pub mod kv;
 pub mod pattern;
+pub mod rr;
 pub mod sink;
+pub mod size;
 pub mod source;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Where a workload writes to: the connection's send queue, or a stage before it.
 pub trait Output {
@@ -73,6 +78,10 @@ pub enum ServeKind {
     Echo,
     /// HTTP/1.1: GET /, GET /bytes/N, PUT or POST /upload.
     Http,
+    /// Answers of the length that each request asks for.
+    Rr,
+    /// An in-memory key-value store that speaks RESP2: redis-cli can talk to it.
+    Kv,
     /// Takes every byte, answers nothing.
     Sink,
     /// Sends bytes without end.
@@ -80,12 +89,24 @@ pub enum ServeKind {
 }
 
 /// The workloads that `load` can ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LoadKind {
-    /// Sends messages and checks every byte that comes back.
+    /// Sends messages of --size and checks every byte that comes back. Ask `serve --workload echo`.
     Echo,
-    /// GET / or, with --size B, GET /bytes/B.
+    /// GET / or, with --size, GET /bytes/B. Ask any HTTP/1.1 server.
     Http,
+    /// Requests of --size and answers of --response-size. Ask `serve --workload rr`.
+    Rr,
+    /// GET and SET of values of --size. Ask `serve --workload kv` or Redis.
+    Kv,
+    /// Sends chunks of --size as fast as they are taken, or at --rate. Ask `serve --workload sink`.
+    BulkSend,
+    /// Takes what comes and checks it, in chunks of --size. Ask `serve --workload source`.
+    BulkRecv,
+    /// Opens a connection for each request, and closes it; with --size, echoes a message in between. Ask `serve
+    /// --workload echo`, or without --size any server.
+    Churn,
 }
 
 impl LoadKind {
@@ -94,6 +115,37 @@ impl LoadKind {
         match self {
             Self::Echo => "echo",
             Self::Http => "http",
+            Self::Rr => "rr",
+            Self::Kv => "kv",
+            Self::BulkSend => "bulk-send",
+            Self::BulkRecv => "bulk-recv",
+            Self::Churn => "churn",
+        }
+    }
+}
+
+/// Makes the servers of connections: what they share is in it, and shared by its clones.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    kind: ServeKind,
+    store: Arc<kv::Store>,
+}
+
+impl Servers {
+    /// Servers of workload `kind`.
+    pub fn new(kind: ServeKind) -> Self {
+        Self { kind, store: Arc::default() }
+    }
+
+    /// The server of a fresh connection.
+    pub fn fresh(&self) -> Server {
+        match self.kind {
+            ServeKind::Echo => Server::Echo(echo::Server::default()),
+            ServeKind::Http => Server::Http(http::Server::default()),
+            ServeKind::Rr => Server::Rr(rr::Server::default()),
+            ServeKind::Kv => Server::Kv(Box::new(kv::Server::new(Arc::clone(&self.store)))),
+            ServeKind::Sink => Server::Sink(sink::Server),
+            ServeKind::Source => Server::Source(source::Server::default()),
         }
     }
 }
@@ -105,6 +157,10 @@ pub enum Server {
     Echo(echo::Server),
     /// See [`http`].
     Http(http::Server),
+    /// See [`rr`].
+    Rr(rr::Server),
+    /// See [`kv`].
+    Kv(Box<kv::Server>),
     /// See [`sink`].
     Sink(sink::Server),
     /// See [`source`].
@@ -112,22 +168,14 @@ pub enum Server {
 }
 
 impl Server {
-    /// A fresh connection of workload `kind`.
-    pub fn new(kind: ServeKind) -> Self {
-        match kind {
-            ServeKind::Echo => Self::Echo(echo::Server::default()),
-            ServeKind::Http => Self::Http(http::Server::default()),
-            ServeKind::Sink => Self::Sink(sink::Server),
-            ServeKind::Source => Self::Source(source::Server::default()),
-        }
-    }
-
     /// Handles the next bytes; says how many it consumed. Not to be called when [finished](Self::is_finished).
     #[inline]
     pub fn on_bytes(&mut self, input: &[u8], out: &mut dyn Output, tally: &mut Tally) -> usize {
         match self {
             Self::Echo(server) => server.on_bytes(input, out),
             Self::Http(server) => server.on_bytes(input, out, tally),
+            Self::Rr(server) => server.on_bytes(input, out, tally),
+            Self::Kv(server) => server.on_bytes(input, out, tally),
             Self::Sink(server) => server.on_bytes(input),
             Self::Source(server) => server.on_bytes(input, out),
         }
@@ -139,6 +187,8 @@ impl Server {
         match self {
             Self::Echo(server) => server.on_writable(),
             Self::Http(server) => server.on_writable(out),
+            Self::Rr(server) => server.on_writable(out),
+            Self::Kv(server) => server.on_writable(out),
             Self::Sink(_) => {}
             Self::Source(server) => server.on_writable(out),
         }
@@ -150,6 +200,8 @@ impl Server {
         match self {
             Self::Echo(server) => server.wants_write(),
             Self::Http(server) => server.wants_write(),
+            Self::Rr(server) => server.wants_write(),
+            Self::Kv(server) => server.wants_write(),
             Self::Sink(_) => false,
             Self::Source(_) => true,
         }
@@ -160,6 +212,8 @@ impl Server {
     pub const fn is_finished(&self) -> bool {
         match self {
             Self::Http(server) => server.is_finished(),
+            Self::Rr(server) => server.is_finished(),
+            Self::Kv(server) => server.is_finished(),
             Self::Echo(_) | Self::Sink(_) | Self::Source(_) => false,
         }
     }
@@ -190,61 +244,116 @@ pub enum Fault {
     Malformed,
 }
 
-/// The client's side of one connection: one request at a time.
+/// The client's side of one connection. Requests may be begun before the ones before are answered; answers come in
+/// their order.
 #[derive(Debug)]
 pub enum Client {
     /// See [`echo`].
     Echo(echo::Client),
     /// See [`http`].
     Http(http::Client),
+    /// See [`rr`].
+    Rr(rr::Client),
+    /// See [`kv`].
+    Kv(kv::Client),
+    /// See [`bulk`].
+    BulkSend(bulk::Sender),
+    /// See [`bulk`].
+    BulkRecv(bulk::Receiver),
+    /// Says nothing: connections that are only opened.
+    Silent,
 }
 
 impl Client {
-    /// Begins the next request. The one before must be done, or the connection [reset](Self::reset).
+    /// Begins the next request.
     pub fn begin(&mut self) {
         match self {
             Self::Echo(client) => client.begin(),
             Self::Http(client) => client.begin(),
+            Self::Rr(client) => client.begin(),
+            Self::Kv(client) => client.begin(),
+            Self::BulkSend(client) => client.begin(),
+            Self::BulkRecv(client) => client.begin(),
+            Self::Silent => {}
         }
     }
 
-    /// Forgets the request under way: the connection was lost and made anew.
+    /// Forgets the requests under way: the connection was lost and made anew.
     pub fn reset(&mut self) {
         match self {
             Self::Echo(client) => client.reset(),
             Self::Http(client) => client.reset(),
+            Self::Rr(client) => client.reset(),
+            Self::Kv(client) => client.reset(),
+            Self::BulkSend(client) => client.reset(),
+            Self::BulkRecv(client) => client.reset(),
+            Self::Silent => {}
         }
     }
 
-    /// Writes what fits of the request.
+    /// Writes what fits of the requests.
     pub fn on_writable(&mut self, out: &mut dyn Output) {
         match self {
             Self::Echo(client) => client.on_writable(out),
             Self::Http(client) => client.on_writable(out),
+            Self::Rr(client) => client.on_writable(out),
+            Self::Kv(client) => client.on_writable(out),
+            Self::BulkSend(client) => client.on_writable(out),
+            Self::BulkRecv(_) | Self::Silent => {}
         }
     }
 
-    /// Whether part of the request is still to be written.
+    /// Whether part of a request is still to be written.
     pub fn wants_write(&self) -> bool {
         match self {
             Self::Echo(client) => client.wants_write(),
             Self::Http(client) => client.wants_write(),
+            Self::Rr(client) => client.wants_write(),
+            Self::Kv(client) => client.wants_write(),
+            Self::BulkSend(client) => client.wants_write(),
+            Self::BulkRecv(_) | Self::Silent => false,
         }
     }
 
-    /// Handles the next bytes, all of them.
-    pub fn on_bytes(&mut self, input: &[u8]) -> Result<Progress, Fault> {
+    /// Whether a request is complete because it was written, without an answer. Each is told once.
+    pub const fn poll_written(&mut self) -> bool {
+        match self {
+            Self::BulkSend(client) => client.poll_written(),
+            _ => false,
+        }
+    }
+
+    /// Whether bytes come without being asked for.
+    pub const fn is_stream(&self) -> bool {
+        matches!(self, Self::BulkRecv(_))
+    }
+
+    /// Handles the next bytes of `input`, which is not empty: as many as belong to one answer. Says how many those were.
+    pub fn on_bytes(&mut self, input: &[u8]) -> Result<(usize, Progress), Fault> {
         match self {
             Self::Echo(client) => client.on_bytes(input),
             Self::Http(client) => client.on_bytes(input),
+            Self::Rr(client) => client.on_bytes(input),
+            Self::Kv(client) => client.on_bytes(input),
+            Self::BulkSend(client) => client.on_bytes(),
+            Self::BulkRecv(client) => client.on_bytes(input),
+            Self::Silent => Err(Fault::Unexpected),
         }
     }
 
     /// The peer closed. An answer that this completed, as in HTTP without a length.
     pub fn on_eof(&mut self) -> Option<Progress> {
         match self {
-            Self::Echo(_) => None,
             Self::Http(client) => client.on_eof(),
+            _ => None,
+        }
+    }
+
+    /// Requests that were answered with "there is none".
+    pub const fn misses(&self) -> u64 {
+        match self {
+            Self::Kv(client) => client.misses(),
+            _ => 0,
         }
     }
 }

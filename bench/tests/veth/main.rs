@@ -7,6 +7,7 @@
 //! starts them, and each has to end with a summary in which no frame is missing.
 
 mod bulk;
+mod compare;
 mod crowd;
 mod doctor;
 mod ending;
@@ -20,4 +21,5 @@ mod steering_cost;
 mod summary;
 mod takeover;
 mod unprivileged;
+mod workloads;
 mod world;

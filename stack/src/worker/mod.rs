@@ -355,6 +355,10 @@ impl<A: App, D: Device> Worker<A, D> {
 
     /// When the next turn is due at the latest, if no frame comes before; `None` when nothing is planned.
     pub fn deadline(&self) -> Option<Instant> {
+        // What `App::on_turn` has resumed is told in the next turn.
+        if self.net.endpoint.has_events() {
+            return Some(Instant::ZERO);
+        }
         if !self.to_send.is_empty() || self.leaving.as_ref().is_some_and(|leaving| leaving.is_hurried()) {
             // Neither a frame nor a timer announces room in the ring.
             return Some(Instant::ZERO);

@@ -1,13 +1,14 @@
 //! Load over the stack.
 
 use super::{ConnOutput, StackConfig, failure};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::load::session::{Action, Keep, Session};
+use crate::load::crew::Crew;
+use crate::load::session::{Action, Keep};
+use crate::load::usage::Usage;
 use crate::load::{CoreOutcome, Setup};
 use crate::transport::ErrorKind;
 use corelane::{App, CloseReason, Conn, ConnId, ConnectError, Core, Instant, Rx};
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,11 +28,10 @@ pub fn run_load(stack: &StackConfig, setup: &Setup) -> Result<Vec<CoreOutcome>, 
 struct LoadApp<'s> {
     outcomes: &'s Mutex<Vec<CoreOutcome>>,
     /// Taken when the app goes.
-    session: Option<Session>,
+    crew: Option<Crew>,
     clock: Clock,
-    target: SocketAddr,
     places: Vec<Place>,
-    cpu_before_ns: u64,
+    before: Usage,
 }
 
 /// What one place of the session has at the moment.
@@ -51,21 +51,20 @@ struct Ticket {
 
 impl<'s> LoadApp<'s> {
     fn new(setup: &Setup, worker: usize, outcomes: &'s Mutex<Vec<CoreOutcome>>) -> Self {
-        let session = setup.session(worker);
+        let crew = setup.crew(worker);
         Self {
             outcomes,
-            places: vec![Place::default(); session.connections()],
-            session: Some(session),
+            places: vec![Place::default(); crew.connections()],
+            crew: Some(crew),
             clock: setup.clock().clone(),
-            target: setup.target(),
-            cpu_before_ns: clock::thread_cpu_ns(),
+            before: Usage::of_this_thread(),
         }
     }
 
-    /// The session, for news of a connection that is still the place's.
-    fn session_of(&mut self, ticket: Ticket) -> Option<&mut Session> {
+    /// The sessions, for news of a connection that is still the place's.
+    fn crew_of(&mut self, ticket: Ticket) -> Option<&mut Crew> {
         let place = self.places.get(ticket.place)?;
-        if place.generation == ticket.generation { self.session.as_mut() } else { None }
+        if place.generation == ticket.generation { self.crew.as_mut() } else { None }
     }
 
     /// The place has no connection any more.
@@ -75,16 +74,27 @@ impl<'s> LoadApp<'s> {
         place.conn.take()
     }
 
+    /// Closes the connection of a place in the way that its session wants.
+    fn end(&mut self, place: usize, conn: &mut Conn<'_>) {
+        self.forget(place);
+        if self.crew.as_ref().is_some_and(|crew| crew.closes_by_reset(place)) {
+            conn.abort();
+        } else {
+            conn.close();
+        }
+    }
+
     fn act(&mut self, core: &mut Core<'_, Ticket>, action: Action) {
         match action {
             Action::Connect(place) => {
                 let ticket = Ticket { place, generation: self.places[place].generation };
-                match core.connect(self.target, ticket) {
+                let Some(target) = self.crew.as_ref().map(|crew| crew.target(place)) else { return };
+                match core.connect(target, ticket) {
                     Ok(id) => self.places[place].conn = Some(id),
                     Err(error) => {
                         let now = self.clock.now();
-                        if let Some(session) = &mut self.session {
-                            session.on_closed(place, now, connect_error(&error));
+                        if let Some(crew) = &mut self.crew {
+                            crew.on_closed(place, now, connect_error(&error));
                         }
                     }
                 }
@@ -92,8 +102,16 @@ impl<'s> LoadApp<'s> {
             Action::Send(place) => {
                 // A connection that has ended takes nothing, and the news of its end comes.
                 let conn = self.places[place].conn.and_then(|id| core.conn(id));
-                if let (Some(mut conn), Some(session)) = (conn, &mut self.session) {
-                    session.on_writable(place, &mut ConnOutput::new(&mut conn));
+                if let (Some(mut conn), Some(crew)) = (conn, &mut self.crew) {
+                    let now = self.clock.now();
+                    if crew.on_writable(place, &mut ConnOutput::new(&mut conn), now) == Keep::Close {
+                        self.end(place, &mut conn);
+                    }
+                }
+            }
+            Action::Read(place) => {
+                if let Some(mut conn) = self.places[place].conn.and_then(|id| core.conn(id)) {
+                    conn.resume();
                 }
             }
             Action::Abort(place) => {
@@ -114,37 +132,46 @@ impl App for LoadApp<'_> {
         Ticket { place: usize::MAX, generation: 0 }
     }
 
-    fn on_connect(&mut self, _conn: &mut Conn<'_>, ticket: &mut Ticket) {
+    fn on_connect(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket) {
         let now = self.clock.now();
         let ticket = *ticket;
-        if let Some(session) = self.session_of(ticket) {
-            session.on_connected(ticket.place, now);
+        if let Some(crew) = self.crew_of(ticket)
+            && crew.on_connected(ticket.place, now) == Keep::Close
+        {
+            self.end(ticket.place, conn);
         }
     }
 
     fn on_recv(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket, rx: &mut Rx<'_>) {
         let now = self.clock.now();
         let ticket = *ticket;
-        let Some(session) = self.session_of(ticket) else { return };
-        if session.on_bytes(ticket.place, rx.bytes(), now) == Keep::Close {
-            self.forget(ticket.place);
-            conn.close();
+        let Some(crew) = self.crew_of(ticket) else { return };
+        let bytes = rx.bytes();
+        let take = bytes.len().min(crew.read_room(ticket.place, now));
+        let keep = crew.on_bytes(ticket.place, &bytes[..take], now);
+        // What is left comes again when the connection is resumed, and the peer's window shows it meanwhile.
+        rx.consume(take);
+        if keep == Keep::Close {
+            self.end(ticket.place, conn);
         }
     }
 
     fn on_writable(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket) {
+        let now = self.clock.now();
         let ticket = *ticket;
-        let Some(session) = self.session_of(ticket) else { return };
-        if session.wants_write(ticket.place) {
-            session.on_writable(ticket.place, &mut ConnOutput::new(conn));
+        let Some(crew) = self.crew_of(ticket) else { return };
+        if crew.wants_write(ticket.place)
+            && crew.on_writable(ticket.place, &mut ConnOutput::new(conn), now) == Keep::Close
+        {
+            self.end(ticket.place, conn);
         }
     }
 
     fn on_peer_closed(&mut self, conn: &mut Conn<'_>, ticket: &mut Ticket) {
         let now = self.clock.now();
         let ticket = *ticket;
-        if let Some(session) = self.session_of(ticket) {
-            session.on_eof(ticket.place, now);
+        if let Some(crew) = self.crew_of(ticket) {
+            crew.on_eof(ticket.place, now);
             self.forget(ticket.place);
         }
         conn.close();
@@ -152,38 +179,38 @@ impl App for LoadApp<'_> {
 
     fn on_closed(&mut self, _core: &mut Core<'_, Ticket>, ticket: Ticket, reason: CloseReason) {
         let now = self.clock.now();
-        let Some(session) = self.session_of(ticket) else { return };
-        session.on_closed(ticket.place, now, error_kind(reason));
+        let Some(crew) = self.crew_of(ticket) else { return };
+        crew.on_closed(ticket.place, now, error_kind(reason));
         self.forget(ticket.place);
     }
 
     fn on_turn(&mut self, core: &mut Core<'_, Ticket>) -> Option<Instant> {
-        while let Some(action) = self.session.as_mut().and_then(|session| session.poll_action(self.clock.now())) {
+        while let Some(action) = self.crew.as_mut().and_then(|crew| crew.poll_action(self.clock.now())) {
             self.act(core, action);
         }
-        let session = self.session.as_ref()?;
-        if session.is_done() {
+        let crew = self.crew.as_ref()?;
+        if crew.is_done() {
             core.stop();
             return None;
         }
         // The stack's clock has another origin than ours. Being asked a little early does no harm.
-        let left = session.poll_deadline().saturating_sub(self.clock.now());
+        let left = crew.poll_deadline().saturating_sub(self.clock.now());
         Some(core.now() + Duration::from_nanos(left))
     }
 
     fn on_stop(&mut self, _core: &mut Core<'_, Ticket>) {
         let now = self.clock.now();
-        if let Some(session) = &mut self.session {
-            session.interrupt(now);
+        if let Some(crew) = &mut self.crew {
+            crew.interrupt(now);
         }
     }
 }
 
 impl Drop for LoadApp<'_> {
     fn drop(&mut self) {
-        let cpu_ns = clock::thread_cpu_ns().saturating_sub(self.cpu_before_ns);
-        if let Some(session) = self.session.take() {
-            let outcome = CoreOutcome { counts: session.finish(), cpu_ns };
+        let usage = Usage::of_this_thread() - self.before;
+        if let Some(crew) = self.crew.take() {
+            let outcome = CoreOutcome { counts: crew.finish(), usage };
             self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
         }
     }

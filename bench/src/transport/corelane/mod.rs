@@ -12,9 +12,6 @@ use crate::failure::Failure;
 use crate::workload::Output;
 use corelane::{CloseReason, Conn, Error};
 
-/// The congestion control of the stack.
-pub const CONGESTION_CONTROL: &str = "newreno";
-
 /// The stack's error with its exit code.
 pub(crate) fn failure(error: &Error) -> Failure {
     match error.exit_code() {

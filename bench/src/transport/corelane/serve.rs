@@ -3,7 +3,7 @@
 use super::{ConnOutput, StackConfig, failure, is_broken};
 use crate::failure::Failure;
 use crate::transport::ServeSummary;
-use crate::workload::{ServeKind, Server};
+use crate::workload::{Server, Servers};
 use corelane::{App, CloseReason, Conn, ConnId, Core, Error, Instant, Rx, Shutdown, Summary};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,14 +22,14 @@ struct Shared<F> {
 /// Serves until SIGINT or SIGTERM. `ready` is called once packets reach the stack, with the first own address.
 pub fn run_serve(
     stack: &StackConfig,
-    workload: ServeKind,
+    servers: &Servers,
     port: u16,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(ServeSummary, Summary), Failure> {
     let shared = Shared { total: Mutex::new(ServeSummary::default()), ready: Mutex::new(Some(ready)) };
     let make_app = |_worker| ServeApp {
         shared: &shared,
-        workload,
+        servers: servers.clone(),
         port,
         announced: false,
         stopping: false,
@@ -44,7 +44,7 @@ pub fn run_serve(
 /// One core's server.
 struct ServeApp<'s, F: FnOnce(SocketAddr)> {
     shared: &'s Shared<F>,
-    workload: ServeKind,
+    servers: Servers,
     port: u16,
     announced: bool,
     /// From here on connections end because we do.
@@ -94,7 +94,7 @@ impl<F: FnOnce(SocketAddr)> App for ServeApp<'_, F> {
 
     fn on_accept(&mut self, conn: &mut Conn<'_>) -> State {
         self.summary.accepted += 1;
-        let mut state = State { server: Server::new(self.workload), peer_closed: false, lingers: false };
+        let mut state = State { server: self.servers.fresh(), peer_closed: false, lingers: false };
         if state.server.wants_write() {
             self.write(conn, &mut state);
         }

@@ -2,10 +2,12 @@
 
 use super::stream::{STAGE, Scratch, Stream};
 use super::{Poller, key, unkey};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::cores;
 use crate::failure::Failure;
-use crate::load::session::{Action, Keep, Session};
+use crate::load::crew::Crew;
+use crate::load::session::{Action, Keep};
+use crate::load::usage::Usage;
 use crate::load::{CoreOutcome, Setup};
 use crate::stop::Stop;
 use crate::transport::ErrorKind;
@@ -19,6 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 const TICK_NS: u64 = 50_000_000;
 /// A due time nearer than this is awaited by polling: the kernel wakes a sleeper too late to be exact.
 const SPIN_BEFORE_NS: u64 = 60_000;
+
+/// So many actions are done before the sockets are looked at again.
+const ACTIONS: usize = 256;
 
 /// Runs the load with one thread for each core of the set-up.
 pub fn run_load(setup: &Setup, stop: &Stop) -> Result<Vec<CoreOutcome>, Failure> {
@@ -51,10 +56,10 @@ fn run_core(setup: &Setup, index: usize, core: usize, stop: &Stop) -> Result<Cor
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let lost = |error: Errno| Failure::Machine(format!("the kernel's event queue failed: {error}"));
     let mut worker = Worker::new(setup, index).map_err(lost)?;
-    let cpu_before = clock::thread_cpu_ns();
+    let before = Usage::of_this_thread();
     worker.run(stop).map_err(lost)?;
-    let cpu_ns = clock::thread_cpu_ns() - cpu_before;
-    Ok(CoreOutcome { counts: worker.session.finish(), cpu_ns })
+    let usage = Usage::of_this_thread() - before;
+    Ok(CoreOutcome { counts: worker.crew.finish(), usage })
 }
 
 /// One connection.
@@ -66,9 +71,8 @@ struct Conn {
 /// One thread's load.
 struct Worker {
     poller: Poller,
-    session: Session,
+    crew: Crew,
     clock: Clock,
-    target: SocketAddr,
     local: Option<IpAddr>,
     spin: bool,
     conns: Vec<Option<Conn>>,
@@ -78,13 +82,12 @@ struct Worker {
 
 impl Worker {
     fn new(setup: &Setup, index: usize) -> Result<Self, Errno> {
-        let session = setup.session(index);
-        let count = session.connections();
+        let crew = setup.crew(index);
+        let count = crew.connections();
         Ok(Self {
             poller: Poller::new()?,
-            session,
+            crew,
             clock: setup.clock().clone(),
-            target: setup.target(),
             local: setup.local(),
             spin: setup.spin(),
             conns: std::iter::repeat_with(|| None).take(count).collect(),
@@ -97,9 +100,9 @@ impl Worker {
         loop {
             self.act();
             if stop.is_raised() {
-                self.session.interrupt(self.clock.now());
+                self.crew.interrupt(self.clock.now());
             }
-            if self.session.is_done() {
+            if self.crew.is_done() {
                 return Ok(());
             }
             self.poller.wait(self.timeout())?;
@@ -117,16 +120,18 @@ impl Worker {
         if self.spin {
             return 0;
         }
-        let left = self.session.poll_deadline().saturating_sub(self.clock.now());
+        let left = self.crew.poll_deadline().saturating_sub(self.clock.now());
         left.saturating_sub(SPIN_BEFORE_NS).min(TICK_NS)
     }
 
-    /// Does what the session wants done now.
+    /// Does what the sessions want done now, but not for ever: a bulk sender always wants something.
     fn act(&mut self) {
-        while let Some(action) = self.session.poll_action(self.clock.now()) {
+        for _ in 0..ACTIONS {
+            let Some(action) = self.crew.poll_action(self.clock.now()) else { return };
             match action {
                 Action::Connect(place) => self.connect(place),
                 Action::Send(place) => self.guard(place, Self::write),
+                Action::Read(place) => self.guard(place, Self::read),
                 Action::Abort(place) => self.drop_conn(place),
             }
         }
@@ -134,15 +139,15 @@ impl Worker {
 
     fn connect(&mut self, place: usize) {
         let now = self.clock.now();
-        match open(self.target, self.local) {
+        match open(self.crew.target(place), self.local, self.crew.closes_by_reset(place)) {
             Ok(socket) => {
                 let key = key(place, self.generations[place]);
                 if self.poller.add(&socket, key, EventFlags::OUT).is_err() {
-                    return self.session.on_closed(place, now, ErrorKind::Exhausted);
+                    return self.crew.on_closed(place, now, ErrorKind::Exhausted);
                 }
                 self.conns[place] = Some(Conn { stream: Stream::new(socket, EventFlags::OUT), connected: false });
             }
-            Err(error) => self.session.on_closed(place, now, kind(error, false)),
+            Err(error) => self.crew.on_closed(place, now, kind(error, false)),
         }
     }
 
@@ -170,20 +175,21 @@ impl Worker {
         let connected = conn.connected;
         match work(self, place, &mut conn) {
             Ok(Keep::Open) => {
-                let blocked = conn.stream.is_blocked() || self.session.wants_write(place);
-                let wanted = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+                let mut wanted = EventFlags::IN;
+                wanted.set(EventFlags::IN, !self.crew.is_read_paused(place));
+                wanted.set(EventFlags::OUT, conn.stream.is_blocked() || self.crew.wants_write(place));
                 let key = key(place, self.generations[place]);
                 let watched = conn.stream.watch(&self.poller, key, wanted);
                 self.conns[place] = Some(conn);
                 if watched.is_err() {
                     self.drop_conn(place);
-                    self.session.on_closed(place, self.clock.now(), ErrorKind::Other);
+                    self.crew.on_closed(place, self.clock.now(), ErrorKind::Other);
                 }
             }
             Ok(Keep::Close) => self.generations[place] = self.generations[place].wrapping_add(1),
             Err(error) => {
                 self.generations[place] = self.generations[place].wrapping_add(1);
-                self.session.on_closed(place, self.clock.now(), kind(error, connected));
+                self.crew.on_closed(place, self.clock.now(), kind(error, connected));
             }
         }
     }
@@ -197,17 +203,19 @@ impl Worker {
         match sockopt::socket_error(&conn.stream.socket)? {
             Ok(()) => {
                 conn.connected = true;
-                self.session.on_connected(place, self.clock.now());
-                Ok(Keep::Open)
+                Ok(self.crew.on_connected(place, self.clock.now()))
             }
             Err(error) => Err(error),
         }
     }
 
     fn write(&mut self, place: usize, conn: &mut Conn) -> Result<Keep, Errno> {
-        let session = &mut self.session;
-        while conn.stream.flush()? && session.wants_write(place) {
-            conn.stream.send_with(&mut self.scratch.output, |out| session.on_writable(place, out))?;
+        let (crew, clock) = (&mut self.crew, &self.clock);
+        while conn.stream.flush()? && crew.wants_write(place) {
+            let stage = &mut self.scratch.output;
+            if conn.stream.send_with(stage, |out| crew.on_writable(place, out, clock.now()))? == Keep::Close {
+                return Ok(Keep::Close);
+            }
         }
         Ok(Keep::Open)
     }
@@ -215,17 +223,21 @@ impl Worker {
     fn read(&mut self, place: usize, conn: &mut Conn) -> Result<Keep, Errno> {
         // A few reads at most, so that one big answer does not hold up the others.
         for _ in 0..8 {
-            match conn.stream.read(&mut self.scratch.input) {
+            let room = self.crew.read_room(place, self.clock.now()).min(STAGE);
+            if room == 0 {
+                break;
+            }
+            match conn.stream.read(&mut self.scratch.input[..room]) {
                 Ok(0) => {
-                    self.session.on_eof(place, self.clock.now());
+                    self.crew.on_eof(place, self.clock.now());
                     return Ok(Keep::Close);
                 }
                 Ok(count) => {
                     let now = self.clock.now();
-                    if self.session.on_bytes(place, &self.scratch.input[..count], now) == Keep::Close {
+                    if self.crew.on_bytes(place, &self.scratch.input[..count], now) == Keep::Close {
                         return Ok(Keep::Close);
                     }
-                    if count < STAGE {
+                    if count < room {
                         break;
                     }
                 }
@@ -238,12 +250,15 @@ impl Worker {
     }
 }
 
-/// A socket on its way to `target`.
-fn open(target: SocketAddr, local: Option<IpAddr>) -> Result<OwnedFd, Errno> {
+/// A socket on its way to `target`, which is reset when it is closed if so wanted.
+fn open(target: SocketAddr, local: Option<IpAddr>, reset: bool) -> Result<OwnedFd, Errno> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if reset {
+        sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO))?;
+    }
     if let Some(local) = local {
         // This takes a local port for each connection, whoever the peer is: at most 28,232 with the usual range.
         rustix::net::bind(&socket, &SocketAddr::new(local, 0))?;

@@ -6,7 +6,7 @@ use crate::cores;
 use crate::failure::Failure;
 use crate::stop::Stop;
 use crate::transport::ServeSummary;
-use crate::workload::{ServeKind, Server};
+use crate::workload::{Server, Servers};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// The workload.
-    pub workload: ServeKind,
+    pub servers: Servers,
     /// Where it listens.
     pub listen: SocketAddr,
     /// One thread for each core, pinned to it.
@@ -145,7 +145,7 @@ struct Worker {
     poller: Poller,
     listener: OwnedFd,
     accepting: bool,
-    workload: ServeKind,
+    servers: Servers,
     spin: bool,
     conns: Vec<Option<Conn>>,
     generations: Vec<u32>,
@@ -162,7 +162,7 @@ impl Worker {
             poller,
             listener,
             accepting: true,
-            workload: options.workload,
+            servers: options.servers.clone(),
             spin: options.spin,
             conns: Vec::new(),
             generations: Vec::new(),
@@ -233,7 +233,7 @@ impl Worker {
             return;
         }
         self.summary.accepted += 1;
-        let server = Server::new(self.workload);
+        let server = self.servers.fresh();
         let speaks_first = server.wants_write();
         self.conns[place] = Some(Conn {
             stream: Stream::new(socket, EventFlags::IN),

@@ -1,8 +1,9 @@
-//! The client's side of one HTTP connection: one GET at a time, the answer read to its end and counted.
+//! The client's side of one HTTP connection: GETs, the answers read to their ends and counted.
 
 use super::chunked::Decoder;
 use super::head::{Found, HeadBuffer};
 use super::request::{decimal, has_token};
+use crate::workload::size::Draw;
 use crate::workload::{Fault, Output, Progress};
 use std::rc::Rc;
 
@@ -17,11 +18,34 @@ enum Phase {
     UntilClose,
 }
 
-/// One connection.
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Asks {
+    /// The same each time.
+    Same(Rc<[u8]>),
+    /// `GET /bytes/N` with N drawn anew each time, from this host.
+    Sized(Rc<str>, Draw),
+}
+
+impl Asks {
+    /// `GET path`.
+    pub fn path(host: &str, path: &str) -> Self {
+        Self::Same(request(host, path).into_bytes().into())
+    }
+}
+
+fn request(host: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: corelane-bench\r\nAccept: */*\r\n\r\n")
+}
+
+/// One connection. Requests may be begun before the ones before are answered (pipelining, RFC 9112 9.3.2).
 #[derive(Debug)]
 pub struct Client {
-    request: Rc<[u8]>,
+    asks: Asks,
+    /// Requests that are begun and not yet written.
+    queue: Vec<u8>,
     written: usize,
+    outstanding: usize,
     head: HeadBuffer,
     phase: Phase,
     failed: bool,
@@ -29,47 +53,63 @@ pub struct Client {
 }
 
 impl Client {
-    /// The request for `path` from `host`, for connections to share.
-    pub fn request(host: &str, path: &str) -> Rc<[u8]> {
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: corelane-bench\r\nAccept: */*\r\n\r\n")
-            .into_bytes()
-            .into()
-    }
-
-    /// A connection that sends `request` each time.
-    pub fn new(request: Rc<[u8]>) -> Self {
-        let written = request.len();
-        Self { request, written, head: HeadBuffer::default(), phase: Phase::Idle, failed: false, close: false }
+    /// A connection that sends such requests.
+    pub fn new(asks: Asks) -> Self {
+        Self {
+            asks,
+            queue: Vec::new(),
+            written: 0,
+            outstanding: 0,
+            head: HeadBuffer::default(),
+            phase: Phase::Idle,
+            failed: false,
+            close: false,
+        }
     }
 
     /// Begins the next request.
     pub fn begin(&mut self) {
-        self.written = 0;
-        self.phase = Phase::Head;
+        match &mut self.asks {
+            Asks::Same(request) => self.queue.extend_from_slice(request),
+            Asks::Sized(host, draw) => {
+                self.queue.extend_from_slice(request(host, &format!("/bytes/{}", draw.next_size())).as_bytes());
+            }
+        }
+        if self.outstanding == 0 {
+            self.phase = Phase::Head;
+        }
+        self.outstanding += 1;
     }
 
     /// The connection was made anew.
     pub fn reset(&mut self) {
-        self.written = self.request.len();
+        self.queue.clear();
+        self.written = 0;
+        self.outstanding = 0;
         self.phase = Phase::Idle;
         self.head.clear();
     }
 
-    /// Writes what fits of the request.
+    /// Writes what fits of the requests.
     pub fn on_writable(&mut self, out: &mut dyn Output) {
-        self.written += out.write(&self.request[self.written..]);
+        self.written += out.write(&self.queue[self.written..]);
+        if self.written == self.queue.len() {
+            self.queue.clear();
+            self.written = 0;
+        }
     }
 
-    /// Whether part of the request is still to be written.
+    /// Whether something is still to be written.
     pub fn wants_write(&self) -> bool {
-        self.written < self.request.len()
+        self.written < self.queue.len()
     }
 
-    /// Handles the next bytes.
-    pub fn on_bytes(&mut self, input: &[u8]) -> Result<Progress, Fault> {
-        let mut rest = input;
-        while !rest.is_empty() {
-            let used = match &mut self.phase {
+    /// Handles the next bytes, up to the end of one answer.
+    pub fn on_bytes(&mut self, input: &[u8]) -> Result<(usize, Progress), Fault> {
+        let mut at = 0;
+        while at < input.len() {
+            let rest = &input[at..];
+            at += match &mut self.phase {
                 Phase::Idle => return Err(Fault::Unexpected),
                 Phase::Head => self.read_head(rest)?,
                 Phase::Length(left) => {
@@ -80,19 +120,18 @@ impl Client {
                 Phase::Chunked(decoder) => decoder.decode(rest, |_| {}).map_err(|_| Fault::Malformed)?,
                 Phase::UntilClose => rest.len(),
             };
-            rest = &rest[used..];
             let done = match &self.phase {
                 Phase::Length(left) => *left == 0,
                 Phase::Chunked(decoder) => decoder.is_done(),
                 Phase::Idle | Phase::Head | Phase::UntilClose => false,
             };
             if done {
-                self.phase = Phase::Idle;
-                // Bytes after the answer were not asked for, since there is one request at a time.
-                return if rest.is_empty() { Ok(self.done()) } else { Err(Fault::Unexpected) };
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.phase = if self.outstanding == 0 { Phase::Idle } else { Phase::Head };
+                return Ok((at, Progress::Done { failed: self.failed, close: self.close }));
             }
         }
-        Ok(Progress::Pending)
+        Ok((at, Progress::Pending))
     }
 
     /// The peer closed, which ends an answer without a length.
@@ -100,10 +139,6 @@ impl Client {
         let complete = matches!(self.phase, Phase::UntilClose);
         self.reset();
         complete.then_some(Progress::Done { failed: self.failed, close: true })
-    }
-
-    const fn done(&self) -> Progress {
-        Progress::Done { failed: self.failed, close: self.close }
     }
 
     fn read_head(&mut self, input: &[u8]) -> Result<usize, Fault> {

@@ -15,7 +15,7 @@ mod head;
 mod request;
 mod server;
 
-pub use client::Client;
+pub use client::{Asks, Client};
 pub use server::Server;
 
 /// A head longer than this is refused with 431 by the server and is a fault to the client.

@@ -306,14 +306,15 @@ impl Endpoint {
         while let Some(slot) = self.unresolved.pop() {
             self.ready.push(slot);
         }
+        // From the last to the first, each before all that has been posted since.
         for _ in 0..self.beside.parked.len() {
-            let Some((since, out)) = self.beside.parked.pop_front() else { break };
+            let Some((since, out)) = self.beside.parked.pop_back() else { break };
             if self.now.saturating_since(since) > PARKED_FOR {
                 self.counters.dropped_unresolved += 1;
             } else if self.is_resolved(&out) {
-                self.post(out);
+                self.post_first(out);
             } else {
-                self.beside.parked.push_back((since, out));
+                self.beside.parked.push_front((since, out));
             }
         }
     }

@@ -22,6 +22,11 @@ impl Endpoint {
         None
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may have something to tell.
+    pub fn has_events(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     fn next_news(&mut self, id: ConnId) -> Option<Event> {
         let flow = *self.conns.flow(id)?;
         let conn = self.conns.get_mut(id)?;

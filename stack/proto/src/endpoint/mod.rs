@@ -428,10 +428,23 @@ impl Endpoint {
         if self.outbox.len() < OUTBOX {
             self.outbox.push_back(out);
         } else {
-            self.counters.replies_limited += 1;
-            if let Outgoing::Frame { token, .. } = out {
-                self.fx.freed.push(token);
-            }
+            self.limit(out);
+        }
+    }
+
+    /// The same for one that is older than all that are queued.
+    fn post_first(&mut self, out: Outgoing) {
+        if self.outbox.len() < OUTBOX {
+            self.outbox.push_front(out);
+        } else {
+            self.limit(out);
+        }
+    }
+
+    fn limit(&mut self, out: Outgoing) {
+        self.counters.replies_limited += 1;
+        if let Outgoing::Frame { token, .. } = out {
+            self.fx.freed.push(token);
         }
     }
 

@@ -23,6 +23,11 @@ impl Ready {
         Self { ring: vec![0; capacity], queued: vec![0; capacity.div_ceil(64)], first: 0, len: 0 }
     }
 
+    /// Whether no slot is in it.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Puts `slot` at the end, unless it is in the queue already.
     ///
     /// # Panics

@@ -544,3 +544,23 @@ fn a_reply_that_has_waited_for_long_answers_nobody_any_more() {
     assert!(bench.host.sent(bench.now).is_empty());
     assert_eq!(bench.host.endpoint.counters().dropped_unresolved, 1);
 }
+
+/// A peer that heard them the other way round would see what it was offered taken back.
+#[test]
+fn what_has_waited_for_its_neighbour_leaves_before_what_came_later() {
+    let mut bench = Bench::new(shared());
+    bench.host.listen(at(1, 80));
+    let syn = |n, port| crate::hosts::frame(at(n, port), at(1, 80), &segment(Seq(100), Seq(0), Flags::SYN, 0));
+    for port in [5000, 5001] {
+        bench.host.receive(bench.now, &syn(30, port));
+        assert_eq!(bench.host.sent(bench.now).len(), 1);
+    }
+    assert!(bench.wait(Duration::from_millis(1100)).is_empty(), "the SYN-ACKs that go again wait");
+    bench.host.receive(bench.now, &syn(31, 5002));
+    assert!(bench.host.endpoint.set_neighbour(addr(30), mac(30)));
+    let sent = bench.host.sent(bench.now);
+    let ports: Vec<_> = sent.iter().map(|frame| tcp(frame).expect("a SYN-ACK").dst.port).collect();
+    let mut waited = ports[..2].to_vec();
+    waited.sort_unstable();
+    assert_eq!((waited, &ports[2..]), (vec![5000, 5001], &[5002][..]));
+}
