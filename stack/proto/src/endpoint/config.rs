@@ -103,7 +103,7 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// The routes to begin with; see [`Endpoint::set_routes`](super::Endpoint::set_routes).
     pub routes: Vec<Route>,
-    /// More interfaces than the first, whose settings stand above: at most 255. Default: none.
+    /// More interfaces than the first, whose settings stand above: at most 254. Default: none.
     pub others: Vec<InterfaceConfig>,
     /// Whether a packet is dropped, and counted, that comes by another interface than the one that has its destination
     /// address (the strong host of RFC 1122 3.3.4.2, as far as it receives). Default: it is taken.

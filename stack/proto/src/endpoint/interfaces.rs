@@ -10,6 +10,7 @@ use super::neighbours::Neighbours;
 use super::routing::{Hop, Route, RoutingTable};
 use crate::addr::{Addr, Mac};
 use crate::memory::InterfaceId;
+use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -145,7 +146,7 @@ impl Interfaces {
             routes: config.routes.clone(),
         };
         let make = |each: &InterfaceConfig| Interface::new(each, config.neighbours, subkey(secret, "neighbours"));
-        let others = config.others.iter().take(usize::from(u8::MAX)).map(make).collect();
+        let others = config.others.iter().take(usize::from(u8::MAX) - 1).map(make).collect();
         Self { first: make(&first), others }
     }
 
@@ -179,7 +180,18 @@ impl Interfaces {
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = InterfaceId> + use<> {
-        (0..=u8::MAX).take(self.len()).map(InterfaceId)
+        // The first and 254 others, at most.
+        (0..self.len() as u8).map(InterfaceId)
+    }
+
+    /// When a neighbour of one of them is to be asked.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let first = self.first.neighbours.next_deadline();
+        if self.is_single() {
+            return first;
+        }
+        self.others.iter().filter_map(|other| other.neighbours.next_deadline()).chain(first).min()
     }
 
     /// Every address, in the order of the interfaces.

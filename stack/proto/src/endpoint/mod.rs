@@ -347,9 +347,13 @@ impl Endpoint {
 
     /// When [`on_time`](Self::on_time) wants to be called at the latest.
     pub fn poll_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.wheel.next_deadline(), self.half_open.next_deadline(), self.time_wait.next_deadline()];
-        let neighbours = self.interfaces.iter().map(|interface| interface.neighbours.next_deadline());
-        deadlines.into_iter().chain(neighbours).flatten().min()
+        let deadlines = [
+            self.wheel.next_deadline(),
+            self.half_open.next_deadline(),
+            self.time_wait.next_deadline(),
+            self.interfaces.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Time has passed: timers fire.

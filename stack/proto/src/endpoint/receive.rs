@@ -36,10 +36,12 @@ impl Endpoint {
         self.now = self.now.max(now);
         self.counters.frames_in += 1;
         let checksums = Checksums { ip: self.config.verify_ip_checksum, tcp: self.config.verify_tcp_checksum };
-        let packet = match wire::parse(frame.bytes(memory), checksums) {
+        // What is found lies where it is written once: a segment's options are long.
+        let parsed = wire::parse(frame.bytes(memory), checksums);
+        let packet = match &parsed {
             Ok(packet) => packet,
             Err(error) => {
-                self.counters.parse.count(error);
+                self.counters.parse.count(*error);
                 memory.free(frame.token);
                 return;
             }
@@ -53,20 +55,20 @@ impl Endpoint {
         // The lower twelve bits name a virtual LAN; zero names none (802.1Q priority tag).
         let (from, is_in_lan) = (Station { on, mac: packet.src_mac }, interface.vlan.unwrap_or(0));
         let vlan = packet.vlan.map_or(0, |control| control & 0x0fff);
-        match packet.body {
+        match &packet.body {
             _ if vlan != is_in_lan => {
                 self.counters.dropped_unhandled += 1;
                 memory.free(frame.token);
             }
             Body::Arp(arp) => {
-                self.on_arp(on, &arp);
+                self.on_arp(on, arp);
                 memory.free(frame.token);
             }
             Body::Tcp(tcp) if self.is_taken_on(on, tcp.dst.addr) && !packet.dst_mac.is_group() => {
-                self.on_tcp(memory, frame, from, &tcp);
+                self.on_tcp(memory, frame, from, tcp);
             }
             Body::Icmp(icmp) | Body::Icmpv6(icmp) if !packet.dst_mac.is_group() => {
-                self.on_icmp(memory, frame, from, &icmp);
+                self.on_icmp(memory, frame, from, icmp);
             }
             Body::Tcp(tcp) if self.config.strong_host && self.is_ours(tcp.dst.addr) => {
                 self.counters.dropped_other_interface += 1;

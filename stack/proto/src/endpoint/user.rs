@@ -292,7 +292,7 @@ impl Endpoint {
     /// Frames are free again: those who wait for one look again. One is enough for an ACK or a probe; data waits until
     /// there are more than are kept for these.
     pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
-        if self.interfaces.ids().all(|on| memory.available_on(on) == 0) {
+        if self.starved.is_empty() || self.interfaces.ids().all(|on| memory.available_on(on) == 0) {
             return;
         }
         for _ in 0..self.starved.len().min(64) {
