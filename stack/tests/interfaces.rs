@@ -5,9 +5,9 @@ mod common;
 use common::veth::{connect, enter, exchange, ip, start_in};
 use common::{Echo, stretch};
 use corelane::config::{Builder, Config, Mode, Sharing, Strategy};
-use corelane::{Error, Stack, StopHandle, Summary};
+use corelane::{App, Conn, Core, Error, Rx, Stack, StopHandle, Summary};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -144,10 +144,115 @@ fn clients_on_both_links_are_served_at_once_each_over_its_own() {
         assert!(each.device["rx_bytes"] > 1_200_000 && each.device["tx_bytes"] > 1_200_000, "{}\n{summary}", each.name);
         assert!(each.steering["redirected_own_tcp"] > 0, "{summary}");
     }
-    let turns = &summary.workers[0].turns;
-    assert_eq!((turns["tx_copied"], turns["dropped_no_copy"]), (0, 0), "each goes by its own link: {summary}");
+    for turns in summary.workers.iter().map(|worker| &worker.turns) {
+        assert_eq!((turns["tx_copied"], turns["dropped_no_copy"]), (0, 0), "each goes by its own link: {summary}");
+    }
     assert_eq!(summary.protocol()["opened_passive"], 8, "{summary}");
     assert!(!world.has_program("veth0") && !world.has_program("veth1"));
+}
+
+/// Opens connections over both links, sends one message on each and stops its core when all have come back.
+struct Caller {
+    left: usize,
+}
+
+/// How many each worker opens over each link.
+const CALLS: usize = 40;
+
+impl App for Caller {
+    type State = Vec<u8>;
+
+    fn on_start(&mut self, core: &mut Core<'_, Vec<u8>>) -> Result<(), Error> {
+        for peer in PEERS {
+            let to: SocketAddr = format!("{peer}:9000").parse().unwrap();
+            (0..CALLS).try_for_each(|_| core.connect(to, Vec::new()).map(drop))?;
+        }
+        Ok(())
+    }
+
+    fn on_accept(&mut self, _: &mut Conn<'_>) -> Vec<u8> {
+        unreachable!("nobody listens")
+    }
+
+    fn on_connect(&mut self, conn: &mut Conn<'_>, _: &mut Vec<u8>) {
+        assert_eq!(conn.send_copy(&stretch(0, 1000)), 1000);
+    }
+
+    fn on_recv(&mut self, conn: &mut Conn<'_>, got: &mut Vec<u8>, rx: &mut Rx<'_>) {
+        got.extend_from_slice(rx.bytes());
+        if got.len() == 1000 {
+            assert!(*got == stretch(0, 1000), "other bytes came back");
+            self.left -= 1;
+            conn.close();
+        }
+    }
+
+    fn on_turn(&mut self, core: &mut Core<'_, Vec<u8>>) -> Option<corelane::Instant> {
+        if self.left == 0 && core.connections() == 0 {
+            core.stop();
+        }
+        None
+    }
+}
+
+#[test]
+fn each_of_two_workers_connects_over_both_links_from_the_address_of_each() {
+    for sockets in ["all", "one"] {
+        let world = World::new(&format!("call-{sockets}"));
+        enter(&world.theirs);
+        let listeners = PEERS.map(|peer| TcpListener::bind((peer, 9000)).unwrap());
+        let servers = listeners.map(|listener| {
+            std::thread::spawn(move || {
+                let serve = |_| {
+                    let (mut stream, from) = listener.accept().unwrap();
+                    let mut bytes = [0; 1000];
+                    stream.read_exact(&mut bytes).unwrap();
+                    stream.write_all(&bytes).unwrap();
+                    from.ip().to_string()
+                };
+                (0..2 * CALLS).map(serve).collect::<Vec<_>>()
+            })
+        });
+        let config = World::own().into_builder().set("cores.workers", 2).set("cores.pin", false);
+        let config = config.set("interface.sockets_per_queue", sockets);
+        let config = config.set("interface[1].sockets_per_queue", sockets).build().unwrap();
+        let (_, stack) = start_in(&world.ours, config, |builder| builder, |_| Caller { left: 2 * CALLS });
+        let summary = stack.join().unwrap().unwrap();
+        for (server, own) in servers.into_iter().zip(OWN) {
+            let from = server.join().unwrap();
+            assert!(from.iter().all(|from| from == own), "{own}: {from:?}");
+        }
+        assert!(summary.all_frames_accounted_for(), "{summary}");
+        assert_eq!(summary.workers.len(), 2, "{summary}");
+        for worker in &summary.workers {
+            assert_eq!(worker.protocol["opened_active"], 2 * CALLS as u64, "{summary}");
+            assert!(worker.by_interface.iter().all(|device| device["tx_frames"] > 0), "{sockets}: {summary}");
+        }
+    }
+}
+
+#[test]
+fn two_workers_serve_clients_on_both_links() {
+    for sockets in ["all", "one"] {
+        let world = World::new(&format!("two-{sockets}"));
+        let config = World::own().into_builder().set("cores.workers", 2).set("cores.pin", false);
+        let config = config.set("interface.sockets_per_queue", sockets);
+        let running = world.start(config.set("interface[1].sockets_per_queue", sockets).build().unwrap());
+        enter(&world.theirs);
+        std::thread::scope(|scope| {
+            for to in OWN {
+                scope.spawn(move || (0..40).for_each(|_| exchange(connect(&format!("{to}:7")), 20_000)));
+            }
+        });
+        let summary = stopped(running);
+        assert_eq!(summary.protocol()["opened_passive"], 80, "{summary}");
+        for worker in &summary.workers {
+            // Of eighty connections each has some on either, but for one chance in 10^11.
+            assert!(worker.protocol["opened_passive"] > 0, "{sockets}: {summary}");
+            assert!(worker.by_interface.iter().all(|device| device["tx_frames"] > 0), "{sockets}: {summary}");
+            assert_eq!(worker.turns["dropped_hand_over"], 0, "{sockets}: {summary}");
+        }
+    }
 }
 
 #[test]
