@@ -12,12 +12,12 @@ use crate::map::is_one_host;
 use crate::owners::Owners;
 use crate::shared::Flow;
 
-/// Registers and pins flows, from any thread.
+/// Registers and pins flows, from any thread: with one program, or with those of several interfaces at once.
 ///
 /// A clone is the same registry, and costs a count. All of it ends with the [`Steering`](crate::Steering) that it came
 /// from: what is registered later changes nothing.
 #[derive(Clone)]
-pub struct FlowRegistry(Arc<Flows>);
+pub struct FlowRegistry(Arc<[Arc<Flows>]>);
 
 pub(crate) struct Flows {
     pub(crate) registered: Counted,
@@ -27,7 +27,33 @@ pub(crate) struct Flows {
 
 impl FlowRegistry {
     pub(crate) fn new(flows: Flows) -> Self {
-        Self(Arc::new(flows))
+        Self(Arc::new([Arc::new(flows)]))
+    }
+
+    /// The registry of all these programs: what it is told each of them is told, and each has it or none.
+    pub fn join(registries: impl IntoIterator<Item = Self>) -> Self {
+        Self(registries.into_iter().flat_map(|registry| registry.0.to_vec()).collect())
+    }
+
+    /// Puts an entry into each program; when one does not take it, the others have it no more.
+    fn insert_all(
+        &self,
+        insert: impl Fn(&Flows) -> Result<(), MapError>,
+        remove: impl Fn(&Flows),
+    ) -> Result<(), MapError> {
+        for (at, flows) in self.0.iter().enumerate() {
+            if let Err(error) = insert(flows) {
+                self.0[..at].iter().for_each(|flows| remove(flows));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an entry from each program; whether any had it.
+    fn remove_all(&self, remove: impl Fn(&Flows) -> Result<bool, MapError>) -> Result<bool, MapError> {
+        let all: Vec<_> = self.0.iter().map(|flows| remove(flows)).collect();
+        all.into_iter().try_fold(false, |any, one| Ok(any | one?))
     }
 
     /// Takes the packets from `remote` to `local` from the kernel: of an outgoing connection on an address that is
@@ -37,7 +63,9 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_flows`](crate::Setup::max_flows); [`MapError::Flow`] if the two are no ends
     /// of one connection.
     pub fn insert(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), MapError> {
-        self.0.registered.insert(flow(local, remote)?.as_bytes(), 0)
+        let flow = flow(local, remote)?;
+        let remove = |flows: &Flows| drop(flows.registered.remove(flow.as_bytes()));
+        self.insert_all(|flows| flows.registered.insert(flow.as_bytes(), 0), remove)
     }
 
     /// Gives them back to the kernel; whether the flow was registered.
@@ -45,7 +73,8 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn remove(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        self.0.registered.remove(flow(local, remote)?.as_bytes())
+        let flow = flow(local, remote)?;
+        self.remove_all(|flows| flows.registered.remove(flow.as_bytes()))
     }
 
     /// Keeps the flow with `core`, whatever the table of owners says; a later pin replaces it. It does not make the
@@ -55,11 +84,12 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_pinned`](crate::Setup::max_pinned); [`MapError::Core`]; [`MapError::Flow`] as
     /// for [`insert`](Self::insert).
     pub fn pin(&self, local: SocketAddr, remote: SocketAddr, core: u32) -> Result<(), MapError> {
-        let cores = self.0.cores;
+        let cores = self.0.iter().map(|flows| flows.cores).min().unwrap_or(0);
         if core >= cores {
             return Err(MapError::Core { core, cores });
         }
-        self.0.owners.pin(local, remote, core)
+        let unpin = |flows: &Flows| drop(flows.owners.unpin(local, remote));
+        self.insert_all(|flows| flows.owners.pin(local, remote, core), unpin)
     }
 
     /// Lets the flow go where the table of owners says; whether it was pinned.
@@ -67,17 +97,17 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        self.0.owners.unpin(local, remote)
+        self.remove_all(|flows| flows.owners.unpin(local, remote))
     }
 
-    /// How many flows are registered now.
+    /// How many flows are registered now, in whichever program has most.
     pub fn registered(&self) -> u32 {
-        self.0.registered.len()
+        self.0.iter().map(|flows| flows.registered.len()).max().unwrap_or(0)
     }
 
-    /// How many are pinned now.
+    /// How many are pinned now, in whichever program has most.
     pub fn pinned(&self) -> u32 {
-        self.0.owners.pinned()
+        self.0.iter().map(|flows| flows.owners.pinned()).max().unwrap_or(0)
     }
 }
 
