@@ -5,5 +5,6 @@
 mod common;
 
 mod changes;
+mod nginx;
 mod side_by_side;
 mod world;

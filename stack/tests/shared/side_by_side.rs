@@ -1,8 +1,11 @@
 //! The kernel's own services on the same interface and address, while the stack comes, works and goes.
 
+use crate::common::stretch;
 use crate::common::veth::{KERNEL, Link, connect, enter, ip, start};
-use crate::common::{Echo, stretch};
-use crate::world::{SHARED, echo, request, serve_from_the_kernel, settings, stopped};
+use crate::world::{
+    SHARED, echo, expect_no_program, is_the_stack, request, serve_from_the_kernel, settings, stack_in_a_process,
+    stopped, times,
+};
 use corelane::{App, CloseReason, Conn, Core, Error, Rx, SocketAddr};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,11 +13,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
-
-/// How often the stack comes and goes: 10 times, or as often as `CORELANE_TIMES` says.
-fn times() -> u64 {
-    std::env::var("CORELANE_TIMES").map_or(10, |times| times.parse().unwrap())
-}
 
 #[test]
 fn a_service_of_the_kernel_loses_nothing_while_the_stack_comes_and_goes() {
@@ -154,20 +152,7 @@ fn connections_that_the_stack_opens_from_a_shared_address_come_back_to_it() {
 
 #[test]
 fn one_that_is_killed_leaves_the_kernel_its_address() {
-    // The stack runs in a process of its own: this very test, told so by its environment.
-    const CHILD: &str = "CORELANE_TEST_SHARED_IN";
-    if let Ok(namespace) = std::env::var(CHILD) {
-        enter(&namespace);
-        let config = corelane::Config::builder()
-            .interface("veth0")
-            .mode(corelane::config::Mode::Copy)
-            .set("memory.frame_count", 4096)
-            .set("memory.fill_ring", 2048)
-            .set("memory.tx_ring", 1024)
-            .set("cores.pin", false)
-            .build()
-            .unwrap();
-        corelane::run(&config, |_| Echo::default()).unwrap();
+    if is_the_stack() {
         return;
     }
     let link = Link::new("killed", 2);
@@ -175,21 +160,14 @@ fn one_that_is_killed_leaves_the_kernel_its_address() {
     enter(&link.theirs);
     let mut kept = connect(&format!("{SHARED}:22"));
     for round in 0..times() {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "side_by_side::one_that_is_killed_leaves_the_kernel_its_address"])
-            .env(CHILD, &link.ours)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = stack_in_a_process(&link, "side_by_side::one_that_is_killed_leaves_the_kernel_its_address");
         request(&mut connect(&format!("{SHARED}:7")), round).unwrap();
         request(&mut kept, round).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         request(&mut kept, round).unwrap();
         request(&mut connect(&format!("{SHARED}:22")), round).unwrap();
-        let shown = Command::new("ip").args(["-n", &link.ours, "link", "show", "veth0"]).output().unwrap();
-        assert!(!String::from_utf8_lossy(&shown.stdout).contains("xdp"), "{shown:?}");
+        expect_no_program(&link);
     }
     ip(&format!("-n {} link show veth0", link.ours));
 }

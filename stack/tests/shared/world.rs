@@ -2,10 +2,11 @@
 
 use crate::common::veth::{Link, enter, start};
 use crate::common::{Echo, stretch};
-use corelane::config::{Builder, Sharing};
-use corelane::{Error, StopHandle, Summary};
+use corelane::config::{Builder, Mode, Sharing};
+use corelane::{Config, Error, StopHandle, Summary};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,49 @@ pub(crate) fn stopped((stop, stack): Running) -> Summary {
     let summary = stack.join().unwrap().unwrap();
     assert!(summary.all_frames_accounted_for(), "{summary}");
     summary
+}
+
+/// How often the stack comes and goes: 10 times, or as often as `CORELANE_TIMES` says.
+pub(crate) fn times() -> u64 {
+    std::env::var("CORELANE_TIMES").map_or(10, |times| times.parse().unwrap())
+}
+
+/// Tells a process that it is the stack, and in which namespace.
+const STACK_IN: &str = "CORELANE_TEST_SHARED_IN";
+
+/// Runs an echoing stack, to be killed, in a process that [`stack_in_a_process`] has started; elsewhere it does nothing.
+pub(crate) fn is_the_stack() -> bool {
+    let Ok(namespace) = std::env::var(STACK_IN) else { return false };
+    enter(&namespace);
+    let config = Config::builder()
+        .interface("veth0")
+        .mode(Mode::Copy)
+        .set("memory.frame_count", 4096)
+        .set("memory.fill_ring", 2048)
+        .set("memory.tx_ring", 1024)
+        .set("cores.pin", false)
+        .build()
+        .unwrap();
+    corelane::run(&config, |_| Echo::default()).unwrap();
+    true
+}
+
+/// Has `test`, which asks [`is_the_stack`] first, be the stack in a process of its own.
+pub(crate) fn stack_in_a_process(link: &Link, test: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(STACK_IN, &link.ours)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Nothing of the stack's is left on the interface.
+#[track_caller]
+pub(crate) fn expect_no_program(link: &Link) {
+    let shown = Command::new("ip").args(["-n", &link.ours, "link", "show", "veth0"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains("xdp"), "{shown:?}");
 }
 
 /// One request over a connection of the kernel's.
