@@ -14,14 +14,14 @@ use crate::map::is_one_host;
 use crate::owners::Owners;
 use crate::shared::Flow;
 
-/// Registers and pins flows, from any thread.
+/// Registers and pins flows, from any thread: with one program, or with those of several interfaces at once.
 ///
 /// A clone is the same registry, and costs a count. All of it ends with the [`Steering`](crate::Steering) that it came
 /// from: what is registered later changes nothing.
 #[derive(Clone)]
-pub struct FlowRegistry(Arc<Way>);
+pub struct FlowRegistry(Arc<[Arc<Way>]>);
 
-/// Where they are written.
+/// Where the flows of one program are written.
 enum Way {
     Own(Flows),
     /// By another process.
@@ -39,14 +39,93 @@ pub(crate) struct Flows {
     pub(crate) cores: u32,
 }
 
+impl Way {
+    const fn cores(&self) -> u32 {
+        let (Self::Own(Flows { cores, .. }) | Self::Kept { cores, .. }) = self;
+        *cores
+    }
+
+    fn insert(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), MapError> {
+        let key = flow(local, remote)?;
+        match self {
+            Self::Own(flows) => flows.registered.insert(key.as_bytes(), 0),
+            Self::Kept { keeper, registered, .. } => add(&**keeper, registered, &Change::AddFlow(local, remote)),
+        }
+    }
+
+    fn remove(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
+        let key = flow(local, remote)?;
+        match self {
+            Self::Own(flows) => flows.registered.remove(key.as_bytes()),
+            Self::Kept { keeper, registered, .. } => take(&**keeper, registered, &Change::RemoveFlow(local, remote)),
+        }
+    }
+
+    fn pin(&self, local: SocketAddr, remote: SocketAddr, core: u32) -> Result<(), MapError> {
+        flow(local, remote)?;
+        match self {
+            Self::Own(flows) => flows.owners.pin(local, remote, core),
+            Self::Kept { keeper, pinned, .. } => add(&**keeper, pinned, &Change::Pin(local, remote, core)),
+        }
+    }
+
+    fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
+        flow(local, remote)?;
+        match self {
+            Self::Own(flows) => flows.owners.unpin(local, remote),
+            Self::Kept { keeper, pinned, .. } => take(&**keeper, pinned, &Change::Unpin(local, remote)),
+        }
+    }
+
+    fn registered(&self) -> u32 {
+        match self {
+            Self::Own(flows) => flows.registered.len(),
+            Self::Kept { registered, .. } => registered.load(Relaxed),
+        }
+    }
+
+    fn pinned(&self) -> u32 {
+        match self {
+            Self::Own(flows) => flows.owners.pinned(),
+            Self::Kept { pinned, .. } => pinned.load(Relaxed),
+        }
+    }
+}
+
 impl FlowRegistry {
     pub(crate) fn new(flows: Flows) -> Self {
-        Self(Arc::new(Way::Own(flows)))
+        Self(Arc::new([Arc::new(Way::Own(flows))]))
     }
 
     pub(crate) fn kept(keeper: Arc<dyn Keeper>, cores: u32) -> Self {
         let (registered, pinned) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self(Arc::new(Way::Kept { keeper, cores, registered, pinned }))
+        Self(Arc::new([Arc::new(Way::Kept { keeper, cores, registered, pinned })]))
+    }
+
+    /// The registry of all these programs: what it is told each of them is told, and each has it or none.
+    pub fn join(registries: impl IntoIterator<Item = Self>) -> Self {
+        Self(registries.into_iter().flat_map(|registry| registry.0.to_vec()).collect())
+    }
+
+    /// Puts an entry into each program; when one does not take it, the others have it no more.
+    fn insert_all(
+        &self,
+        insert: impl Fn(&Way) -> Result<(), MapError>,
+        remove: impl Fn(&Way) -> Result<bool, MapError>,
+    ) -> Result<(), MapError> {
+        for (at, way) in self.0.iter().enumerate() {
+            if let Err(error) = insert(way) {
+                self.0[..at].iter().for_each(|way| drop(remove(way)));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an entry from each program; whether any had it.
+    fn remove_all(&self, remove: impl Fn(&Way) -> Result<bool, MapError>) -> Result<bool, MapError> {
+        let all: Vec<_> = self.0.iter().map(|way| remove(way)).collect();
+        all.into_iter().try_fold(false, |any, one| Ok(any | one?))
     }
 
     /// Takes the packets from `remote` to `local` from the kernel: of an outgoing connection on an address that is
@@ -56,11 +135,7 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_flows`](crate::Setup::max_flows); [`MapError::Flow`] if the two are no ends
     /// of one connection.
     pub fn insert(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), MapError> {
-        let key = flow(local, remote)?;
-        match &*self.0 {
-            Way::Own(flows) => flows.registered.insert(key.as_bytes(), 0),
-            Way::Kept { keeper, registered, .. } => add(&**keeper, registered, &Change::AddFlow(local, remote)),
-        }
+        self.insert_all(|way| way.insert(local, remote), |way| way.remove(local, remote))
     }
 
     /// Gives them back to the kernel; whether the flow was registered.
@@ -68,11 +143,7 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn remove(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        let key = flow(local, remote)?;
-        match &*self.0 {
-            Way::Own(flows) => flows.registered.remove(key.as_bytes()),
-            Way::Kept { keeper, registered, .. } => remove(&**keeper, registered, &Change::RemoveFlow(local, remote)),
-        }
+        self.remove_all(|way| way.remove(local, remote))
     }
 
     /// Keeps the flow with `core`, whatever the table of owners says; a later pin replaces it. It does not make the
@@ -82,16 +153,11 @@ impl FlowRegistry {
     /// [`MapError::Full`] at [`Setup::max_pinned`](crate::Setup::max_pinned); [`MapError::Core`]; [`MapError::Flow`] as
     /// for [`insert`](Self::insert).
     pub fn pin(&self, local: SocketAddr, remote: SocketAddr, core: u32) -> Result<(), MapError> {
-        let (Way::Own(Flows { cores, .. }) | Way::Kept { cores, .. }) = &*self.0;
-        let cores = *cores;
+        let cores = self.0.iter().map(|way| way.cores()).min().unwrap_or(0);
         if core >= cores {
             return Err(MapError::Core { core, cores });
         }
-        flow(local, remote)?;
-        match &*self.0 {
-            Way::Own(flows) => flows.owners.pin(local, remote, core),
-            Way::Kept { keeper, pinned, .. } => add(&**keeper, pinned, &Change::Pin(local, remote, core)),
-        }
+        self.insert_all(|way| way.pin(local, remote, core), |way| way.unpin(local, remote))
     }
 
     /// Lets the flow go where the table of owners says; whether it was pinned.
@@ -99,27 +165,18 @@ impl FlowRegistry {
     /// # Errors
     /// [`MapError::Flow`], or what the kernel answered.
     pub fn unpin(&self, local: SocketAddr, remote: SocketAddr) -> Result<bool, MapError> {
-        flow(local, remote)?;
-        match &*self.0 {
-            Way::Own(flows) => flows.owners.unpin(local, remote),
-            Way::Kept { keeper, pinned, .. } => remove(&**keeper, pinned, &Change::Unpin(local, remote)),
-        }
+        self.remove_all(|way| way.unpin(local, remote))
     }
 
-    /// How many flows are registered now. Where another process has the program, one that was registered twice counts twice.
+    /// How many flows are registered now, in whichever program has most. Where another process has the program, one that
+    /// was registered twice counts twice.
     pub fn registered(&self) -> u32 {
-        match &*self.0 {
-            Way::Own(flows) => flows.registered.len(),
-            Way::Kept { registered, .. } => registered.load(Relaxed),
-        }
+        self.0.iter().map(|way| way.registered()).max().unwrap_or(0)
     }
 
-    /// How many are pinned now.
+    /// How many are pinned now, in whichever program has most.
     pub fn pinned(&self) -> u32 {
-        match &*self.0 {
-            Way::Own(flows) => flows.owners.pinned(),
-            Way::Kept { pinned, .. } => pinned.load(Relaxed),
-        }
+        self.0.iter().map(|way| way.pinned()).max().unwrap_or(0)
     }
 }
 
@@ -131,7 +188,7 @@ fn add(keeper: &dyn Keeper, count: &AtomicU32, change: &Change) -> Result<(), Ma
 }
 
 /// Asks for what takes from a count; whether it was there.
-fn remove(keeper: &dyn Keeper, count: &AtomicU32, change: &Change) -> Result<bool, MapError> {
+fn take(keeper: &dyn Keeper, count: &AtomicU32, change: &Change) -> Result<bool, MapError> {
     let was_there = keeper.change(change).map_err(|source| MapError::Kept { source })?;
     if was_there {
         // Never below 0, whatever the other says.

@@ -29,6 +29,18 @@ pub enum Error {
     /// The interface cannot be asked, or is no Ethernet interface.
     #[error(transparent)]
     Interface(#[from] corelane_xdp::InterfaceError),
+    /// Two configured interfaces share the queues of one.
+    #[error(
+        "{first} and {second} have the queues of one interface, {device}, and a stack has one program there: leave one of them out, or run a stack for it on another interface"
+    )]
+    SameDevice {
+        /// One of the two.
+        first: String,
+        /// The other.
+        second: String,
+        /// Whose queues both have.
+        device: String,
+    },
     /// The interface is there and down.
     #[error("interface {interface} is down: bring it up with `ip link set dev {interface} up`")]
     InterfaceDown {
@@ -37,9 +49,11 @@ pub enum Error {
     },
     /// A configured MTU above the interface's.
     #[error(
-        "interface.mtu is {wanted}, above the {mtu} of {interface}: leave it out, or raise the interface's with `ip link set dev {interface} mtu {wanted}`"
+        "{setting} is {wanted}, above the {mtu} of {interface}: leave it out, or raise the interface's with `ip link set dev {interface} mtu {wanted}`"
     )]
     MtuAboveInterface {
+        /// The setting.
+        setting: String,
         /// The interface.
         interface: String,
         /// The interface's MTU, bytes.
@@ -194,6 +208,7 @@ impl Error {
             | Self::NoAddress
             | Self::Listen(_)
             | Self::Connect(_)
+            | Self::SameDevice { .. }
             | Self::TakeOver(TakeOverError::NoSocket)
             | Self::MtuAboveInterface { .. }
             | Self::Interface(InterfaceError::Name { .. })
@@ -247,6 +262,11 @@ mod tests {
             (Error::NoInterface, 2, "--interface"),
             (Error::NoAddress, 2, "interface.address"),
             (Error::Listen(ListenError::PortZero), 2, "port 0"),
+            (
+                Error::SameDevice { first: name(), second: "eth9.5".into(), device: name() },
+                2,
+                "eth9 and eth9.5 have the queues of one interface",
+            ),
             (Error::InterfaceDown { interface: name() }, 3, "ip link set dev eth9 up"),
             (
                 Error::MtuTooBig { interface: name(), mtu: 9000, largest: 1774, remedy: "lower it".into() },

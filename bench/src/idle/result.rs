@@ -131,6 +131,7 @@ mod tests {
         (1..=100).for_each(|n| times.saturating_record(n * 1000));
         let summary = Summary {
             interface: "idle0".into(),
+            interfaces: Vec::new(),
             duration_s: 2.0,
             placement: corelane::runtime::Placement::default(),
             workers: Vec::new(),

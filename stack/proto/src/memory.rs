@@ -3,6 +3,15 @@
 //! Packets always begin at byte 0 of a frame, because an AF_XDP descriptor made by xsk-rs can only point at the start
 //! of a frame's data. A segment that is sent therefore has its headers at `0..h` and its payload at `h..h + len`.
 
+/// One interface of an endpoint, by its place among them, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct InterfaceId(pub u8);
+
+impl InterfaceId {
+    /// The first, which every endpoint has.
+    pub const FIRST: Self = Self(0);
+}
+
 /// The right to one frame. It is neither `Copy` nor `Clone`: whoever holds it must give it back to [`Memory::free`]
 /// or hand it on.
 #[derive(PartialEq, Eq, Debug)]
@@ -65,6 +74,13 @@ pub trait Memory {
     /// Takes a free frame; `None` when there is none.
     fn alloc(&mut self) -> Option<Token>;
 
+    /// Takes a free frame that the interface `on` can send without copying. Where the frames are the same for all, as is the
+    /// default, that is any.
+    fn alloc_on(&mut self, on: InterfaceId) -> Option<Token> {
+        let _ = on;
+        self.alloc()
+    }
+
     /// Gives a frame back. A frame that the device still has to send is freed when it has been sent.
     fn free(&mut self, token: Token);
 
@@ -91,6 +107,12 @@ pub trait Memory {
 
     /// How many frames [`alloc`](Self::alloc) could still give.
     fn available(&self) -> usize;
+
+    /// How many frames [`alloc_on`](Self::alloc_on) could still give.
+    fn available_on(&self, on: InterfaceId) -> usize {
+        let _ = on;
+        self.available()
+    }
 
     /// How many bytes a frame holds.
     fn frame_len(&self) -> usize;

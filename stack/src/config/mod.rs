@@ -28,10 +28,20 @@ use setting::Field;
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// Interfaces that one stack serves at most.
+pub const MAX_INTERFACES: usize = 16;
+
+/// The name of the table of interface `at`, as errors and [`Builder::set`] say it.
+pub(crate) fn interface_key(at: usize) -> String {
+    if at == 0 { "interface".into() } else { format!("interface[{at}]") }
+}
+
 /// Everything that can be set. [`Config::load`] and [`Config::builder`] are the ways to one, and check the same rules.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Config {
     interface: Interface,
+    /// More interfaces than the first.
+    others: Vec<Interface>,
     cores: Cores,
     privileges: Privileges,
     waiting: Waiting,
@@ -66,9 +76,21 @@ impl Config {
         Builder { config: self, places: Places::new(), file: None, wrong: None }
     }
 
-    /// Which interface and queues, and who the stack is there.
+    /// Which interface and queues, and who the stack is there: of several, the first.
     pub const fn interface(&self) -> &Interface {
         &self.interface
+    }
+
+    /// Every interface, in the order of the configuration: at least one, and at most [`MAX_INTERFACES`].
+    pub fn interfaces(&self) -> impl ExactSizeIterator<Item = &Interface> {
+        let all = 1 + self.others.len();
+        (0..all).map(|at| at.checked_sub(1).map_or(&self.interface, |at| &self.others[at]))
+    }
+
+    /// The same configuration for each of its interfaces as if it were the only one.
+    pub fn each_alone(&self) -> Vec<Self> {
+        let alone = |interface: &Interface| Self { interface: interface.clone(), others: Vec::new(), ..self.clone() };
+        self.interfaces().map(alone).collect()
     }
 
     /// Which cores the workers run on.
@@ -136,10 +158,11 @@ impl Config {
     /// same configuration.
     pub fn to_commented_toml(&self) -> String {
         let mut out = String::new();
-        let mut section = "";
+        let mut section = String::new();
+        let is_list = !self.others.is_empty();
         each_field(&mut self.clone(), |field| {
             // Writing to a String cannot fail.
-            let _ = show_field(&mut out, &mut section, &field);
+            let _ = show_field(&mut out, &mut section, &field, is_list);
         });
         out
     }
@@ -147,8 +170,15 @@ impl Config {
     /// The configuration as a table of tables; settings that are not set are not in it.
     pub fn to_table(&self) -> toml::Table {
         let mut root = toml::Table::new();
+        let mut interfaces = vec![toml::Table::new(); 1 + self.others.len()];
         each_field(&mut self.clone(), |field| {
             let mut table = &mut root;
+            if let Some(at) = reader::interface_of(field.section) {
+                if let (Some(value), Some(table)) = (field.value.show(), interfaces.get_mut(at)) {
+                    table.insert(field.key.into(), value);
+                }
+                return;
+            }
             for name in field.section.split('.') {
                 let inner = table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
                 let toml::Value::Table(inner) = inner else { return };
@@ -158,6 +188,9 @@ impl Config {
                 table.insert(field.key.into(), value);
             }
         });
+        let mut tables: Vec<_> = interfaces.into_iter().map(toml::Value::Table).collect();
+        let value = if tables.len() == 1 { tables.remove(0) } else { toml::Value::Array(tables) };
+        root.insert("interface".into(), value);
         root
     }
 
@@ -165,6 +198,7 @@ impl Config {
     fn walk<E>(&mut self, visit: &mut dyn FnMut(Field<'_>) -> Result<(), E>) -> Result<(), E> {
         let Self {
             interface,
+            others,
             cores,
             privileges,
             waiting,
@@ -178,6 +212,9 @@ impl Config {
             impair_tx,
         } = self;
         interface.walk("interface", visit)?;
+        for (at, other) in (1..).zip(others) {
+            other.walk(&interface_key(at), visit)?;
+        }
         cores.walk("cores", visit)?;
         privileges.walk("privileges", visit)?;
         waiting.walk("waiting", visit)?;
@@ -200,11 +237,14 @@ impl serde::Serialize for Config {
 }
 
 /// One setting of [`Config::to_commented_toml`].
-fn show_field(out: &mut String, section: &mut &'static str, field: &Field<'_>) -> std::fmt::Result {
+fn show_field(out: &mut String, section: &mut String, field: &Field<'_>, is_list: bool) -> std::fmt::Result {
     if *section != field.section {
         let gap = if out.is_empty() { "" } else { "\n" };
-        writeln!(out, "{gap}[{}]", field.section)?;
-        *section = field.section;
+        match reader::interface_of(field.section) {
+            Some(_) if is_list => writeln!(out, "{gap}[[interface]]")?,
+            _ => writeln!(out, "{gap}[{}]", field.section)?,
+        }
+        field.section.clone_into(section);
     }
     for line in field.doc {
         writeln!(out, "#{line}")?;
@@ -273,42 +313,61 @@ impl Builder {
         self.set(key.trim(), parsed.unwrap_or_else(|| toml::Value::String(text.trim().into())))
     }
 
-    /// The interface.
+    /// The interface; of several, the first.
     #[must_use]
     pub fn interface(self, name: &str) -> Self {
         self.set("interface.name", name)
     }
 
+    /// One more interface. What is said of an interface after this ([`address`](Self::address), [`queues`](Self::queues),
+    /// [`mode`](Self::mode), [`sharing`](Self::sharing), [`reserve_ports`](Self::reserve_ports)) is of this one; by `set`
+    /// its settings are called `interface[1].mode` and so on, counted from 0.
+    #[must_use]
+    pub fn another_interface(self, name: &str) -> Self {
+        let key = format!("{}.name", interface_key(self.config.others.len() + 1));
+        self.set(&key, name)
+    }
+
+    /// The interface that was named last.
+    fn last(&self) -> &Interface {
+        self.config.others.last().unwrap_or(&self.config.interface)
+    }
+
+    fn set_last(self, key: &str, value: impl Into<toml::Value>) -> Self {
+        let key = format!("{}.{key}", interface_key(self.config.others.len()));
+        self.set(&key, value)
+    }
+
     /// One more address, such as `10.0.0.2/24`.
     #[must_use]
     pub fn address(mut self, cidr: &str) -> Self {
-        let mut all = self.config.interface.address().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut all = self.last().address().iter().map(ToString::to_string).collect::<Vec<_>>();
         all.push(cidr.into());
-        self = self.set("interface.address", all);
+        self = self.set_last("address", all);
         self
     }
 
     /// Whether any address is set.
     pub fn has_address(&self) -> bool {
-        !self.config.interface.address().is_empty()
+        self.config.interfaces().any(|interface| !interface.address().is_empty())
     }
 
     /// Whose the addresses are.
     #[must_use]
     pub fn sharing(self, sharing: Sharing) -> Self {
-        self.set("interface.sharing", sharing.to_string())
+        self.set_last("sharing", sharing.to_string())
     }
 
     /// Whether the ports of outgoing connections are reserved with the kernel.
     #[must_use]
     pub fn reserve_ports(self, reserve: bool) -> Self {
-        self.set("interface.reserve_ports", reserve)
+        self.set_last("reserve_ports", reserve)
     }
 
     /// The queues to serve.
     #[must_use]
     pub fn queues(self, queues: &[u32]) -> Self {
-        self.set("interface.queues", queues.iter().map(|queue| i64::from(*queue)).collect::<Vec<_>>())
+        self.set_last("queues", queues.iter().map(|queue| i64::from(*queue)).collect::<Vec<_>>())
     }
 
     /// The cores to run on.
@@ -321,7 +380,7 @@ impl Builder {
     /// How the sockets and the program are attached.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
-        self.set("interface.mode", mode.to_string())
+        self.set_last("mode", mode.to_string())
     }
 
     /// What the workers do when there is nothing to do.

@@ -1,8 +1,8 @@
 //! From TOML's text to settings, each error with its place.
 
-use super::Config;
 use super::error::{ConfigError, Place};
 use super::setting::Field;
+use super::{Config, Interface, MAX_INTERFACES, interface_key};
 use std::collections::HashMap;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
@@ -43,12 +43,62 @@ fn flatten(text: &str, prefix: &str, table: &DeTable<'_>, out: &mut Vec<Leaf>) -
         let place = Place::of(text, name.span().start);
         match value.get_ref() {
             DeValue::Table(inner) if is_section(&key) => flatten(text, &key, inner, out)?,
+            DeValue::Array(list) if key == "interface" => flatten_interfaces(text, place, list, out)?,
             _ if is_section(&key) => {
                 let message = format!("this is a table, not a value: write [{key}] on a line of its own");
                 return Err(ConfigError::of_key(key, message).at(Some(place)));
             }
             _ => out.push(Leaf { key, value: plain(value), place }),
         }
+    }
+    Ok(())
+}
+
+/// The same of `[[interface]]`: the first is called as the only one is.
+fn flatten_interfaces(
+    text: &str,
+    place: Place,
+    list: &[Spanned<DeValue<'_>>],
+    out: &mut Vec<Leaf>,
+) -> Result<(), ConfigError> {
+    for (at, each) in list.iter().enumerate() {
+        let DeValue::Table(inner) = each.get_ref() else {
+            let message =
+                "this is a list of values, not of tables: write [interface], or [[interface]] for each of several";
+            return Err(ConfigError::of_key("interface", message).at(Some(place)));
+        };
+        flatten(text, &interface_key(at), inner, out)?;
+        if inner.is_empty() {
+            let message = "it is empty: give its name";
+            let place = Place::of(text, each.span().start);
+            return Err(ConfigError::of_key(format!("{}.name", interface_key(at)), message).at(Some(place)));
+        }
+    }
+    Ok(())
+}
+
+/// Which interface the table of this name is about, from 0.
+pub(super) fn interface_of(section: &str) -> Option<usize> {
+    let rest = section.strip_prefix("interface")?;
+    if rest.is_empty() {
+        return Some(0);
+    }
+    rest.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// Makes room for the interface that `key` is about, if it is the next one.
+fn make_room(config: &mut Config, key: &str) -> Result<(), ConfigError> {
+    let Some(at) = key.rsplit_once('.').and_then(|(section, _)| interface_of(section)) else { return Ok(()) };
+    let there = 1 + config.others.len();
+    if at >= MAX_INTERFACES {
+        return Err(ConfigError::of_key(key, format!("there are at most {MAX_INTERFACES} interfaces: give fewer")));
+    }
+    if at > there {
+        let message = format!("the interfaces before it are missing: give {} first", interface_key(there));
+        return Err(ConfigError::of_key(key, message));
+    }
+    if at == there {
+        config.others.push(Interface::default());
     }
     Ok(())
 }
@@ -83,6 +133,7 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Value {
 
 /// Sets the setting with the dotted name `key`.
 pub(super) fn assign(config: &mut Config, key: &str, value: &Value) -> Result<(), ConfigError> {
+    make_room(config, key)?;
     let mut result = None;
     each_field(config, |field| {
         if key.strip_prefix(field.section).and_then(|rest| rest.strip_prefix('.')) == Some(field.key) {

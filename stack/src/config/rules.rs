@@ -1,6 +1,6 @@
 //! Rules that bind several settings together.
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Interface, interface_key};
 use std::collections::HashSet;
 
 /// Bytes that the kernel keeps at the start of each AF_XDP frame (`XDP_PACKET_HEADROOM`).
@@ -16,7 +16,7 @@ pub(crate) const fn largest_mtu(frame_size: u32) -> u32 {
 
 /// The first rule that the settings break together; each setting alone has been checked.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    interface(config)?;
+    interfaces(config)?;
     cores(config)?;
     control(config)?;
     memory(config)?;
@@ -28,40 +28,67 @@ fn wrong(key: &str, message: impl Into<String>) -> Result<(), ConfigError> {
     Err(ConfigError::of_key(key, message))
 }
 
-fn interface(config: &Config) -> Result<(), ConfigError> {
-    let interface = config.interface();
+fn interfaces(config: &Config) -> Result<(), ConfigError> {
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    for (at, each) in config.interfaces().enumerate() {
+        interface(config, &interface_key(at), each)?;
+        let (name, key) = (each.name(), |field| format!("{}.{field}", interface_key(at)));
+        if name.is_empty() && config.interfaces().len() > 1 {
+            return wrong(&key("name"), "it is missing: give the name of each of several interfaces");
+        }
+        if !names.insert(name) {
+            return wrong(&key("name"), format!("{name} is there twice: give each interface one table"));
+        }
+        if let Some(addr) = each.address().iter().map(super::Cidr::addr).find(|addr| !addresses.insert(*addr)) {
+            let message = format!("{addr} is another interface's already: give each its own");
+            return wrong(&key("address"), message);
+        }
+    }
+    Ok(())
+}
+
+fn interface(config: &Config, table: &str, interface: &Interface) -> Result<(), ConfigError> {
+    let wrong = |key: &str, message: String| Err(ConfigError::of_key(format!("{table}.{key}"), message));
     // IFNAMSIZ, and the characters that the kernel refuses (dev_valid_name).
     let name = interface.name();
     if name.len() > 15 || name == "." || name == ".." || name.contains(['/', ':', ' ', '\t', '\n', '\0']) {
-        return wrong("interface.name", format!("{name:?} cannot be an interface: give a name that `ip link` shows"));
+        return wrong("name", format!("{name:?} cannot be an interface: give a name that `ip link` shows"));
     }
     if let Some(queue) = repeated(interface.queues()) {
-        return wrong("interface.queues", format!("queue {queue} is there twice: leave one out"));
+        return wrong("queues", format!("queue {queue} is there twice: leave one out"));
     }
     let addresses: Vec<_> = interface.address().iter().map(super::Cidr::addr).collect();
     if let Some(addr) = repeated(&addresses) {
-        return wrong("interface.address", format!("{addr} is there twice: leave one out"));
+        return wrong("address", format!("{addr} is there twice: leave one out"));
     }
     let gateways = interface.gateway();
     if gateways.iter().filter(|gateway| gateway.is_v4()).count().max(gateways.iter().filter(|g| !g.is_v4()).count()) > 1
     {
-        return wrong("interface.gateway", "there are two of one family: give one for each family at most");
+        return wrong("gateway", "there are two of one family: give one for each family at most".into());
     }
     for &gateway in gateways {
         if addresses.contains(&gateway) {
-            return wrong("interface.gateway", format!("{gateway} is the stack's own: give the router's address"));
+            return wrong("gateway", format!("{gateway} is the stack's own: give the router's address"));
         }
         if !interface.address().iter().any(|cidr| cidr.contains(gateway)) {
-            let message = format!("{gateway} is in no prefix of interface.address: give a router on the same network");
-            return wrong("interface.gateway", message);
+            let message = format!("{gateway} is in no prefix of {table}.address: give a router on the same network");
+            return wrong("gateway", message);
         }
     }
     if let Some(mtu) = interface.mtu() {
         let largest = largest_mtu(config.memory().frame_size());
         if u32::from(mtu) > largest {
             let message = format!("{mtu} does not fit the frames, which hold {largest}: {}", mtu_remedy(largest));
-            return wrong("interface.mtu", message);
+            return wrong("mtu", message);
         }
+    }
+    let first = interface.queues().iter().copied().min().unwrap_or(0);
+    let last = interface.queues().iter().copied().max().unwrap_or(0);
+    if last - first >= 64 {
+        let message =
+            format!("queues {first} and {last} are more than 64 apart: name some that are nearer to each other");
+        return wrong("queues", message);
     }
     Ok(())
 }
@@ -76,7 +103,7 @@ pub(crate) fn mtu_remedy(largest: u32) -> String {
 }
 
 fn cores(config: &Config) -> Result<(), ConfigError> {
-    let (cores, queues) = (config.cores().list(), config.interface().queues());
+    let cores = config.cores().list();
     if let Some(core) = repeated(cores) {
         return wrong("cores.list", format!("core {core} is there twice: each worker needs its own"));
     }
@@ -97,13 +124,6 @@ fn cores(config: &Config) -> Result<(), ConfigError> {
             return wrong("steering.buckets", message);
         }
     }
-    let first = queues.iter().copied().min().unwrap_or(0);
-    let last = queues.iter().copied().max().unwrap_or(0);
-    if last - first >= 64 {
-        let message =
-            format!("queues {first} and {last} are more than 64 apart: name some that are nearer to each other");
-        return wrong("interface.queues", message);
-    }
     Ok(())
 }
 
@@ -112,9 +132,17 @@ const LONGEST_SOCKET_PATH: usize = 107;
 
 fn control(config: &Config) -> Result<(), ConfigError> {
     let helper = config.privileges().helper();
+    if config.control().takeover() && config.interfaces().len() > 1 {
+        let message = "a stack on several interfaces cannot take over: set it to false and stop the other process first, or name one interface";
+        return wrong("control.takeover", message);
+    }
     if !helper.is_empty() && config.control().takeover() {
         let message = "whoever has a helper cannot take over: leave one of the two out";
         return wrong("control.takeover", message);
+    }
+    if !helper.is_empty() && config.interfaces().len() > 1 {
+        let message = "a helper sets up one interface: name one, or leave the helper out";
+        return wrong("privileges.helper", message);
     }
     socket_path("control.socket", config.control().socket())?;
     socket_path("privileges.helper", helper)
@@ -171,7 +199,9 @@ fn tcp(config: &Config) -> Result<(), ConfigError> {
         let message = "it is above tcp.rto_min_ms, so that a peer like us would send again before our ACK comes: give a smaller one";
         return wrong("tcp.delayed_ack_ms", message);
     }
-    let mtu = config.interface().mtu().map_or_else(|| largest_mtu(config.memory().frame_size()), u32::from);
+    let frame = largest_mtu(config.memory().frame_size());
+    // An interface that carries less gets less.
+    let mtu = config.interfaces().map(|each| each.mtu().map_or(frame, u32::from)).max().unwrap_or(frame);
     if let Some(mss) = tcp.mss_bytes()
         && u32::from(mss) + 40 > mtu
     {

@@ -33,7 +33,7 @@ macro_rules! section {
             /// Shows each field to `visit`, until it fails.
             pub(super) fn walk<E>(
                 &mut self,
-                section: &'static str,
+                section: &str,
                 visit: &mut dyn FnMut($crate::config::setting::Field<'_>) -> Result<(), E>,
             ) -> Result<(), E> {
                 $(visit($crate::config::setting::Field {

@@ -151,7 +151,7 @@ words! {
 }
 
 section! {
-    /// `[interface]`: which interface and queues, and who the stack is there.
+    /// `[interface]`: which interface and queues, and who the stack is there. Of several each has a table `[[interface]]`.
     Interface {
         /// Name of the network interface. It has to be given, here or on the command line.
         name: String, lend = String::new(), Rule::Any;
@@ -241,6 +241,9 @@ section! {
         max_pinned: u32, copy = 65_536, Rule::Range(1, 4_000_000);
         /// How often shares are moved from the busiest worker to the idlest, milliseconds; 0: never by itself.
         rebalance_ms: u32, copy = 0, Rule::Range(0, 3_600_000);
+        /// Whether a packet that comes by another interface than the one that has its destination address is dropped, and
+        /// counted (the strong host of RFC 1122 3.3.4.2). Off, it is taken, and connections outlive a change of their way.
+        strong_host: bool, copy = false, Rule::Any;
     }
 }
 

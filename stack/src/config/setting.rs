@@ -273,8 +273,8 @@ impl<T: Setting> Setting for Vec<T> {
 
 /// One setting as the walk over the configuration meets it.
 pub(super) struct Field<'a> {
-    /// The table it stands in, for instance `impair.rx`.
-    pub section: &'static str,
+    /// The table it stands in, for instance `impair.rx`, or `interface[1]` for the second of several.
+    pub section: &'a str,
     /// Its key in that table.
     pub key: &'static str,
     /// The documentation, line by line.

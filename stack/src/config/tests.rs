@@ -59,6 +59,64 @@ fn an_unknown_neighbour_of_every_key_is_answered_with_that_key() {
 }
 
 #[test]
+fn one_table_and_a_list_of_tables_are_the_same_for_one_interface() {
+    let one = Config::from_toml("[interface]\nname = \"eth0\"\nqueues = [1]\n").unwrap();
+    assert_eq!(Config::from_toml("[[interface]]\nname = \"eth0\"\nqueues = [1]\n").unwrap(), one);
+    assert_eq!(one.interfaces().map(Interface::name).collect::<Vec<_>>(), ["eth0"]);
+}
+
+const TWO: &str = "[[interface]]
+name = \"eth0\"
+address = [\"10.0.0.2/24\"]
+
+[[interface]]
+name = \"eth1\"
+mode = \"copy\"
+address = [\"10.0.1.2/24\"]
+";
+
+#[test]
+fn several_interfaces_are_read_built_and_shown() {
+    let read = Config::from_toml(TWO).unwrap();
+    let built = Config::builder().interface("eth0").address("10.0.0.2/24");
+    let built = built.another_interface("eth1").mode(Mode::Copy).address("10.0.1.2/24").build().unwrap();
+    assert_eq!(read, built);
+    let modes: Vec<_> = read.interfaces().map(|each| (each.name(), each.mode())).collect();
+    assert_eq!(modes, [("eth0", Mode::PreferZerocopy), ("eth1", Mode::Copy)]);
+    let shown = read.to_commented_toml();
+    assert_eq!(shown.matches("[[interface]]").count(), 2, "{shown}");
+    assert_eq!(Config::from_toml(&shown).unwrap(), read);
+    assert_eq!(Config::from_toml(&toml::to_string(&read.to_table()).unwrap()).unwrap(), read);
+}
+
+#[test]
+fn what_is_wrong_with_one_of_several_interfaces_names_it_and_its_line() {
+    for (from, to, key, line, says) in [
+        ("mode = \"copy\"", "mode = 1", "interface[1].mode", 7, "give"),
+        ("mode = \"copy\"", "mood = 1", "interface[1].mood", 7, "the nearest one is interface.mode"),
+        ("10.0.1.2/24", "10.0.0.2/16", "interface[1].address", 8, "another interface's"),
+        ("eth1", "eth0", "interface[1].name", 6, "eth0 is there twice"),
+        ("name = \"eth0\"\n", "", "interface.name", 0, "it is missing"),
+        ("mode = \"copy\"", "queues = [3, 3]", "interface[1].queues", 7, "queue 3 is there twice"),
+        ("mode = \"copy\"", "gateway = [\"10.9.0.1\"]", "interface[1].gateway", 7, "prefix of interface[1].address"),
+    ] {
+        let error = Config::from_toml(&TWO.replacen(from, to, 1)).unwrap_err();
+        assert_eq!(error.key(), Some(key), "{error}");
+        assert_eq!(error.place().map_or(0, |place| place.line), line, "{error}");
+        assert!(error.message().contains(says), "{error}");
+    }
+    let error = Config::from_toml("interface = [1]\n").unwrap_err();
+    assert!(error.to_string().contains("[[interface]] for each of several"), "{error}");
+    let error = Config::builder().interface("a").set("interface[2].name", "b").build().unwrap_err();
+    assert!(error.to_string().contains("interface[2].name: the interfaces before it are missing"), "{error}");
+    let taking = Config::from_toml(&format!("{TWO}[control]\nsocket = \"/run/a\"\ntakeover = true\n")).unwrap_err();
+    assert_eq!(taking.key(), Some("control.takeover"));
+    assert!(taking.message().contains("a stack on several interfaces cannot take over"), "{taking}");
+    let many: String = (0..17).map(|at| format!("[[interface]]\nname = \"eth{at}\"\n")).collect();
+    assert!(Config::from_toml(&many).unwrap_err().to_string().contains("at most 16 interfaces"));
+}
+
+#[test]
 fn a_wrong_table_is_answered_with_the_right_one() {
     let error = Config::from_toml("[interfaces]\nname = \"a\"\n").unwrap_err();
     assert_eq!(

@@ -17,6 +17,7 @@ use crate::Error;
 use crate::steer::Sites;
 use crate::steer::mirror::Change;
 use corelane_bpf::{RelayedFlows, Table};
+use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Flow, SocketAddr};
 use corelane_xdp::PacketSocket;
 use crossbeam::channel::{Receiver, Sender};
@@ -43,8 +44,8 @@ pub(crate) enum Command {
     Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
     /// These flows are over and go by the table again.
     Forget(Arc<[Flow]>),
-    /// The kernel has changed this, in this order.
-    Kernel(Arc<[Change]>),
+    /// The kernel has changed this on an interface, in this order.
+    Kernel(InterfaceId, Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
     Measure,
     /// Another process takes over.
@@ -118,8 +119,8 @@ pub(crate) enum Report {
     Listen { local: SocketAddr, answer: Sender<Result<(), Error>> },
     /// It listens there no more.
     Unlisten { local: SocketAddr },
-    /// The kernel has changed this; the thread that follows it says so.
-    Kernel { changes: Vec<Change> },
+    /// The kernel has changed this on an interface; the thread that follows it says so.
+    Kernel { on: InterfaceId, changes: Vec<Change> },
     /// The answer to [`Command::Measure`].
     Measured { worker: usize, load: Load },
     /// Another process has taken over, and the worker's last connection has ended.

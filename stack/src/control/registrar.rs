@@ -2,9 +2,9 @@
 
 use super::Report;
 use crate::Error;
-use crate::steer::Sharing;
 use crate::steer::mirror::Asker;
 use corelane_bpf::{FlowRegistry, MapError};
+use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Endpoint, Flow, SocketAddr};
 use crossbeam::channel::{Sender, bounded};
 use std::collections::VecDeque;
@@ -23,17 +23,18 @@ const LOOKED_AT: usize = 2;
 /// Listening asks the main thread, and registering a flow is a system call: neither is on the path of a packet.
 #[derive(Debug)]
 pub(crate) struct Registrar {
-    sharing: Sharing,
     flows: FlowRegistry,
     reports: Sender<Report>,
-    asker: Asker,
+    /// Who is asked for neighbours, for each interface that shares its addresses with the kernel.
+    askers: Vec<(InterfaceId, Asker)>,
     /// The flows that were registered, until they are over. They are looked at in turn.
     registered: VecDeque<Flow>,
 }
 
 impl Registrar {
-    pub(crate) const fn new(sharing: Sharing, flows: FlowRegistry, reports: Sender<Report>, asker: Asker) -> Self {
-        Self { sharing, flows, reports, asker, registered: VecDeque::new() }
+    /// `askers` are those of the interfaces that share their addresses with the kernel.
+    pub(crate) const fn new(flows: FlowRegistry, reports: Sender<Report>, askers: Vec<(InterfaceId, Asker)>) -> Self {
+        Self { flows, reports, askers, registered: VecDeque::new() }
     }
 
     /// The worker is going to listen on `local`.
@@ -52,7 +53,7 @@ impl Registrar {
 
     /// The worker listens there no more. What is open of it stays the stack's.
     pub(crate) fn unlisten(&mut self, local: SocketAddr, endpoint: &Endpoint) {
-        if self.sharing == Sharing::Shared {
+        if !self.askers.is_empty() {
             let at = |flow: &Flow| {
                 flow.local.port == local.port && (local.addr.is_unspecified() || flow.local.addr == local.addr)
             };
@@ -70,7 +71,7 @@ impl Registrar {
     /// # Errors
     /// The program takes no more.
     pub(crate) fn connect(&mut self, flow: Flow, endpoint: &Endpoint) -> Result<(), MapError> {
-        if self.sharing == Sharing::Own {
+        if self.askers.is_empty() {
             return Ok(());
         }
         self.keep(flow)?;
@@ -86,12 +87,14 @@ impl Registrar {
 
     /// Once a turn: asks for the neighbours that the endpoint needs, and gives back flows that are over.
     pub(crate) fn on_turn(&mut self, endpoint: &mut Endpoint) {
-        if self.sharing == Sharing::Own {
+        if self.askers.is_empty() {
             return;
         }
-        while let Some(addr) = endpoint.poll_unresolved() {
-            // With too many before it, it comes again.
-            self.asker.ask(addr);
+        for (on, asker) in &self.askers {
+            while let Some(addr) = endpoint.on(*on).poll_unresolved() {
+                // With too many before it, it comes again.
+                asker.ask(addr);
+            }
         }
         self.look_for_what_is_over(endpoint);
     }

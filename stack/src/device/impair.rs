@@ -133,7 +133,7 @@ impl Lane {
 
     /// Copies a frame, if there is a free one.
     fn copy(&mut self, pool: &Pool, frame: &Frame) -> Option<Frame> {
-        let Some(mut copy) = pool.alloc() else {
+        let Some(mut copy) = pool.alloc_on(frame.interface()) else {
             self.suffered.no_frame += 1;
             return None;
         };
@@ -349,6 +349,14 @@ impl<D: Device> Device for Impaired<D> {
 
     fn info(&self) -> &DeviceInfo {
         self.device.info()
+    }
+
+    fn interfaces(&self) -> &[DeviceInfo] {
+        self.device.interfaces()
+    }
+
+    fn statistics_of(&self, interface: usize) -> Statistics {
+        self.device.statistics_of(interface)
     }
 
     fn statistics(&self) -> Statistics {

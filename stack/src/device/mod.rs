@@ -114,8 +114,19 @@ pub trait Device {
         None
     }
 
-    /// What the device is.
+    /// What the device is; of one with several interfaces, the first.
     fn info(&self) -> &DeviceInfo;
+
+    /// Every interface of the device, in the order of their numbers: a frame of its pool says by which it came, or can go
+    /// ([`Frame::interface`]).
+    fn interfaces(&self) -> &[DeviceInfo] {
+        std::slice::from_ref(self.info())
+    }
+
+    /// What of [`Device::statistics`] is known of one interface alone.
+    fn statistics_of(&self, interface: usize) -> Statistics {
+        if interface == 0 { self.statistics() } else { Statistics::default() }
+    }
 
     /// What happened, since the start.
     fn statistics(&self) -> Statistics;
@@ -190,6 +201,14 @@ impl Device for AnyDevice {
 
     fn info(&self) -> &DeviceInfo {
         each!(self, device => device.info())
+    }
+
+    fn interfaces(&self) -> &[DeviceInfo] {
+        each!(self, device => device.interfaces())
+    }
+
+    fn statistics_of(&self, interface: usize) -> Statistics {
+        each!(self, device => device.statistics_of(interface))
     }
 
     fn statistics(&self) -> Statistics {

@@ -1,5 +1,6 @@
 //! The frames that the protocol has tokens for.
 
+use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Memory, Token};
 use corelane_xdp::{Frame, Pool};
 
@@ -16,6 +17,15 @@ enum Slot {
     Posted { keep: bool },
 }
 
+/// Frames that were to go by another interface than they lie at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Copies {
+    /// Copied.
+    pub made: u64,
+    /// Lost, because there was no frame to copy into.
+    pub lost: u64,
+}
+
 /// The frames of one device's pool that the protocol has, by their index: its [`Memory`].
 ///
 /// A token exists for each slot that is not empty, save those that were posted without `keep`. Everything is constant
@@ -24,6 +34,7 @@ pub struct Store {
     pool: Pool,
     slots: Box<[Slot]>,
     posted: usize,
+    copies: Copies,
     /// What is written to a frame that is not here goes here.
     scratch: Box<[u8]>,
 }
@@ -33,7 +44,7 @@ impl Store {
     pub fn new(pool: Pool) -> Self {
         let slots = (0..pool.total()).map(|_| Slot::Empty).collect();
         let scratch = vec![0; pool.frame_len()].into();
-        Self { pool, slots, posted: 0, scratch }
+        Self { pool, slots, posted: 0, copies: Copies::default(), scratch }
     }
 
     /// Keeps a frame, which must be of this store's pool, and makes the token for it.
@@ -78,6 +89,42 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// As [`Store::post`], to be sent by the interface `on`. A frame that cannot go by it, because its connection has
+    /// changed its way, is copied into one that can; the copy is freed when it has been sent, and the frame is not posted.
+    /// None also when there is no frame for the copy: it is lost like any packet, and counted.
+    #[inline]
+    pub fn post_on(&mut self, on: InterfaceId, index: u32, len: usize, keep: bool) -> Option<Frame> {
+        match self.slots.get(index as usize) {
+            Some(Slot::Held(frame)) if frame.interface() != on.0 => self.post_copy(on, index, len, keep),
+            _ => self.post(index, len, keep),
+        }
+    }
+
+    #[cold]
+    fn post_copy(&mut self, on: InterfaceId, index: u32, len: usize, keep: bool) -> Option<Frame> {
+        let copy = self.pool.alloc_on(on.0);
+        let (slot, counted) = (self.slots.get_mut(index as usize)?, &mut self.copies);
+        let Slot::Held(frame) = slot else { return None };
+        let copied = copy.map(|mut copy| {
+            copy.buffer_mut()[..len].copy_from_slice(&frame.buffer()[..len]);
+            copy
+        });
+        match &copied {
+            Some(_) => counted.made += 1,
+            None => counted.lost += 1,
+        }
+        if !keep {
+            *slot = Slot::Empty;
+        }
+        let copied = self.insert(copied?);
+        self.post(copied.index(), len, false)
+    }
+
+    /// Frames that were copied, or lost, because they were to go by another interface than they lie at.
+    pub fn copies(&self) -> Copies {
+        self.copies
     }
 
     /// Takes a frame back that the device is done with. One that was not posted from here is freed.
@@ -146,6 +193,11 @@ impl Memory for Store {
         Some(self.insert(frame))
     }
 
+    fn alloc_on(&mut self, on: InterfaceId) -> Option<Token> {
+        let frame = self.pool.alloc_on(on.0)?;
+        Some(self.insert(frame))
+    }
+
     fn free(&mut self, token: Token) {
         let Some(slot) = self.slots.get_mut(token.index() as usize) else { return };
         match slot {
@@ -184,6 +236,10 @@ impl Memory for Store {
 
     fn available(&self) -> usize {
         self.pool.available()
+    }
+
+    fn available_on(&self, on: InterfaceId) -> usize {
+        self.pool.available_on(on.0)
     }
 
     fn frame_len(&self) -> usize {
@@ -261,6 +317,32 @@ mod tests {
         let frame = store.pool.alloc().unwrap();
         store.completed(frame);
         assert_eq!(free(&store), 4);
+    }
+
+    #[test]
+    fn what_goes_by_another_interface_is_copied_and_counted() {
+        let (one, two) = (InterfaceId(0), InterfaceId(1));
+        let mut store = Store::new(Pool::heap_for_interfaces(2, 2, 128).unwrap());
+        let token = store.alloc_on(one).unwrap();
+        store.bytes_mut(&token)[..3].copy_from_slice(b"abc");
+        // One that is lent stays, and can go again at once.
+        let copy = store.post_on(two, token.index(), 3, true).unwrap();
+        assert_eq!((copy.interface(), copy.bytes(), store.is_posted(&token)), (1, &b"abc"[..], false));
+        assert_eq!((store.posted(), store.available_on(two)), (1, 1));
+        // One that is given away is free.
+        let other = store.post_on(two, token.index(), 3, false).unwrap();
+        assert_eq!((other.interface(), store.available_on(one), store.available_on(two)), (1, 2, 0));
+        let lost = store.alloc_on(one).unwrap();
+        assert!(store.post_on(two, lost.index(), 3, false).is_none());
+        assert_eq!((store.copies(), store.available_on(one)), (Copies { made: 2, lost: 1 }, 2));
+        store.completed(copy);
+        store.completed(other);
+        store.check().unwrap();
+        assert_eq!((store.posted(), store.available_on(two)), (0, 2));
+        let stays = store.alloc_on(two).unwrap();
+        let posted = store.post_on(two, stays.index(), 3, false).unwrap();
+        assert_eq!(posted.index(), stays.index(), "nothing is copied on its own way");
+        store.completed(posted);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use corelane_bpf::MapError;
 use corelane_proto::{Instant, Mac};
-use corelane_xdp::{Frame, Interface, InterfaceError, ModeInForce, OpenError, Pool, Port, QueueConfig};
+use corelane_xdp::{
+    Frame, Interface, InterfaceError, InterfaceStatistics, ModeInForce, OpenError, Pool, Port, QueueConfig,
+};
 
 use super::{Device, DeviceInfo, Statistics};
 use crate::config;
@@ -54,13 +56,14 @@ pub fn queue_config(interface: &config::Interface, memory: &config::Memory, queu
     }
 }
 
-/// One core's part of a network interface: its sockets on the queues, and their frames.
+/// One core's part of one network interface or several: its sockets on the queues, and their frames.
 ///
 /// It stays on the thread that made it. The steering program has to be detached before this is dropped, so that the
 /// kernel gets what comes in between.
 pub struct XdpDevice {
     port: Port,
-    info: DeviceInfo,
+    /// By interface, at least one.
+    infos: Vec<DeviceInfo>,
 }
 
 impl XdpDevice {
@@ -80,20 +83,26 @@ impl XdpDevice {
         let port = Port::open(config)?;
         let found = Interface::query(&config.interface)?;
         register(config.queue, port.fd())?;
-        Ok(Self::new(port, &found))
+        Ok(Self::new(port, &[&found]))
     }
 
-    /// A core's port as a device, on that core; `found` is the interface as it was when it was opened. Sockets are
+    /// A core's port as a device, on that core; `found` are the interfaces as they were when it was opened. Sockets are
     /// registered by whoever opened it ([`corelane_xdp::PortSeed::sockets`]).
-    pub fn new(port: Port, found: &Interface) -> Self {
-        let info = DeviceInfo {
+    ///
+    /// # Panics
+    ///
+    /// Without an interface: a port has at least one.
+    pub fn new(port: Port, found: &[&Interface]) -> Self {
+        let info = |(at, found): (usize, &&Interface)| DeviceInfo {
             name: found.name.clone(),
-            queue: port.queue(),
+            queue: port.queue_of(at),
             mac: Mac(found.mac),
             mtu: found.mtu,
-            mode: port.mode().to_string(),
+            mode: port.mode_of(at).to_string(),
         };
-        Self { port, info }
+        assert!(!found.is_empty(), "a port has an interface");
+        let infos = found.iter().enumerate().map(info).collect();
+        Self { port, infos }
     }
 
     /// The mode in force.
@@ -147,7 +156,30 @@ impl Device for XdpDevice {
     }
 
     fn info(&self) -> &DeviceInfo {
-        &self.info
+        &self.infos[0]
+    }
+
+    fn interfaces(&self) -> &[DeviceInfo] {
+        &self.infos
+    }
+
+    fn statistics_of(&self, interface: usize) -> Statistics {
+        if self.infos.len() == 1 {
+            return self.statistics();
+        }
+        let InterfaceStatistics { traffic, kernel } = self.port.statistics_of(interface).unwrap_or_default();
+        Statistics {
+            rx_frames: traffic.rx_frames,
+            rx_bytes: traffic.rx_bytes,
+            rx_ring_full: kernel.rx_ring_full,
+            rx_no_frame: kernel.rx_fill_ring_empty_descs,
+            rx_too_long: kernel.rx_dropped,
+            rx_malformed: kernel.rx_invalid_descs,
+            tx_frames: traffic.tx_frames,
+            tx_bytes: traffic.tx_bytes,
+            tx_invalid: kernel.tx_invalid_descs,
+            ..Statistics::default()
+        }
     }
 
     fn statistics(&self) -> Statistics {

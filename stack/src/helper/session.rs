@@ -127,7 +127,7 @@ impl Session {
         let (buckets, max_pinned) = (load.buckets, load.max_pinned);
         let setup = Setup { buckets, max_pinned, vlan, ..Setup::new(layout, FlowHash::new(load.key)) };
         let device = Interface::query(beside.device()).map_err(|error| error.to_string())?;
-        let mode = attach_mode(&self.config);
+        let mode = attach_mode(self.config.interface());
         let steering = Steering::attach_with(device.index, mode, &setup).map_err(|error| error.to_string())?;
         let link = steering.share_link().map_err(|error| error.to_string())?;
         self.steering = Some(steering);

@@ -1,12 +1,13 @@
 //! What the main thread does for the workers' life beside the kernel: where they listen, and what the kernel changes.
 
 use super::privileges;
+use super::programs::Programs;
 use crate::Error;
 use crate::config::Drop;
 use crate::control::Report;
 use crate::steer::mirror::{Asker, Change};
-use crate::steer::{Beside, ListenCheck, Sharing};
-use corelane_bpf::{MapError, Steering};
+use crate::steer::{Beside, InterfaceId, ListenCheck, Sharing};
+use corelane_bpf::MapError;
 use corelane_proto::{Addr, SocketAddr};
 use crossbeam::channel::Sender;
 use rustix::thread::CapabilitySet;
@@ -23,33 +24,59 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// Where the workers listen, and what the program knows of it.
 #[derive(Debug)]
 pub(super) struct Reception {
-    check: ListenCheck,
-    addresses: Vec<Addr>,
+    /// By interface.
+    links: Vec<Link>,
     /// Where somebody listens, and how many workers do.
     listeners: HashMap<SocketAddr, usize>,
     /// Everything is to be in the program from now on.
     open: bool,
 }
 
+/// What is listened at on one interface.
+#[derive(Debug)]
+struct Link {
+    check: ListenCheck,
+    addresses: Vec<Addr>,
+}
+
+impl Link {
+    /// Whether the program needs to be told of listeners: it gives us everything for addresses of our own anyway.
+    fn is_shared(&self) -> bool {
+        self.check.sharing == Sharing::Shared
+    }
+
+    /// The addresses at which a listener is found.
+    fn found_at(&self, local: SocketAddr) -> impl Iterator<Item = Addr> {
+        let at = move |addr: &Addr| match local.addr.is_unspecified() {
+            true => addr.is_v4() == local.addr.is_v4(),
+            false => *addr == local.addr,
+        };
+        self.addresses.iter().copied().filter(at)
+    }
+}
+
 impl Reception {
-    pub(super) fn new(beside: &Beside) -> Self {
-        let addresses = beside.identity().addresses.iter().map(|cidr| cidr.addr).collect();
-        Self { check: beside.listen_check(), addresses, listeners: HashMap::new(), open: false }
+    pub(super) fn new(besides: &[Beside]) -> Self {
+        let addresses = |beside: &Beside| beside.identity().addresses.iter().map(|cidr| cidr.addr).collect();
+        let link = |beside| Link { check: Beside::listen_check(beside), addresses: addresses(beside) };
+        Self { links: besides.iter().map(link).collect(), listeners: HashMap::new(), open: false }
     }
 
     /// From here on our packets come to the sockets.
-    pub(super) fn open(&mut self, steering: &Steering) -> Result<(), MapError> {
+    pub(super) fn open(&mut self, steering: &Programs) -> Result<(), MapError> {
         self.open = true;
-        if self.check.sharing == Sharing::Own {
-            return self.addresses.iter().try_for_each(|addr| steering.add_own_address(IpAddr::from(*addr)));
+        for link in self.links.iter().filter(|link| !link.is_shared()) {
+            link.addresses.iter().try_for_each(|addr| steering.add_own_address(IpAddr::from(*addr)))?;
         }
         self.listeners.keys().try_for_each(|local| self.add(steering, *local))
     }
 
     /// A worker wants to listen.
-    pub(super) fn listen(&mut self, steering: &Steering, local: SocketAddr) -> Result<(), Error> {
+    pub(super) fn listen(&mut self, steering: &Programs, local: SocketAddr) -> Result<(), Error> {
         if !self.listeners.contains_key(&local) {
-            self.check.may_listen(local)?;
+            for link in self.links.iter().filter(|link| link.found_at(local).next().is_some()) {
+                link.check.may_listen(local)?;
+            }
             if self.open {
                 self.add(steering, local)?;
             }
@@ -59,31 +86,38 @@ impl Reception {
     }
 
     /// A worker listens there no more.
-    pub(super) fn unlisten(&mut self, steering: &Steering, local: SocketAddr) {
+    pub(super) fn unlisten(&mut self, steering: &Programs, local: SocketAddr) {
         let Some(count) = self.listeners.get_mut(&local) else { return };
         *count -= 1;
         if *count == 0 {
             self.listeners.remove(&local);
-            self.remove(steering, local, None);
+            let all: Vec<_> = self.shared_at(local).collect();
+            self.remove(steering, local.port, &all);
         }
     }
 
-    /// The kernel has changed something.
-    pub(super) fn on_change(&mut self, steering: &Steering, change: &Change) -> Result<(), MapError> {
-        if self.check.sharing == Sharing::Own {
-            return Ok(());
-        }
+    /// The kernel has changed something on an interface.
+    pub(super) fn on_change(&mut self, steering: &Programs, on: InterfaceId, change: &Change) -> Result<(), MapError> {
+        let Some(link) = self.links.get_mut(usize::from(on.0)).filter(|link| link.is_shared()) else { return Ok(()) };
         match change {
-            Change::AddressAdded(cidr) if !self.addresses.contains(&cidr.addr) => {
-                self.addresses.push(cidr.addr);
+            Change::AddressAdded(cidr) if !link.addresses.contains(&cidr.addr) => {
+                link.addresses.push(cidr.addr);
                 let everywhere = self.listeners.keys().filter(|local| local.addr.is_unspecified());
                 everywhere.copied().try_for_each(|local| self.add(steering, local))
             }
             Change::AddressRemoved(addr) => {
-                for local in self.listeners.keys() {
-                    self.remove(steering, *local, Some(*addr));
+                link.addresses.retain(|other| other != addr);
+                if self.links.iter().any(|link| link.addresses.contains(addr)) {
+                    // Another interface has it, and every program knows it.
+                    return Ok(());
                 }
-                self.addresses.retain(|other| other != addr);
+                let at = |local: &&SocketAddr| match local.addr.is_unspecified() {
+                    true => addr.is_v4() == local.addr.is_v4(),
+                    false => local.addr == *addr,
+                };
+                for local in self.listeners.keys().filter(at) {
+                    self.remove(steering, local.port, &[*addr]);
+                }
                 self.listeners.retain(|local, _| local.addr != *addr);
                 Ok(())
             }
@@ -91,52 +125,39 @@ impl Reception {
         }
     }
 
-    /// Whether the kernel has the addresses too.
+    /// Whether the kernel has the addresses of the first interface too.
     pub(super) fn is_shared(&self) -> bool {
-        self.check.sharing == Sharing::Shared
+        self.links.first().is_some_and(Link::is_shared)
     }
 
-    /// What the program knows: own addresses, or with a port listeners.
+    /// What the programs know: own addresses, or with a port listeners.
     pub(super) fn ends(&self) -> HashSet<(IpAddr, Option<u16>)> {
-        if self.check.sharing == Sharing::Own {
-            return self.addresses.iter().map(|addr| (IpAddr::from(*addr), None)).collect();
-        }
+        let own = self.links.iter().filter(|link| !link.is_shared()).flat_map(|link| &link.addresses);
         let of = |local: &SocketAddr| {
             let port = local.port;
-            self.found_at(*local).map(move |addr| (addr, Some(port)))
+            self.shared_at(*local).map(move |addr| (IpAddr::from(addr), Some(port)))
         };
-        self.listeners.keys().flat_map(of).collect()
+        own.map(|addr| (IpAddr::from(*addr), None)).chain(self.listeners.keys().flat_map(of)).collect()
     }
 
-    /// The addresses at which a listener is found.
-    fn found_at(&self, local: SocketAddr) -> impl Iterator<Item = IpAddr> {
-        let at = move |addr: &Addr| match local.addr.is_unspecified() {
-            true => addr.is_v4() == local.addr.is_v4(),
-            false => *addr == local.addr,
-        };
-        self.addresses.iter().copied().filter(at).map(IpAddr::from)
+    /// The addresses that are shared with the kernel and at which a listener is found.
+    fn shared_at(&self, local: SocketAddr) -> impl Iterator<Item = Addr> {
+        self.links.iter().filter(|link| link.is_shared()).flat_map(move |link| link.found_at(local))
     }
 
-    fn add(&self, steering: &Steering, local: SocketAddr) -> Result<(), MapError> {
-        if self.check.sharing == Sharing::Own {
-            return Ok(());
-        }
-        self.found_at(local).try_for_each(|addr| steering.add_listener(addr, local.port))
+    fn add(&self, steering: &Programs, local: SocketAddr) -> Result<(), MapError> {
+        self.shared_at(local).try_for_each(|addr| steering.add_listener(IpAddr::from(addr), local.port))
     }
 
-    /// Takes a listener out of the program, at one address or at all.
-    fn remove(&self, steering: &Steering, local: SocketAddr, only: Option<Addr>) {
-        if self.check.sharing == Sharing::Own || !self.open {
-            return;
-        }
-        for addr in self.found_at(local).filter(|addr| only.is_none_or(|only| IpAddr::from(only) == *addr)) {
-            // What is not there need not go.
-            let _ = steering.remove_listener(addr, local.port);
+    /// Takes the listener on `port` of these addresses out of the programs.
+    fn remove(&self, steering: &Programs, port: u16, addresses: &[Addr]) {
+        for addr in addresses.iter().filter(|_| self.open) {
+            steering.remove_listener(IpAddr::from(*addr), port);
         }
     }
 }
 
-/// The thread that follows the kernel.
+/// The thread that follows what the kernel has on one interface.
 pub(super) struct Following<'scope> {
     handle: ScopedJoinHandle<'scope, Beside>,
     asker: Asker,
@@ -147,6 +168,7 @@ impl<'scope> Following<'scope> {
     /// Starts it; what it sees comes as [`Report::Kernel`].
     pub(super) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
+        on: InterfaceId,
         mut beside: Beside,
         reports: Sender<Report>,
         drop: Drop,
@@ -168,7 +190,7 @@ impl<'scope> Following<'scope> {
                 }
                 changes.retain(|change| beside.concerns(change));
                 if !changes.is_empty()
-                    && reports.send(Report::Kernel { changes: std::mem::take(&mut changes) }).is_err()
+                    && reports.send(Report::Kernel { on, changes: std::mem::take(&mut changes) }).is_err()
                 {
                     break;
                 }

@@ -1,34 +1,55 @@
-//! What the machine says about the interface, and what the workers make of it and the configuration.
+//! What the machine says about the interfaces, and what the workers make of it and the configuration.
 
 use crate::Error;
-use crate::config::{Config, largest_mtu, mtu_remedy};
+use crate::config::{self, Config, interface_key, largest_mtu, mtu_remedy};
+use crate::steer::Beside;
 use corelane_proto::Mac;
-use corelane_proto::endpoint::{EndpointConfig, Sharing};
+use corelane_proto::endpoint::{EndpointConfig, InterfaceConfig, Sharing};
 use corelane_xdp::Interface;
 use std::time::Duration;
 
 /// Queues that are served when none is named; more take no frames faster, since each needs frames of its own.
 const MAX_QUEUES: u32 = 64;
 
-/// The interface as the stack will use it.
+/// The interfaces as the stack will use them.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
+    /// In the order of the configuration.
+    pub(super) nics: Vec<Nic>,
+    /// How many workers serve them.
+    pub(super) workers: usize,
+}
+
+/// One interface.
+#[derive(Clone, Debug)]
+pub(super) struct Nic {
     pub(super) interface: Interface,
     pub(super) mac: Mac,
     pub(super) mtu: u16,
     /// The queues that are served.
     pub(super) queues: Vec<u32>,
-    /// How many workers serve them.
-    pub(super) workers: usize,
 }
 
 impl Machine {
-    /// Asks the kernel about the interface `device` and compares.
-    pub(super) fn query(config: &Config, device: &str) -> Result<Self, Error> {
-        Self::compare(config, Interface::query(device)?)
+    /// Asks the kernel about the interfaces whose queues are opened, and compares.
+    pub(super) fn query(config: &Config, besides: &[Beside]) -> Result<Self, Error> {
+        let found = besides.iter().map(|beside| Interface::query(beside.device()));
+        Self::compare(config, found.collect::<Result<_, _>>()?)
     }
 
-    fn compare(config: &Config, interface: Interface) -> Result<Self, Error> {
+    fn compare(config: &Config, found: Vec<Interface>) -> Result<Self, Error> {
+        let settings = (0..).map(interface_key).zip(config.interfaces());
+        let nics = settings.zip(found).map(|((key, settings), found)| Nic::compare(config, &key, settings, found));
+        let nics: Vec<Nic> = nics.collect::<Result<_, _>>()?;
+        let queues = nics.iter().map(|nic| nic.queues.len()).sum::<usize>();
+        let workers = config.workers().unwrap_or_else(|| queues.min(super::cores::count()));
+        Ok(Self { nics, workers })
+    }
+}
+
+impl Nic {
+    /// `key` is the name of the table of these settings.
+    fn compare(config: &Config, key: &str, settings: &config::Interface, interface: Interface) -> Result<Self, Error> {
         let name = || interface.name.clone();
         if !interface.up {
             return Err(Error::InterfaceDown { interface: name() });
@@ -41,33 +62,46 @@ impl Machine {
         }
         // It fits 16 bits: frames are shorter than that.
         let own = u16::try_from(interface.mtu).unwrap_or(u16::MAX);
-        let mtu = match config.interface().mtu() {
+        let mtu = match settings.mtu() {
             Some(wanted) if wanted > own => {
-                return Err(Error::MtuAboveInterface { interface: name(), mtu: interface.mtu, wanted });
+                let (setting, mtu) = (format!("{key}.mtu"), interface.mtu);
+                return Err(Error::MtuAboveInterface { setting, interface: name(), mtu, wanted });
             }
             wanted => wanted.unwrap_or(own),
         };
-        let mac = config.interface().mac().unwrap_or(Mac(interface.mac));
-        let queues = match config.interface().queues() {
+        let mac = settings.mac().unwrap_or(Mac(interface.mac));
+        let queues = match settings.queues() {
             [] => (0..interface.queues.unwrap_or(1).clamp(1, MAX_QUEUES)).collect(),
             named => named.to_vec(),
         };
-        let workers = config.workers().unwrap_or_else(|| queues.len().min(super::cores::count()));
-        Ok(Self { interface, mac, mtu, queues, workers })
+        Ok(Self { interface, mac, mtu, queues })
     }
 }
 
 /// The endpoint of each worker.
 pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointConfig {
     let limits = config.limits();
-    EndpointConfig {
-        mac: machine.mac,
+    let mut interfaces = config.interfaces().zip(&machine.nics).map(|(settings, nic)| InterfaceConfig {
+        mac: nic.mac,
         vlan: None,
-        mtu: machine.mtu,
-        addresses: config.interface().address().iter().map(|cidr| cidr.to_proto()).collect(),
+        mtu: nic.mtu,
+        addresses: settings.address().iter().map(|cidr| cidr.to_proto()).collect(),
         sharing: Sharing::Own,
-        gateways: config.interface().gateway().to_vec(),
+        gateways: settings.gateway().to_vec(),
         routes: Vec::new(),
+    });
+    let first = interfaces.next().unwrap_or_default();
+    let InterfaceConfig { mac, vlan, mtu, addresses, sharing, gateways, routes } = first;
+    EndpointConfig {
+        mac,
+        vlan,
+        mtu,
+        addresses,
+        sharing,
+        gateways,
+        routes,
+        others: interfaces.collect(),
+        strong_host: config.steering().strong_host(),
         connections: limits.connections() as usize,
         syn_queue: limits.syn_queue() as usize,
         syn_ack_retries: config.tcp().syn_ack_retries(),
@@ -84,8 +118,9 @@ pub(super) fn endpoint_config(config: &Config, machine: &Machine) -> EndpointCon
         ports_avoided: Vec::new(),
         replies_per_second: limits.replies_per_second(),
         accept_source_routes: config.tcp().accept_source_routes(),
-        verify_ip_checksum: config.interface().verify_ip_checksum(),
-        verify_tcp_checksum: config.interface().verify_tcp_checksum(),
+        // What one device has not done is done for all.
+        verify_ip_checksum: config.interfaces().any(config::Interface::verify_ip_checksum),
+        verify_tcp_checksum: config.interfaces().any(config::Interface::verify_tcp_checksum),
         low_water_frames: config.memory().low_water_frames() as usize,
         hoarding_after: Duration::from_secs(limits.hoarding_after_s().into()),
     }
@@ -105,47 +140,61 @@ mod tests {
 
     #[test]
     fn the_interfaces_own_mac_and_mtu_are_the_default() {
-        let machine = Machine::compare(&config(), interface()).unwrap();
-        assert_eq!((machine.mac, machine.mtu), (Mac([2, 0, 0, 0, 0, 9]), 1500));
+        let machine = Machine::compare(&config(), vec![interface()]).unwrap();
+        assert_eq!((machine.nics[0].mac, machine.nics[0].mtu), (Mac([2, 0, 0, 0, 0, 9]), 1500));
         let small = config().into_builder().set("interface.mtu", 1280).build().unwrap();
-        assert_eq!(Machine::compare(&small, interface()).unwrap().mtu, 1280);
+        assert_eq!(Machine::compare(&small, vec![interface()]).unwrap().nics[0].mtu, 1280);
     }
 
     #[test]
     fn all_queues_are_served_by_as_many_workers_as_there_are_cores() {
         let four = || Interface { queues: Some(4), ..interface() };
-        let machine = Machine::compare(&config(), four()).unwrap();
-        assert_eq!((machine.queues, machine.workers), (vec![0, 1, 2, 3], super::super::cores::count().min(4)));
+        let machine = Machine::compare(&config(), vec![four()]).unwrap();
+        assert_eq!(
+            (machine.nics[0].queues.clone(), machine.workers),
+            (vec![0, 1, 2, 3], super::super::cores::count().min(4))
+        );
         let named = config().into_builder().queues(&[2, 3]).set("cores.workers", 3).build().unwrap();
-        let machine = Machine::compare(&named, four()).unwrap();
-        assert_eq!((machine.queues, machine.workers), (vec![2, 3], 3));
-        let silent = Machine::compare(&config(), Interface { queues: None, ..interface() }).unwrap();
-        assert_eq!((silent.queues, silent.workers), (vec![0], 1));
+        let machine = Machine::compare(&named, vec![four()]).unwrap();
+        assert_eq!((machine.nics[0].queues.clone(), machine.workers), (vec![2, 3], 3));
+        let silent = Machine::compare(&config(), vec![Interface { queues: None, ..interface() }]).unwrap();
+        assert_eq!((silent.nics[0].queues.clone(), silent.workers), (vec![0], 1));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_a_remedy() {
-        let down = Machine::compare(&config(), Interface { up: false, ..interface() }).unwrap_err();
+        let down = Machine::compare(&config(), vec![Interface { up: false, ..interface() }]).unwrap_err();
         assert!(matches!(down, Error::InterfaceDown { .. }));
-        let jumbo = Machine::compare(&config(), Interface { mtu: 3000, ..interface() }).unwrap_err();
+        let jumbo = Machine::compare(&config(), vec![Interface { mtu: 3000, ..interface() }]).unwrap_err();
         assert!(jumbo.to_string().contains("memory.frame_size = 4096"), "{jumbo}");
         let large = config().into_builder().set("memory.frame_size", 4096).build().unwrap();
-        assert!(Machine::compare(&large, Interface { mtu: 3000, ..interface() }).is_ok());
-        let huge = Machine::compare(&large, Interface { mtu: 9000, ..interface() }).unwrap_err();
+        assert!(Machine::compare(&large, vec![Interface { mtu: 3000, ..interface() }]).is_ok());
+        let huge = Machine::compare(&large, vec![Interface { mtu: 9000, ..interface() }]).unwrap_err();
         assert!(huge.to_string().contains("an MTU of at most 3822"), "{huge}");
         let above = config().into_builder().set("interface.mtu", 1600).build().unwrap();
-        let above = Machine::compare(&above, interface()).unwrap_err();
+        let above = Machine::compare(&above, vec![interface()]).unwrap_err();
         assert!(above.to_string().contains("ip link set dev eth0 mtu 1600"), "{above}");
     }
 
     #[test]
-    fn an_interface_that_is_not_there_is_the_machines_fault() {
-        assert_eq!(Machine::query(&config(), "no-such-if0").unwrap_err().exit_code(), 3);
+    fn each_of_several_interfaces_has_its_own_settings() {
+        let two = config().into_builder().another_interface("eth1").address("10.0.1.2/24").queues(&[1]);
+        let two = two.set("interface[1].mtu", 1280).set("cores.workers", 2).build().unwrap();
+        let eth1 = || Interface { name: "eth1".into(), mac: [2, 0, 0, 0, 0, 8], queues: Some(4), ..interface() };
+        let machine = Machine::compare(&two, vec![interface(), eth1()]).unwrap();
+        let endpoint = endpoint_config(&two, &machine);
+        assert_eq!((endpoint.mac, endpoint.mtu, endpoint.others.len()), (Mac([2, 0, 0, 0, 0, 9]), 1500, 1));
+        let other = &endpoint.others[0];
+        assert_eq!((other.mac, other.mtu, other.addresses.len()), (Mac([2, 0, 0, 0, 0, 8]), 1280, 1));
+        assert_eq!(machine.nics[1].queues, [1]);
+        let wrong = two.into_builder().set("interface[1].mtu", 1700).build().unwrap();
+        let error = Machine::compare(&wrong, vec![interface(), eth1()]).unwrap_err();
+        assert!(error.to_string().starts_with("interface[1].mtu is 1700, above the 1500 of eth1"), "{error}");
     }
 
     #[test]
     fn the_endpoints_defaults_are_the_configurations() {
-        let endpoint = endpoint_config(&config(), &Machine::compare(&config(), interface()).unwrap());
+        let endpoint = endpoint_config(&config(), &Machine::compare(&config(), vec![interface()]).unwrap());
         let default =
             EndpointConfig { mac: endpoint.mac, addresses: endpoint.addresses.clone(), ..EndpointConfig::default() };
         assert_eq!(format!("{endpoint:?}"), format!("{default:?}"));

@@ -14,6 +14,7 @@ mod pages;
 mod placement;
 mod priority;
 mod privileges;
+mod programs;
 mod steerer;
 mod stop;
 mod summary;
@@ -31,18 +32,20 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
 use crate::Error;
 use crate::app::App;
-use crate::config::{self, Config, Mode};
+use crate::config::{self, Config};
 use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::helper::Helper;
-use crate::steer::{Beside, View};
+use crate::steer::{Beside, InterfaceId, Sharing, View};
 use crate::worker::Siblings;
 use arrival::Predecessor;
-use corelane_bpf::{AttachMode, FlowHash, Layout, Setup, SocketsPerQueue, Steering, Vlan};
-use corelane_xdp::{GiveSocket, PortSeed, QueueConfig};
+use corelane_bpf::FlowHash;
+use corelane_xdp::{GiveSocket, InterfaceQueues, PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
 use kernel::{Following, Reception};
 use machine::Machine;
+use programs::Programs;
+pub(crate) use programs::attach_mode;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{Orders, Supervisor};
@@ -118,8 +121,8 @@ impl Builder {
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
         let helper = Helper::meet(&config)?;
-        let mut beside = Beside::settle_through(&config, helper.clone())?;
-        let machine = Machine::query(&config, beside.device())?;
+        let mut besides = Beside::settle_all_through(&config, helper.clone())?;
+        let machine = Machine::query(&config, &besides)?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
         if helper.is_none() {
@@ -135,12 +138,10 @@ impl Builder {
         let mut _socket = if predecessor.is_none() { serve(false)? } else { None };
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
-        let setup = setup(&config, &machine, &beside);
-        let (steering, predecessor) = match &helper {
-            Some(helper) => (helper.load(machine.interface.index, attach_mode(&config), &setup)?, None),
-            None => attach(&config, &machine, &beside, &setup, predecessor)?,
-        };
-        if let Some(predecessor) = &predecessor {
+        let hash = FlowHash::new(rand::random());
+        let (steering, predecessor) =
+            Programs::attach(&config, &machine, &besides, &hash, helper.as_ref(), predecessor)?;
+        if let Some((predecessor, beside)) = predecessor.as_ref().zip(besides.first_mut()) {
             // There is no way back: better ports that stay reserved than no server.
             if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
                 tracing::warn!(%error, "ports that the process before this one has reserved stay reserved");
@@ -151,24 +152,28 @@ impl Builder {
         let (report, reports) = bounded(WAITING);
         let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
         let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
-        let turnover = Turnover::new(&config, &stop, report.clone(), beside.reserved(), inherited);
-        let common = Common::new(&config, &machine, &stop, pages, &beside);
+        let reserved = besides.first().map(Beside::reserved).unwrap_or_default();
+        let turnover = Turnover::new(&config, &stop, report.clone(), reserved, inherited);
+        let common = Common::new(&config, &machine, &stop, pages, &besides);
         let registry = steering.registry();
         let table = Arc::new(steering.table());
         std::thread::scope(|scope| {
-            let reception = Reception::new(&beside);
-            let (sharing, asker) = (beside.identity().sharing, beside.mirror().asker());
-            let following = Following::start(scope, beside, report.clone(), config.privileges().drop())?;
+            let reception = Reception::new(&besides);
+            let shared = |(_, beside): &(InterfaceId, &Beside)| beside.identity().sharing == Sharing::Shared;
+            let askers = ids().zip(&besides).filter(shared).map(|(on, beside)| (on, beside.mirror().asker()));
+            let askers: Vec<_> = askers.collect();
+            let follow = |(on, beside)| Following::start(scope, on, beside, report.clone(), config.privileges().drop());
+            let following = ids().zip(besides).map(follow).collect::<Result<Vec<_>, _>>()?;
             let mut supervisor =
                 Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
             let siblings = Siblings::join(workers);
             for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
                 let (sender, orders) = bounded(WAITING);
-                let queue = machine.queues[worker % machine.queues.len()];
+                let queue = seed.queue();
                 // Fewer than 2^32 workers.
-                let view = View::new(worker as u32, setup.hash.clone(), Arc::clone(&table));
+                let view = View::new(worker as u32, hash.clone(), Arc::clone(&table));
                 let waker = seed.waker();
-                let registrar = Registrar::new(sharing, registry.clone(), report.clone(), asker.clone());
+                let registrar = Registrar::new(registry.clone(), report.clone(), askers.clone());
                 let (report, registry) = (report.clone(), registry.clone());
                 let thread = Thread { worker, core, queue, seed, view, registry, siblings, registrar, report, orders };
                 let (common, make_app) = (&common, &make_app);
@@ -184,91 +189,47 @@ impl Builder {
     }
 }
 
-/// Attaches the program, or puts it in the place of that of the process before this one.
-fn attach(
-    config: &Config,
-    machine: &Machine,
-    beside: &Beside,
-    setup: &Setup,
-    predecessor: Option<Predecessor>,
-) -> Result<(Steering, Option<Predecessor>), Error> {
-    let (ifindex, mode) = (machine.interface.index, attach_mode(config));
-    match predecessor {
-        None => Ok((Steering::attach_with(ifindex, mode, setup).map_err(privileges::explain)?, None)),
-        Some(mut predecessor) => {
-            let native = mode == AttachMode::Native;
-            let steering = predecessor.take_over(ifindex, beside.identity().sharing, native, setup)?;
-            Ok((steering, Some(predecessor)))
-        }
-    }
+/// The interfaces' numbers, in the order of the configuration.
+fn ids() -> impl Iterator<Item = InterfaceId> {
+    (0..=u8::MAX).map(InterfaceId)
 }
 
-/// Opens the queues, and puts the sockets where the program looks for them. Nothing is registered yet, so that nothing
+/// Opens the queues, and puts the sockets where the programs look for them. Nothing is registered yet, so that nothing
 /// comes.
 fn open(
     config: &Config,
     machine: &Machine,
-    steering: &Steering,
+    programs: &Programs,
     helper: Option<&Helper>,
 ) -> Result<(Vec<PortSeed>, Pages), Error> {
-    let (interface, memory) = (config.interface(), config.memory());
-    let sockets = match interface.sockets_per_queue() {
-        config::SocketsPerQueue::All => corelane_xdp::SocketsPerQueue::All,
-        config::SocketsPerQueue::One => corelane_xdp::SocketsPerQueue::One,
-    };
-    let wanted = queue_config(interface, memory, 0);
-    let bytes = u64::from(wanted.frame_count) * u64::from(wanted.frame_size) * machine.queues.len() as u64;
+    let memory = config.memory();
+    let interfaces = config.interfaces().zip(&machine.nics).map(|(settings, nic)| InterfaceQueues {
+        config: QueueConfig { interface: nic.interface.name.clone(), ..queue_config(settings, memory, 0) },
+        queues: nic.queues.clone(),
+        sockets: match settings.sockets_per_queue() {
+            config::SocketsPerQueue::All => corelane_xdp::SocketsPerQueue::All,
+            config::SocketsPerQueue::One => corelane_xdp::SocketsPerQueue::One,
+        },
+    });
+    let mut interfaces: Vec<_> = interfaces.collect();
+    let queues = machine.nics.iter().map(|nic| nic.queues.len() as u64).sum::<u64>();
+    let bytes = u64::from(memory.frame_count()) * u64::from(memory.frame_size()) * queues;
+    if config.control().takeover() {
+        // There is no way back for the process before this one.
+        interfaces.iter_mut().for_each(|each| each.config.busy_timeout = BUSY_AT_TAKEOVER);
+    }
     let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
-        let mut wanted = QueueConfig { huge_pages, ..wanted.clone() };
-        if config.control().takeover() {
-            // There is no way back for the process before this one.
-            wanted.busy_timeout = BUSY_AT_TAKEOVER;
-        }
+        interfaces.iter_mut().for_each(|each| each.config.huge_pages = huge_pages);
         let mut give = helper.map(|helper| || helper.socket());
         let give = give.as_mut().map(|give| give as GiveSocket<'_>);
-        corelane_xdp::open_with(&wanted, &machine.queues, machine.workers, sockets, give).map_err(XdpError::from)
+        corelane_xdp::open_all_with(&interfaces, machine.workers, give).map_err(XdpError::from)
     })?;
-    for (core, seed) in seeds.iter().enumerate() {
-        for socket in seed.sockets() {
-            if let Some(fd) = socket.fd {
-                steering.register_socket(socket.queue, core as u32, fd)?;
-            }
-        }
-    }
+    programs.register(&seeds)?;
     Ok((seeds, pages))
 }
 
 /// How long a queue may stay busy after the process before this one has let it go.
 const BUSY_AT_TAKEOVER: Duration = Duration::from_secs(5);
-
-/// Bytes of each ring for packets that are kept while one process takes over from another: room for a thousand full packets.
-const KEPT_BYTES: u32 = 2 << 20;
-
-/// What the program is told.
-fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
-    let queues = &machine.queues;
-    let (first, last) = (queues.iter().copied().min().unwrap_or(0), queues.iter().copied().max().unwrap_or(0));
-    let layout = Layout {
-        base_queue: first,
-        queues: last - first + 1,
-        // Fewer than 2^32 workers.
-        cores: machine.workers as u32,
-        sockets_per_queue: match config.interface().sockets_per_queue() {
-            config::SocketsPerQueue::All => SocketsPerQueue::All,
-            config::SocketsPerQueue::One => SocketsPerQueue::One,
-        },
-    };
-    let hash = FlowHash::new(rand::random());
-    let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
-    let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
-    // Without a control socket nobody takes over, and nothing is kept.
-    let kept_bytes = if config.control().socket().is_empty() || !config.privileges().helper().is_empty() {
-        1 << 12
-    } else {
-        KEPT_BYTES
-    };
-    Setup { buckets, max_pinned, vlan, kept_bytes, ..Setup::new(layout, hash) }
-}
 
 /// From the operating system's source, through the crate's generator for secrets.
 //= spec/rfc6528.txt#section-4
@@ -276,14 +237,6 @@ fn setup(config: &Config, machine: &Machine, beside: &Beside) -> Setup {
 //# recommendations given in [RFC4086].
 fn new_secret() -> [u8; 32] {
     rand::random()
-}
-
-/// How the program is attached for the configured mode.
-pub(crate) const fn attach_mode(config: &Config) -> AttachMode {
-    match config.interface().mode() {
-        Mode::Skb => AttachMode::Generic,
-        Mode::RequireZerocopy | Mode::PreferZerocopy | Mode::Copy => AttachMode::Native,
-    }
 }
 
 #[cfg(test)]

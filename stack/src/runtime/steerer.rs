@@ -1,10 +1,11 @@
 //! Who gets new connections, while the stack runs: what is asked for, and what the loads say.
 
+use super::programs::Programs;
 use super::supervisor::Supervised;
 use crate::config;
 use crate::control::{Ask, Command, ControlError, CoreShare, Load, Request};
 use crate::steer::{Ready, Shares, Yielded};
-use corelane_bpf::{FlowRegistry, Steering, Table};
+use corelane_bpf::{FlowRegistry, Table};
 use corelane_proto::{Flow, Instant};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(super) struct Steerer {
 #[derive(Clone, Copy)]
 pub(super) struct Means<'a, 'scope> {
     pub(super) workers: &'a [Supervised<'scope>],
-    pub(super) steering: &'a Steering,
+    pub(super) steering: &'a Programs,
 }
 
 impl Means<'_, '_> {
@@ -52,7 +53,7 @@ impl Means<'_, '_> {
 }
 
 impl Steerer {
-    pub(super) fn new(steering: &Steering, settings: &config::Steering) -> Self {
+    pub(super) fn new(steering: &Programs, settings: &config::Steering) -> Self {
         let table = steering.table();
         let workers = table.cores() as usize;
         let every = Some(Duration::from_millis(settings.rebalance_ms().into())).filter(|every| !every.is_zero());

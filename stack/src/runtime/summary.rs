@@ -15,16 +15,29 @@ pub type Named = BTreeMap<String, u64>;
 /// The whole stack's counters, worker by worker. It shows as a table, and serializes with these names.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Summary {
-    /// The interface.
+    /// The interface; of several, their names with commas between them.
     pub interface: String,
+    /// Each interface.
+    pub interfaces: Vec<InterfaceSummary>,
     /// From the first turn to the end, seconds.
     pub duration_s: f64,
     /// The NIC's NUMA node, and the workers' cores with the reason for each.
     pub placement: Placement,
     /// Each worker.
     pub workers: Vec<WorkerSummary>,
+    /// Packets by what the steering program did with them, all queues of all interfaces together.
+    pub steering: Named,
+}
+
+/// One interface's counters.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct InterfaceSummary {
+    /// The interface.
+    pub name: String,
     /// Packets by what the steering program did with them, all queues together.
     pub steering: Named,
+    /// What the devices counted there, all workers together.
+    pub device: Named,
 }
 
 /// One worker's counters.
@@ -48,6 +61,8 @@ pub struct WorkerSummary {
     pub endings: Named,
     /// What the device counted: rings, and for AF_XDP the kernel's `XDP_STATISTICS`.
     pub device: Named,
+    /// What of this is known by interface, in their order.
+    pub by_interface: Vec<Named>,
     /// Where its frames were at the end.
     pub frames: FrameCensus,
 }
@@ -96,9 +111,19 @@ impl WorkerSummary {
             protocol: named(worker.endpoint_counters().iter()),
             endings: named(worker.endings().iter().map(|(reason, n)| (reason.name(), n))),
             device: named(device.statistics().iter()),
+            by_interface: (0..device.interfaces().len()).map(|at| named(device.statistics_of(at).iter())).collect(),
             frames: worker.census().into(),
         }
     }
+}
+
+/// Counters of the same names added up.
+fn sum<'a>(all: impl Iterator<Item = &'a Named>) -> Named {
+    let mut sum = Named::new();
+    for (name, n) in all.flatten() {
+        *sum.entry(name.clone()).or_default() += n;
+    }
+    sum
 }
 
 /// The counters as a map.
@@ -107,13 +132,28 @@ pub(super) fn named<'a>(counters: impl IntoIterator<Item = (&'a str, u64)>) -> N
 }
 
 impl Summary {
+    /// What the workers and the programs of the interfaces have counted.
+    pub(super) fn of(
+        programs: Vec<(String, Named)>,
+        duration_s: f64,
+        placement: Placement,
+        workers: Vec<WorkerSummary>,
+    ) -> Self {
+        let names: Vec<&str> = programs.iter().map(|(name, _)| name.as_str()).collect();
+        let interface = names.join(", ");
+        let steering = sum(programs.iter().map(|(_, counted)| counted));
+        let of_interface = |(at, (name, steering)): (usize, (String, Named))| InterfaceSummary {
+            name,
+            steering,
+            device: sum(workers.iter().filter_map(|worker| worker.by_interface.get(at))),
+        };
+        let interfaces = programs.into_iter().enumerate().map(of_interface).collect();
+        Self { interface, interfaces, duration_s, placement, workers, steering }
+    }
+
     /// The sum over the workers of one of their groups of counters.
     fn sum(&self, group: impl Fn(&WorkerSummary) -> &Named) -> Named {
-        let mut sum = Named::new();
-        for (name, n) in self.workers.iter().flat_map(group) {
-            *sum.entry(name.clone()).or_default() += n;
-        }
-        sum
+        sum(self.workers.iter().map(group))
     }
 
     /// What the protocol counted, all workers together.
@@ -147,7 +187,13 @@ impl fmt::Display for Summary {
         section(f, "protocol", &self.protocol())?;
         section(f, "connections ended", &self.endings())?;
         section(f, "device", &self.sum(|worker| &worker.device))?;
-        section(f, "steering", &self.steering)
+        section(f, "steering", &self.steering)?;
+        for InterfaceSummary { name, steering, device } in self.interfaces.iter().filter(|_| self.interfaces.len() > 1)
+        {
+            section(f, &format!("device of {name}"), device)?;
+            section(f, &format!("steering of {name}"), steering)?;
+        }
+        Ok(())
     }
 }
 
@@ -177,11 +223,13 @@ mod tests {
             protocol: named([("segments_in", 3), ("dropped_no_listener", 0)]),
             endings: named([("finished", 1)]),
             device: Named::new(),
+            by_interface: Vec::new(),
             frames: census.into(),
         };
         let workers = vec![worker.clone(), WorkerSummary { worker: 1, ..worker }];
         Summary {
             interface: "eth0".into(),
+            interfaces: Vec::new(),
             duration_s: 1.5,
             placement: Placement::default(),
             workers,

@@ -2,17 +2,17 @@
 
 use super::kernel::{Following, Reception};
 use super::placement::Placement;
+use super::programs::Programs;
 use super::steerer::{Means, Steerer};
-use super::summary::{Named, Summary, WorkerSummary, named};
+use super::summary::{Summary, WorkerSummary};
 use super::turnover::Turnover;
 use super::{StopHandle, privileges};
 use crate::Error;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Command, Desk, Report};
-use crate::steer::Sites;
 use crate::steer::mirror::Change;
-use corelane_bpf::Steering;
+use crate::steer::{InterfaceId, Sites};
 use corelane_proto::SocketAddr;
 use corelane_xdp::Waker;
 use crossbeam::channel::{Receiver, Sender, never, select};
@@ -83,12 +83,12 @@ impl Supervised<'_> {
 pub(super) struct Supervisor<'scope, 'env> {
     config: &'env Config,
     stop: &'env StopHandle,
-    steering: Steering,
+    steering: Programs,
     reports: Receiver<Report>,
     desk: Desk,
     steerer: Steerer,
     reception: Reception,
-    following: Following<'scope>,
+    following: Vec<Following<'scope>>,
     turnover: Turnover<'env>,
     workers: Vec<Supervised<'scope>>,
     error: Option<Error>,
@@ -96,11 +96,11 @@ pub(super) struct Supervisor<'scope, 'env> {
 
 impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub(super) fn new(
-        steering: Steering,
+        steering: Programs,
         reports: Receiver<Report>,
         desk: Desk,
         reception: Reception,
-        following: Following<'scope>,
+        following: Vec<Following<'scope>>,
         turnover: Turnover<'env>,
     ) -> Self {
         let (config, stop) = (turnover.config, turnover.stop);
@@ -211,7 +211,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Kernel { changes } => return self.on_changes(changes),
+            Report::Kernel { on, changes } => return self.on_changes(on, changes),
             Report::Listen { local, answer } => {
                 // Who has asked is waiting, or has gone.
                 let _ = answer.send(self.reception.listen(&self.steering, local));
@@ -258,18 +258,19 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     }
 
     /// What the kernel has changed goes into the program first, and then to the workers.
-    fn on_changes(&mut self, changes: Vec<Change>) {
+    fn on_changes(&mut self, on: InterfaceId, changes: Vec<Change>) {
         for change in &changes {
-            if let Err(error) = self.reception.on_change(&self.steering, change) {
+            if let Err(error) = self.reception.on_change(&self.steering, on, change) {
                 tracing::warn!(%error, "listeners on a new address get no connections");
             }
             if *change == Change::LinkGone {
-                let device = self.config.interface().name().to_owned();
+                let named = self.config.interfaces().nth(on.0.into());
+                let device = named.map_or_else(String::new, |interface| interface.name().to_owned());
                 let error = io::Error::new(io::ErrorKind::NotFound, "the interface has been taken away");
                 self.fail(Error::Device { device, error });
             }
         }
-        self.order(&Command::Kernel(changes.into()));
+        self.order(&Command::Kernel(on, changes.into()));
     }
 
     fn order(&self, command: &Command) {
@@ -277,8 +278,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     }
 
     fn finish(self, running: &Clock) -> Result<Summary, Error> {
-        let counted = self.steering.counters().map(|counters| counters.iter().map(|(c, n)| (c.name(), n)).collect());
-        let steering: Named = counted.map_or_else(|_| Named::new(), |all: Vec<_>| named(all));
+        let counted = self.steering.counted();
         let duration_s = Duration::from_nanos(running.now().as_nanos()).as_secs_f64();
         let Self { config, workers, mut error, steering: program, steerer, following, reports, turnover, .. } = self;
         let mut summaries = Vec::new();
@@ -289,7 +289,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         drop(reports);
         let handed_over = turnover.has_handed_over();
         turnover.finish();
-        following.finish(handed_over);
+        following.into_iter().for_each(|each| each.finish(handed_over));
         workers.iter().for_each(|worker| worker.tell(Command::Close));
         for (number, Supervised { handle, orders, .. }) in workers.into_iter().enumerate() {
             drop(orders);
@@ -299,11 +299,9 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
                 Err(panic) => drop(error.get_or_insert(Error::Panicked { worker: number, message: message(&*panic) })),
             }
         }
-        let interface = config.interface().name().to_owned();
-        error.map_or(
-            Ok(Summary { interface, duration_s, placement: Placement::default(), workers: summaries, steering }),
-            Err,
-        )
+        let names = config.interfaces().map(|interface| interface.name().to_owned());
+        let summary = || Summary::of(names.zip(counted).collect(), duration_s, Placement::default(), summaries);
+        error.map_or_else(|| Ok(summary()), Err)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One worker's thread: from its part of the interface to its closing.
+//! One worker's thread: from its part of the interfaces to its closing.
 
 use super::machine::{Machine, endpoint_config};
 use super::summary::WorkerSummary;
@@ -34,10 +34,10 @@ pub(super) struct Common<'a> {
     pub(super) pages: Pages,
     /// What every endpoint begins with.
     endpoint: EndpointConfig,
-    /// What the kernel knows already.
-    changes: Vec<Change>,
-    /// The longest IP packet that the frames hold, bytes.
-    largest_mtu: u16,
+    /// What the kernel knows already, by interface.
+    changes: Vec<Vec<Change>>,
+    /// The longest IP packet that the frames hold, bytes, by interface.
+    largest_mtus: Arc<[u16]>,
     /// The key of what peers hand back to us, until the main thread gives another one.
     pub(super) secret: [u8; 32],
 }
@@ -48,14 +48,22 @@ impl<'a> Common<'a> {
         machine: &'a Machine,
         stop: &'a StopHandle,
         pages: Pages,
-        beside: &Beside,
+        besides: &[Beside],
     ) -> Self {
         let mut endpoint = endpoint_config(config, machine);
-        beside.fill(&mut endpoint);
-        let mut changes = beside.mirror().all();
-        changes.retain(|change| beside.concerns(change));
+        if let Some((first, others)) = besides.split_first() {
+            first.fill(&mut endpoint);
+            endpoint.others.iter_mut().zip(others).for_each(|(interface, beside)| beside.fill_other(interface));
+        }
+        let known = |beside: &Beside| {
+            let mut changes = beside.mirror().all();
+            changes.retain(|change| beside.concerns(change));
+            changes
+        };
+        let changes = besides.iter().map(known).collect();
+        let largest_mtus = besides.iter().map(Beside::largest_mtu).collect();
         let secret = super::new_secret();
-        Self { config, machine, stop, pages, endpoint, changes, largest_mtu: beside.largest_mtu(), secret }
+        Self { config, machine, stop, pages, endpoint, changes, largest_mtus, secret }
     }
 }
 
@@ -107,13 +115,15 @@ impl Thread {
         tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
         let view = Shared::new(view);
-        let post =
-            Post::new(worker, common.largest_mtu, view.clone(), orders.clone(), report.clone()).with_registry(registry);
+        let post = Post::new(worker, Arc::clone(&common.largest_mtus), view.clone(), orders.clone(), report.clone())
+            .with_registry(registry);
         let mut running = Worker::new(app, device, worker_config(common), clock.now()).with_siblings(siblings);
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
         running = running.with_registrar(registrar);
-        running.follow(&common.changes, common.largest_mtu);
+        for ((on, changes), mtu) in super::ids().zip(&common.changes).zip(common.largest_mtus.iter()) {
+            running.follow(on, changes, *mtu);
+        }
         running.start(clock.now())?;
         privileges::drop_on_worker(common.config.privileges().drop())?;
         let tell = |report_now| report.send(report_now).is_ok();
@@ -164,7 +174,8 @@ fn wait_for_go(orders: &Receiver<Command>) -> Option<Arc<Sites>> {
 /// The worker's device, behind the impairments that are configured, if any.
 fn settle(common: &Common<'_>, seed: PortSeed, worker: usize) -> AnyDevice {
     let config = common.config;
-    let device = AnyDevice::from(XdpDevice::new(seed.into_port(), &common.machine.interface));
+    let found: Vec<_> = common.machine.nics.iter().map(|nic| &nic.interface).collect();
+    let device = AnyDevice::from(XdpDevice::new(seed.into_port(), &found));
     if !config.impair_rx().is_active() && !config.impair_tx().is_active() {
         return device;
     }

@@ -4,6 +4,7 @@ use super::StopHandle;
 use super::arrival::{Inherited, held};
 use super::departure::{Departure, Hand};
 use super::kernel::Reception;
+use super::programs::Programs;
 use super::supervisor::Supervised;
 use crate::config::Config;
 use crate::control::takeover::{Offer, Talk, Word};
@@ -60,8 +61,8 @@ impl<'env> Turnover<'env> {
 
     /// The workers turn, and where they listen is in the program: what only the process before this one had goes out of
     /// it, and what was held until now goes to the workers.
-    pub(super) fn settle(&mut self, steering: &Steering, reception: &Reception, workers: &[Supervised<'_>]) {
-        let Some(inherited) = &self.inherited else { return };
+    pub(super) fn settle(&mut self, steering: &Programs, reception: &Reception, workers: &[Supervised<'_>]) {
+        let Some((inherited, steering)) = self.inherited.as_ref().zip(steering.only()) else { return };
         let ours = reception.ends();
         for (address, port) in inherited.ends.iter().filter(|end| !ours.contains(end)) {
             // What is not there need not go.
@@ -93,17 +94,14 @@ impl<'env> Turnover<'env> {
     pub(super) fn on_successor(
         &mut self,
         stream: UnixStream,
-        steering: &Steering,
+        steering: &Programs,
         reception: &Reception,
         workers: &[Supervised<'_>],
     ) {
-        let begun = match self.refusal(workers) {
-            Some(sentence) => Err(sentence),
-            None => stream
-                .try_clone()
-                .and_then(|stream| Departure::begin(stream, self.hand(steering, reception, workers)?))
-                .map_err(|error| format!("it cannot ({error})")),
-        };
+        let begun = self.may_leave(steering, workers).and_then(|steering| {
+            let begin = |stream| Departure::begin(stream, self.hand(steering, reception, workers)?);
+            stream.try_clone().and_then(begin).map_err(|error| format!("it cannot ({error})"))
+        });
         match begun {
             Ok(departure) => {
                 tracing::info!("another process wants to take over");
@@ -117,19 +115,25 @@ impl<'env> Turnover<'env> {
         }
     }
 
-    fn refusal(&self, workers: &[Supervised<'_>]) -> Option<String> {
+    /// The program to hand over, or the sentence that says why not.
+    fn may_leave<'a>(&self, steering: &'a Programs, workers: &[Supervised<'_>]) -> Result<&'a Steering, String> {
+        let only = steering.only().ok_or("it serves several interfaces, and only one can go over: stop it first")?;
         if !workers.iter().all(Supervised::is_running) {
-            return Some("a worker of it has ended: wait until the others have".into());
+            return Err("a worker of it has ended: wait until the others have".into());
         }
         if !self.config.privileges().helper().is_empty() {
-            return Some("a helper has its program (privileges.helper), which stays with it: stop it first".into());
+            return Err("a helper has its program (privileges.helper), which stays with it: stop it first".into());
         }
         if self.departure.is_some() {
-            return Some("another process takes over already: wait until that one runs".into());
+            return Err("another process takes over already: wait until that one runs".into());
         }
-        let draining =
-            "the process before it has not ended yet: wait until its connections have, or its drain_ms is over";
-        self.inherited.as_ref().map(|_| draining.into())
+        if self.inherited.is_some() {
+            return Err(
+                "the process before it has not ended yet: wait until its connections have, or its drain_ms is over"
+                    .into(),
+            );
+        }
+        Ok(only)
     }
 
     fn hand(&self, steering: &Steering, reception: &Reception, workers: &[Supervised<'_>]) -> io::Result<Hand> {
@@ -156,10 +160,12 @@ impl<'env> Turnover<'env> {
     pub(super) fn on_report(
         &mut self,
         report: Report,
-        steering: &mut Steering,
+        steering: &mut Programs,
         workers: &[Supervised<'_>],
         now: Instant,
     ) {
+        // With several it has neither taken over nor handed over.
+        let Some(steering) = steering.only_mut() else { return };
         match report {
             Report::HandedOver => self.on_handed_over(steering, workers, now),
             Report::NotHandedOver { sentence } => {

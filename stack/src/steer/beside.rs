@@ -1,13 +1,13 @@
-//! Everything that a stack on one interface has to settle with the kernel before it begins, and to follow while it runs.
+//! Everything that a stack has to settle with the kernel before it begins, and to follow while it runs.
 
 use super::listeners::{KernelListener, conflict, kernel_listeners};
-use super::mirror::{Change, Mirror, Vlan, kernel_addresses, kernel_links};
+use super::mirror::{Change, Link, Mirror, Vlan, kernel_addresses, kernel_links};
 use super::ports::{KernelPorts, NotPorts, PortPlan, PortSet, PortsError, Reservation};
 use super::{Identity, Sharing};
 use crate::Error;
-use crate::config::{Config, largest_mtu};
+use crate::config::{Config, Interface, largest_mtu};
 use crate::helper::Helper;
-use corelane_proto::endpoint::EndpointConfig;
+use corelane_proto::endpoint::{EndpointConfig, InterfaceConfig};
 use corelane_proto::{Addr, SocketAddr};
 use std::collections::BTreeSet;
 use std::io;
@@ -32,7 +32,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 impl Beside {
-    /// Asks the kernel about the interface of `config`, decides whose the addresses are, and reserves ports if it is
+    /// Asks the kernel about the first interface of `config`, decides whose the addresses are, and reserves ports if it is
     /// to. In the network namespace of the calling thread, and before anything is attached or opened: what is wrong here
     /// is an error without a trace.
     ///
@@ -40,41 +40,72 @@ impl Beside {
     /// There is no such interface, the addresses contradict the kernel's, or ports cannot be reserved. All of them end a
     /// program with code 3.
     pub fn settle(config: &Config) -> Result<Self, Error> {
-        Self::settle_through(config, None)
+        Self::settle_all(config)?.into_iter().next().ok_or(Error::NoInterface)
+    }
+
+    /// The same for each interface of `config`. Ports are the same for all, and reserved once.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle), and when two are virtual LANs of one interface.
+    pub fn settle_all(config: &Config) -> Result<Vec<Self>, Error> {
+        Self::settle_all_through(config, None)
     }
 
     /// The same, where a helper has the privileges: it has reserved the ports before, and asks for neighbours.
-    pub(crate) fn settle_through(config: &Config, helper: Option<Arc<Helper>>) -> Result<Self, Error> {
-        let name = config.interface().name();
-        if name.is_empty() {
+    pub(crate) fn settle_all_through(config: &Config, helper: Option<Arc<Helper>>) -> Result<Vec<Self>, Error> {
+        if config.interfaces().any(|interface| interface.name().is_empty()) {
             return Err(Error::NoInterface);
         }
-        // The mirror first: it knows best that there is no such interface.
-        let mut mirror = Mirror::open(name)?;
+        // The mirrors first: they know best that there is no such interface.
+        let open = |interface: &Interface| Mirror::open(interface.name());
+        let mut mirrors = config.interfaces().map(open).collect::<Result<Vec<_>, _>>()?;
         let links = kernel_links().map_err(system("asking for the interfaces"))?;
         let addresses = kernel_addresses().map_err(system("asking for the addresses"))?;
-        let identity = Identity::decide(config, &links, &addresses)?;
-        let parent = |vlan: Vlan| links.iter().find(|link| link.index == vlan.parent).map(|link| link.name.clone());
-        let device = mirror.link().vlan.and_then(parent).unwrap_or_else(|| name.to_owned());
+        let decide = |interface: &Interface| Identity::decide(interface, &links, &addresses);
+        let identities = config.interfaces().map(decide).collect::<Result<Vec<_>, _>>()?;
         let listening = kernel_listeners().map_err(system("asking for the kernel's listeners"))?;
-        let reserve = config.interface().reserve_ports() && helper.is_none();
-        let ports = ports(config, &identity, &listening, reserve)?;
-        let wanted = identity.sharing == Sharing::Shared && reserve;
+        let is_shared = |identity: &Identity| identity.sharing == Sharing::Shared;
+        let reserving = |(identity, settings): (&Identity, &Interface)| is_shared(identity) && settings.reserve_ports();
+        let reserve = identities.iter().zip(config.interfaces()).any(reserving) && helper.is_none();
         if let Some(helper) = helper {
-            mirror.ask_through(helper);
+            mirrors.iter_mut().for_each(|mirror| mirror.ask_through(Arc::clone(&helper)));
         }
-        let reservation = if wanted { Some(ports.reserve()?) } else { None };
+        let ports = ports(config, identities.iter().any(is_shared), reserve, &listening)?;
+        let mut reservation = if reserve { Some(ports.reserve()?) } else { None };
+        let mut all: Vec<Self> = Vec::with_capacity(mirrors.len());
+        for ((mirror, identity), settings) in mirrors.into_iter().zip(identities).zip(config.interfaces()) {
+            let one = Self::of(config, settings, mirror, identity, &links, ports.clone(), reservation.take());
+            if let Some(other) = all.iter().find(|other| other.device == one.device) {
+                let (first, second) = (other.mirror.link().name.clone(), one.mirror.link().name.clone());
+                return Err(Error::SameDevice { first, second, device: one.device });
+            }
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    fn of(
+        config: &Config,
+        settings: &Interface,
+        mirror: Mirror,
+        identity: Identity,
+        links: &[Link],
+        ports: PortPlan,
+        reservation: Option<Reservation>,
+    ) -> Self {
+        let parent = |vlan: Vlan| links.iter().find(|link| link.index == vlan.parent).map(|link| link.name.clone());
+        let device = mirror.link().vlan.and_then(parent).unwrap_or_else(|| settings.name().to_owned());
         let frame = u16::try_from(largest_mtu(config.memory().frame_size())).unwrap_or(u16::MAX);
-        Ok(Self {
+        Self {
             identity,
             mirror,
             device,
             ports,
             reservation,
-            named: !config.interface().address().is_empty(),
-            has_mac: config.interface().mac().is_some(),
-            largest_mtu: config.interface().mtu().map_or(frame, |mtu| mtu.min(frame)),
-        })
+            named: !settings.address().is_empty(),
+            has_mac: settings.mac().is_some(),
+            largest_mtu: settings.mtu().map_or(frame, |mtu| mtu.min(frame)),
+        }
     }
 
     /// The addresses that are shared with the kernel, as it has them now.
@@ -119,6 +150,16 @@ impl Beside {
         endpoint.ports_avoided.clone_from(&self.ports.avoided);
         if self.identity.sharing == Sharing::Shared {
             endpoint.routes = self.mirror.routes().to_vec();
+        }
+    }
+
+    /// The same for an interface that is not the first; ports are the endpoint's.
+    pub fn fill_other(&self, interface: &mut InterfaceConfig) {
+        interface.sharing = self.identity.sharing;
+        interface.addresses.clone_from(&self.identity.addresses);
+        interface.vlan = self.mirror.link().vlan.map(|vlan| vlan.id);
+        if self.identity.sharing == Sharing::Shared {
+            interface.routes = self.mirror.routes().to_vec();
         }
     }
 
@@ -212,9 +253,9 @@ impl ListenCheck {
     }
 }
 
-fn ports(config: &Config, identity: &Identity, listening: &[KernelListener], reserve: bool) -> Result<PortPlan, Error> {
+fn ports(config: &Config, shared: bool, reserve: bool, listening: &[KernelListener]) -> Result<PortPlan, Error> {
     let configured = (config.limits().first_port(), config.limits().last_port());
-    if identity.sharing == Sharing::Own {
+    if !shared {
         return Ok(PortPlan::own(configured));
     }
     let listening: Vec<u16> = listening.iter().map(|listener| listener.local.port).collect();

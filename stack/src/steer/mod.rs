@@ -2,7 +2,6 @@
 //! and ports it has. Nothing here is on the packet path but a look-up for what no table has.
 
 mod beside;
-mod interfaces;
 mod kernel;
 pub mod listeners;
 pub mod mirror;
@@ -15,8 +14,7 @@ mod view;
 
 pub use beside::Beside;
 pub(crate) use beside::ListenCheck;
-pub use corelane_proto::endpoint::{Cidr, Hop, Route, Sharing};
-pub use interfaces::{InterfaceId, Interfaces};
+pub use corelane_proto::endpoint::{Cidr, Hop, InterfaceId, Route, Sharing};
 pub(crate) use shares::{Ready, Shares, Yielded};
 pub use sharing::{Identity, SharingError};
 pub(crate) use sites::Sites;

@@ -1,7 +1,7 @@
 //! Whose the addresses of the stack are: its own, or the kernel's that it shares.
 
 use super::kernel::{KernelAddress, Link};
-use crate::config::{Config, Sharing as Wanted};
+use crate::config::{Interface, Sharing as Wanted};
 use corelane_proto::Addr;
 use corelane_proto::endpoint::{Cidr, Sharing};
 
@@ -27,9 +27,12 @@ pub enum SharingError {
     },
     /// An address of one's own without an address.
     #[error(
-        "interface.sharing is \"own\", and interface.address is empty: set it to an address that the kernel does not have, such as 10.0.0.2/24"
+        "interface.sharing is \"own\" for {interface}, and its interface.address is empty: set it to an address that the kernel does not have, such as 10.0.0.2/24"
     )]
-    NothingOwn,
+    NothingOwn {
+        /// The interface.
+        interface: String,
+    },
     /// One that was to be shared is not the kernel's.
     #[error(
         "{addr} is not an address of the kernel on {interface}, and interface.sharing is \"shared\": add it with `ip addr add {addr}/{prefix_len} dev {interface}`, or set interface.sharing = \"own\""
@@ -89,13 +92,12 @@ pub enum SharingError {
 }
 
 impl Identity {
-    /// What the configuration asks for on `interface`, as far as it goes with the kernel's addresses `all`; `links` are
+    /// What the settings of an interface ask for, as far as it goes with the kernel's addresses `all`; `links` are
     /// the kernel's interfaces.
     ///
     /// # Errors
     /// See [`SharingError`].
-    pub fn decide(config: &Config, links: &[Link], all: &[KernelAddress]) -> Result<Self, SharingError> {
-        let settings = config.interface();
+    pub fn decide(settings: &Interface, links: &[Link], all: &[KernelAddress]) -> Result<Self, SharingError> {
         let interface = || settings.name().to_owned();
         let index = links.iter().find(|link| link.name == settings.name()).map(|link| link.index);
         let here: Vec<Cidr> =
@@ -103,7 +105,7 @@ impl Identity {
         let configured = settings.address();
         let identity = if configured.is_empty() {
             if settings.sharing() == Wanted::Own {
-                return Err(SharingError::NothingOwn);
+                return Err(SharingError::NothingOwn { interface: interface() });
             }
             if here.is_empty() {
                 return Err(SharingError::NothingToShare { interface: interface() });
@@ -166,6 +168,7 @@ fn named(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn cidr(text: &str) -> Cidr {
         text.parse::<crate::config::Cidr>().unwrap().to_proto()
@@ -180,7 +183,7 @@ mod tests {
         for text in address {
             config = config.address(text);
         }
-        Identity::decide(&config.build().unwrap(), &[link(2, "eth0"), link(3, "eth1")], &kernel)
+        Identity::decide(config.build().unwrap().interface(), &[link(2, "eth0"), link(3, "eth1")], &kernel)
     }
 
     #[test]
@@ -188,7 +191,7 @@ mod tests {
         let all = Identity { sharing: Sharing::Shared, addresses: vec![cidr("10.0.0.1/24"), cidr("2001:db8::1/64")] };
         assert_eq!(decide("auto", &[]), Ok(all.clone()));
         assert_eq!(decide("shared", &[]), Ok(all));
-        assert_eq!(decide("own", &[]), Err(SharingError::NothingOwn));
+        assert_eq!(decide("own", &[]), Err(SharingError::NothingOwn { interface: "eth0".into() }));
     }
 
     #[test]
@@ -222,10 +225,10 @@ mod tests {
         let config = config.set("interface.gateway", vec!["10.0.0.254"]).build().unwrap();
         let link = Link { index: 2, name: "eth0".into(), mac: None, mtu: 1500, up: true, vlan: None };
         let kernel = [KernelAddress { interface: 2, cidr: cidr("10.0.0.1/24") }];
-        let error = Identity::decide(&config, std::slice::from_ref(&link), &kernel).unwrap_err();
+        let error = Identity::decide(config.interface(), std::slice::from_ref(&link), &kernel).unwrap_err();
         assert_eq!(error, SharingError::Gateway { interface: "eth0".into() });
         let none = Config::builder().interface("eth0").build().unwrap();
-        let error = Identity::decide(&none, &[link], &[]).unwrap_err();
+        let error = Identity::decide(none.interface(), &[link], &[]).unwrap_err();
         assert!(matches!(error, SharingError::NothingToShare { .. }));
     }
 }

@@ -14,9 +14,10 @@ pub use waiting::{Idle, Pause};
 use crate::Error;
 use crate::app::{App, Core, Net, Returns, States};
 use crate::control::{Load, Registrar};
+use crate::device::store::Copies;
 use crate::device::{Device, Store};
 use crate::steer::mirror::Change;
-use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, Transmit};
+use corelane_proto::endpoint::{Astray, CloseReason, EndpointConfig, InterfaceId, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::{Buf, Endpoint, Instant, Memory, SocketAddr};
 use corelane_xdp::{Census, Frame};
@@ -63,6 +64,10 @@ pub struct WorkerCounters {
     pub dropped_hand_over: u64,
     /// Frames put into the transmit ring.
     pub tx_frames: u64,
+    /// Frames copied because their connection goes by another interface than when they were written.
+    pub tx_copied: u64,
+    /// Dropped: such frames for which there was no frame to copy into.
+    pub dropped_no_copy: u64,
     /// Events given to the application.
     pub events: u64,
     /// Packets that came by a ring of another process's program, while one took over from the other.
@@ -85,6 +90,8 @@ impl WorkerCounters {
             handed_over,
             dropped_hand_over,
             tx_frames,
+            tx_copied,
+            dropped_no_copy,
             events,
             relayed_in,
             relayed_out,
@@ -98,6 +105,8 @@ impl WorkerCounters {
             ("handed_over", handed_over),
             ("dropped_hand_over", dropped_hand_over),
             ("tx_frames", tx_frames),
+            ("tx_copied", tx_copied),
+            ("dropped_no_copy", dropped_no_copy),
             ("events", events),
             ("relayed_in", relayed_in),
             ("relayed_out", relayed_out),
@@ -155,12 +164,12 @@ impl<A: App, D: Device> Worker<A, D> {
     pub fn new(app: A, device: D, config: WorkerConfig, now: Instant) -> Self {
         let WorkerConfig { endpoint, tcp, events_per_turn, secret } = config;
         let connections = endpoint.connections;
-        let addresses = endpoint.addresses.iter().map(|cidr| cidr.addr).collect();
         let frames = device.pool().total();
         let store = Store::new(device.pool().clone());
         // Where several workers send on a queue each has a part of its frames, and keeps a part of that.
         let low_water_frames = endpoint.low_water_frames.min(store.available() / 4);
         let endpoint = Endpoint::new(EndpointConfig { low_water_frames, ..endpoint }, secret, now);
+        let addresses = endpoint.addresses().map(|cidr| cidr.addr).collect();
         Self {
             app,
             net: Net { endpoint, store, tcp, addresses, registrar: None, stop: false },
@@ -210,10 +219,10 @@ impl<A: App, D: Device> Worker<A, D> {
         self
     }
 
-    /// Tells the endpoint what the kernel knows already. `largest_mtu` is the longest IP packet that the frames hold.
-    pub(crate) fn follow(&mut self, changes: &[Change], largest_mtu: u16) {
+    /// Tells the endpoint what the kernel knows already of an interface. `largest_mtu` is the longest IP packet that the frames hold.
+    pub(crate) fn follow(&mut self, on: InterfaceId, changes: &[Change], largest_mtu: u16) {
         for change in changes {
-            change.apply(&mut self.net.endpoint, largest_mtu);
+            change.apply_on(on, &mut self.net.endpoint, largest_mtu);
         }
     }
 
@@ -259,7 +268,7 @@ impl<A: App, D: Device> Worker<A, D> {
         self.device.rx_burst(now, &mut self.received, RX_BATCH);
         let count = self.received.len();
         if let Some(siblings) = &self.siblings {
-            self.received.iter().for_each(|frame| siblings.tell(frame.bytes()));
+            self.received.iter().for_each(|frame| siblings.tell(InterfaceId(frame.interface()), frame.bytes()));
             hear(siblings, &mut self.net, now);
         }
         self.take_received(now);
@@ -273,8 +282,9 @@ impl<A: App, D: Device> Worker<A, D> {
         for frame in received.drain(..) {
             // A frame is shorter than 64 KiB.
             let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+            let on = InterfaceId(frame.interface());
             let token = store.insert(frame);
-            endpoint.receive(now, store, Buf::new(token, 0, len));
+            endpoint.receive_on(on, now, store, Buf::new(token, 0, len));
             while let Some(astray) = endpoint.poll_astray() {
                 hand_over(astray, store, post.as_ref(), device, counters);
             }
@@ -291,7 +301,7 @@ impl<A: App, D: Device> Worker<A, D> {
         };
         let obeyed = post.obey(&mut self.net.endpoint, load);
         if obeyed.kernel {
-            self.net.addresses = self.net.endpoint.config().addresses.iter().map(|cidr| cidr.addr).collect();
+            self.net.addresses = self.net.endpoint.addresses().map(|cidr| cidr.addr).collect();
         }
         if let Some(secret) = obeyed.secret {
             self.net.endpoint.change_secret(secret);
@@ -316,13 +326,13 @@ impl<A: App, D: Device> Worker<A, D> {
     fn transmit(&mut self, now: Instant) -> Result<usize, Error> {
         let Net { endpoint, store, .. } = &mut self.net;
         while self.to_send.len() < TX_BATCH {
-            let Some(transmit) = endpoint.poll_transmit(now, store) else { break };
+            let Some((on, transmit)) = endpoint.poll_transmit_on(now, store) else { break };
             let (index, len, keep) = match transmit {
                 // From here on the store knows that the frame is free once it has been sent.
                 Transmit::Owned { token, len } => (token.index(), len, false),
                 Transmit::Lent { index, len } => (index, len, true),
             };
-            self.to_send.extend(store.post(index, len.into(), keep));
+            self.to_send.extend(store.post_on(on, index, len.into(), keep));
         }
         let relayed = self.send_leaving()?;
         // Also without frames: the device may have some whose time has come, or that it could not send before.
@@ -420,8 +430,9 @@ impl<A: App, D: Device> Worker<A, D> {
     }
 
     /// What the worker has counted.
-    pub const fn counters(&self) -> &WorkerCounters {
-        &self.counters
+    pub fn counters(&self) -> WorkerCounters {
+        let Copies { made, lost } = self.net.store.copies();
+        WorkerCounters { tx_copied: made, dropped_no_copy: lost, ..self.counters }
     }
 
     /// What the protocol has counted.
@@ -467,12 +478,12 @@ fn hand_over<D: Device>(
 
 /// Gives the protocol what other workers received for this one.
 fn hear(siblings: &Siblings, net: &mut Net, now: Instant) {
-    while let Some((bytes, len)) = siblings.next() {
+    while let Some((on, bytes, len)) = siblings.next() {
         // Without a free frame it is lost, like any other packet.
-        let Some(mut frame) = net.store.pool().alloc() else { return };
+        let Some(mut frame) = net.store.pool().alloc_on(on.0) else { return };
         frame.buffer_mut()[..len].copy_from_slice(&bytes[..len]);
         let wire_len = u16::try_from(len).unwrap_or(u16::MAX);
         let token = net.store.insert(frame);
-        net.endpoint.receive(now, &mut net.store, Buf::new(token, 0, wire_len));
+        net.endpoint.receive_on(on, now, &mut net.store, Buf::new(token, 0, wire_len));
     }
 }

@@ -6,6 +6,7 @@ use corelane_bpf::FlowRegistry;
 use corelane_proto::{Endpoint, Flow};
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Yielded flows that are looked at in a turn, whether they are over.
 const LOOKED_AT: usize = 4;
@@ -33,7 +34,7 @@ pub(super) struct Obeyed {
 pub(crate) struct Post {
     worker: usize,
     /// The longest IP packet that the frames hold, bytes.
-    largest_mtu: u16,
+    largest_mtus: Arc<[u16]>,
     view: Shared,
     orders: Receiver<Command>,
     reports: Sender<Report>,
@@ -50,13 +51,13 @@ impl Post {
     /// The end of `worker`, which goes by `view`.
     pub(crate) fn new(
         worker: usize,
-        largest_mtu: u16,
+        largest_mtus: Arc<[u16]>,
         view: Shared,
         orders: Receiver<Command>,
         reports: Sender<Report>,
     ) -> Self {
         let (yielded, over) = (VecDeque::new(), Vec::with_capacity(TOLD_TOGETHER));
-        Self { worker, largest_mtu, view, orders, reports, yielded, over, registry: None, measured: Load::default() }
+        Self { worker, largest_mtus, view, orders, reports, yielded, over, registry: None, measured: Load::default() }
     }
 
     /// Lets the worker pin flows that come to it by way of another.
@@ -103,10 +104,11 @@ impl Post {
                 }
                 Command::Adopt(table, pins) => self.view.with(|view| view.adopt(table, &pins)),
                 Command::Forget(flows) => self.view.with(|view| view.forget(&flows)),
-                Command::Kernel(changes) => {
+                Command::Kernel(on, changes) => {
+                    let largest_mtu = self.largest_mtus.get(usize::from(on.0)).copied().unwrap_or(u16::MAX);
                     for change in changes.iter() {
                         // The main thread knows which listeners have gone with their address.
-                        change.apply(endpoint, self.largest_mtu);
+                        change.apply_on(on, endpoint, largest_mtu);
                     }
                     obeyed.kernel = true;
                 }

@@ -1,8 +1,9 @@
-//! What the workers of one interface tell each other: the ARP replies that came to one of them.
+//! What the workers tell each other: the ARP replies that came to one of them.
 //!
 //! A network card puts what is neither TCP nor UDP on one queue, so that a worker's question for a neighbour may be
 //! answered to another worker.
 
+use corelane_proto::endpoint::InterfaceId;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ const WAITING: usize = 256;
 /// An Ethernet frame with one VLAN tag and ARP for IPv4 (RFC 826), in bytes, padded to Ethernet's least.
 const LEN: usize = 64;
 
-/// A copy of a short frame.
-type Copied = ([u8; LEN], usize);
+/// A copy of a short frame, and by which interface it came.
+type Copied = (InterfaceId, [u8; LEN], usize);
 
 /// One worker's end of what all of them share.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Siblings {
     }
 
     /// Tells the others of a received frame, if it is one that they may wait for.
-    pub(super) fn tell(&self, frame: &[u8]) {
+    pub(super) fn tell(&self, on: InterfaceId, frame: &[u8]) {
         if self.others.is_empty() || !is_arp_reply(frame) {
             return;
         }
@@ -44,7 +45,7 @@ impl Siblings {
         copy[..len].copy_from_slice(&frame[..len]);
         for other in &self.others {
             // A full inbox means that its worker has not turned for long; it will ask again.
-            let _ = other.push((copy, len));
+            let _ = other.push((on, copy, len));
         }
     }
 
@@ -80,13 +81,14 @@ mod tests {
     fn replies_go_to_all_others_and_nothing_else_does() {
         let ends = Siblings::join(3);
         for frame in [arp(1, false), arp(1, true), vec![8, 6], vec![0; 60]] {
-            ends[0].tell(&frame);
+            ends[0].tell(InterfaceId::FIRST, &frame);
         }
         assert!(ends.iter().all(|end| end.next().is_none()));
         for tagged in [false, true] {
-            ends[0].tell(&arp(2, tagged));
+            ends[0].tell(InterfaceId::FIRST, &arp(2, tagged));
             for end in &ends[1..] {
-                let (bytes, len) = end.next().unwrap();
+                let (on, bytes, len) = end.next().unwrap();
+                assert_eq!(on, InterfaceId::FIRST);
                 assert_eq!(bytes[..len], arp(2, tagged));
             }
             assert!(ends[0].next().is_none());
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_look_costs_a_bounded_amount() {
         let ends = Siblings::join(2);
-        (0..10 * WAITING).for_each(|_| ends[0].tell(&arp(2, false)));
+        (0..10 * WAITING).for_each(|_| ends[0].tell(InterfaceId::FIRST, &arp(2, false)));
         assert_eq!(std::iter::from_fn(|| ends[1].next()).count(), WAITING);
     }
 }

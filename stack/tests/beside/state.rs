@@ -2,7 +2,6 @@
 
 use crate::world::{Watched, World, addr, run};
 use corelane::Mac;
-use corelane::steer::Interfaces;
 use corelane::steer::mirror::{Change, Mirror, MirrorError};
 use corelane_proto::endpoint::{Cidr, Hop, Route};
 use std::time::Duration;
@@ -158,34 +157,4 @@ fn fast_changes_are_told_as_what_they_come_to() {
     }
     watched.quiet();
     assert_eq!(watched.told, [], "everything is as it was");
-}
-
-#[test]
-fn several_interfaces_are_chosen_among_by_the_routes() {
-    let world = World::new();
-    world.ip("link add veth2 type veth peer name veth3");
-    world.ip("addr add 10.85.0.1/16 dev veth2");
-    world.ip("link set veth2 up");
-    world.ip("link set veth3 up");
-    world.ip("route add default via 10.80.0.2");
-    world.ip("route add 192.0.2.0/24 via 10.85.0.9");
-    let mut interfaces = Interfaces::open(&["veth0", "veth2"]).unwrap();
-    let ids: Vec<_> = interfaces.iter().map(|(id, _)| id).collect();
-    let by = |interfaces: &Interfaces, to: &str| interfaces.route(addr(to));
-    assert_eq!(by(&interfaces, "10.80.0.7"), Some(ids[0]));
-    assert_eq!(by(&interfaces, "10.85.0.7"), Some(ids[1]));
-    assert_eq!(by(&interfaces, "192.0.2.1"), Some(ids[1]));
-    assert_eq!(by(&interfaces, "203.0.113.1"), Some(ids[0]));
-    assert_eq!(by(&interfaces, "2001:db8::1"), None);
-    world.ip("route replace 192.0.2.0/24 via 10.80.0.2");
-    let mut told = Vec::new();
-    for _ in 0..20 {
-        interfaces.poll(Duration::from_millis(50), &mut told).unwrap();
-    }
-    assert_eq!(by(&interfaces, "192.0.2.1"), Some(ids[0]));
-    let routes = told.iter().filter(|(_, change)| matches!(change, Change::RoutesChanged(_)));
-    let mut of: Vec<_> = routes.map(|(id, _)| *id).collect();
-    of.sort_unstable();
-    of.dedup();
-    assert_eq!(of, ids, "each sees that it goes another way");
 }

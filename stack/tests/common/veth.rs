@@ -94,9 +94,19 @@ pub(crate) fn start_with<A: App>(
     change: impl FnOnce(Builder) -> Builder,
     make_app: impl Fn(usize) -> A + Send + Sync + 'static,
 ) -> (StopHandle, JoinHandle<Result<Summary, Error>>) {
+    start_in(&link.ours, config, change, make_app)
+}
+
+/// The same in a namespace by its name.
+pub(crate) fn start_in<A: App>(
+    namespace: &str,
+    config: Config,
+    change: impl FnOnce(Builder) -> Builder,
+    make_app: impl Fn(usize) -> A + Send + Sync + 'static,
+) -> (StopHandle, JoinHandle<Result<Summary, Error>>) {
     let stop = StopHandle::new();
     let builder = change(Stack::builder(config).stop_handle(&stop).signals(false));
-    let namespace = link.ours.clone();
+    let namespace = namespace.to_owned();
     let thread = std::thread::spawn(move || {
         enter(&namespace);
         builder.run(make_app)

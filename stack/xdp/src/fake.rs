@@ -164,7 +164,7 @@ impl Fake {
             bound.push(BoundQueue { queue, region, sockets: sockets.collect() });
             kernels.push(kernel);
         }
-        (assemble(&Arc::new(plan), bound, entries, MAX_LEN).unwrap(), kernels)
+        (assemble(&Arc::new(plan), bound, entries, &[MAX_LEN]).unwrap(), kernels)
     }
 }
 

@@ -37,6 +37,12 @@ impl Frame {
         self.index
     }
 
+    /// The interface by whose queues it came, or by which it can be sent: 0 where there is but one.
+    #[inline]
+    pub fn interface(&self) -> u8 {
+        self.pool.lane(self.lane).interface()
+    }
+
     pub(crate) fn name(&self) -> Name {
         Name { lane: self.lane, index: self.index }
     }

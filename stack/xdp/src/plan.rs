@@ -27,34 +27,56 @@ pub(crate) struct QueueSize {
 struct Planned {
     first: u32,
     size: QueueSize,
+    /// The interface that it is of.
+    interface: usize,
     /// Frames from which each core sends that uses the queue without owning it.
     share: u32,
 }
 
-/// Who has what. Queues are counted from 0 here, whatever the interface calls them.
+/// The queues of one interface, which follow one another.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    first: usize,
+    queues: usize,
+    sockets: SocketsPerQueue,
+}
+
+/// Who has what. Queues are counted from 0 here, whatever the interfaces call them; those of the second follow those of
+/// the first.
 ///
 /// Queue `q` is owned by core `q mod N`: that core has its fill and completion rings. Core `c` sends on queue
-/// `c mod Q`. The frames of a queue are its owner's, except for a share for each other core that sends on it: what is
+/// `c mod Q` of each interface, counted from the owner of its first queue. The frames of a queue are its owner's, except for a share for each other core that sends on it: what is
 /// left over from the fill ring (at most half of the frames) and the reserve, in equal parts, of which the owner has
 /// one too.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     cores: usize,
-    sockets: SocketsPerQueue,
+    interfaces: Vec<Group>,
     queues: Vec<Planned>,
 }
 
 impl Plan {
-    /// A plan for at least one queue and one core. There are less than 2^32 frames in all.
+    /// A plan for one interface.
+    #[cfg(test)]
     pub(crate) fn new(sizes: &[QueueSize], cores: usize, sockets: SocketsPerQueue) -> Self {
-        let mut plan = Self { cores, sockets, queues: Vec::with_capacity(sizes.len()) };
+        Self::of(&[(sizes.to_vec(), sockets)], cores)
+    }
+
+    /// A plan for the queues of each interface, at least one of each, and for at least one core. There are less than 2^32
+    /// frames in all.
+    pub(crate) fn of(interfaces: &[(Vec<QueueSize>, SocketsPerQueue)], cores: usize) -> Self {
+        let mut plan = Self { cores, interfaces: Vec::with_capacity(interfaces.len()), queues: Vec::new() };
         let mut first = 0;
-        for (queue, size) in sizes.iter().enumerate() {
-            let senders = u32::try_from((queue..cores).step_by(sizes.len()).count()).unwrap_or(u32::MAX);
-            let spare = size.frames.saturating_sub(size.reserve).saturating_sub(size.fill.min(size.frames / 2));
-            let share = if senders > 1 { spare / senders } else { 0 };
-            plan.queues.push(Planned { first, size: *size, share });
-            first += size.frames;
+        for (interface, (sizes, sockets)) in interfaces.iter().enumerate() {
+            let group = Group { first: plan.queues.len(), queues: sizes.len(), sockets: *sockets };
+            for (queue, size) in sizes.iter().enumerate() {
+                let senders = u32::try_from((queue..cores).step_by(sizes.len()).count()).unwrap_or(u32::MAX);
+                let spare = size.frames.saturating_sub(size.reserve).saturating_sub(size.fill.min(size.frames / 2));
+                let share = if senders > 1 { spare / senders } else { 0 };
+                plan.queues.push(Planned { first, size: *size, interface, share });
+                first += size.frames;
+            }
+            plan.interfaces.push(group);
         }
         plan
     }
@@ -67,8 +89,27 @@ impl Plan {
         self.queues.len()
     }
 
-    pub(crate) fn sockets(&self) -> SocketsPerQueue {
-        self.sockets
+    pub(crate) fn interfaces(&self) -> usize {
+        self.interfaces.len()
+    }
+
+    /// The interface of `queue`.
+    pub(crate) fn interface(&self, queue: usize) -> usize {
+        self.queues[queue].interface
+    }
+
+    /// Whether every core has a socket on every queue.
+    pub(crate) fn has_all_sockets(&self) -> bool {
+        self.interfaces.iter().all(|group| group.sockets == SocketsPerQueue::All)
+    }
+
+    fn group(&self, queue: usize) -> Group {
+        self.interfaces[self.queues[queue].interface]
+    }
+
+    /// How far behind the owner of the first queue of an interface `core` comes.
+    fn turn(&self, group: Group, core: usize) -> usize {
+        (core + self.cores - group.first % self.cores) % self.cores
     }
 
     /// All frames of all queues.
@@ -87,36 +128,39 @@ impl Plan {
         queue % self.cores
     }
 
-    /// The queue whose frames `core` sends.
-    pub(crate) fn transmit_queue(&self, core: usize) -> usize {
-        core % self.queues.len()
+    /// The queue whose frames `core` sends on an interface.
+    pub(crate) fn transmit_queue(&self, interface: usize, core: usize) -> usize {
+        let group = self.interfaces[interface];
+        group.first + self.turn(group, core) % group.queues
     }
 
     /// Whether `core` has a socket on `queue`.
     pub(crate) fn has_socket(&self, core: usize, queue: usize) -> bool {
-        self.sockets == SocketsPerQueue::All || self.owner(queue) == core
+        self.group(queue).sockets == SocketsPerQueue::All || self.owner(queue) == core
     }
 
     /// The frames of `queue` that are `core`'s when nobody holds any.
     pub(crate) fn own(&self, core: usize, queue: usize) -> Range<u32> {
-        let Planned { first, size, share } = self.queues[queue];
+        let Planned { first, size, share, interface } = self.queues[queue];
         let others = self.sharers(queue);
         let end = first + size.frames;
         let shared = end - share * others;
         if self.owner(queue) == core {
             return first..shared;
         }
-        if self.transmit_queue(core) != queue || others == 0 {
+        if self.transmit_queue(interface, core) != queue || others == 0 {
             return end..end;
         }
+        let group = self.interfaces[interface];
         // The owner is the first of those that send on the queue.
-        let place = u32::try_from(core / self.queues.len()).unwrap_or(u32::MAX) - 1;
+        let place = u32::try_from(self.turn(group, core) / group.queues).unwrap_or(u32::MAX) - 1;
         shared + place * share..shared + (place + 1) * share
     }
 
     /// How many cores send on `queue` without owning it.
     fn sharers(&self, queue: usize) -> u32 {
-        let senders = (queue..self.cores).step_by(self.queues.len()).count();
+        let group = self.group(queue);
+        let senders = (queue - group.first..self.cores).step_by(group.queues).count();
         u32::try_from(senders.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
@@ -127,7 +171,8 @@ impl Plan {
 
     /// A core that would have no frame to send, if there is one.
     pub(crate) fn starved(&self) -> Option<usize> {
-        (0..self.cores).find(|core| self.own(*core, self.transmit_queue(*core)).is_empty())
+        let sends = |core, interface| !self.own(core, self.transmit_queue(interface, core)).is_empty();
+        (0..self.cores).find(|core| !(0..self.interfaces()).all(|interface| sends(*core, interface)))
     }
 
     /// How many frames each other core may have returned to a sleeping owner before it is woken: an eighth of what the
@@ -166,7 +211,7 @@ mod tests {
             assert!(owners.iter().all(|owners| *owners == 1), "{queues} queues, {cores} cores");
             assert_eq!(plan.starved(), None);
             for core in 0..cores {
-                let queue = plan.transmit_queue(core);
+                let queue = plan.transmit_queue(0, core);
                 assert!(plan.has_socket(core, queue));
                 // 500 frames are left over in a queue, for those that send on it.
                 let part = 500 / cores.div_ceil(queues);
@@ -178,7 +223,7 @@ mod tests {
     #[test]
     fn the_owner_of_a_queue_is_the_first_that_sends_on_it() {
         let plan = Plan::new(&[SIZE; 2], 5, SocketsPerQueue::One);
-        assert_eq!((0..5).map(|core| plan.transmit_queue(core)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!((0..5).map(|core| plan.transmit_queue(0, core)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
         assert_eq!((plan.owner(0), plan.owner(1)), (0, 1));
         // 500 frames are left over in each queue, for three cores and for two.
         assert_eq!((plan.own(0, 0), plan.own(2, 0), plan.own(4, 0)), (0..668, 668..834, 834..1000));
@@ -194,6 +239,32 @@ mod tests {
         assert_eq!((plan.owned_frames(0), plan.owned_frames(1), plan.lazy_returns(0)), (2000, 1000, 50));
         assert_eq!((plan.reserve(0, 2), plan.reserve(1, 2)), (100, 0));
         assert_eq!(Plan::new(&[SIZE], 6, SocketsPerQueue::All).lazy_returns(0), 10);
+    }
+
+    #[test]
+    fn each_core_sends_on_each_interface() {
+        let most = if cfg!(miri) { (2, 3) } else { (3, 7) };
+        let all = |a, b| [(vec![SIZE; a], SocketsPerQueue::All), (vec![SIZE; b], SocketsPerQueue::One)];
+        let numbers = (1..=most.0).flat_map(|a| (1..=most.0).map(move |b| (a, b)));
+        for ((a, b), cores) in numbers.flat_map(|ab| (1..=most.1).map(move |cores| (ab, cores))) {
+            let plan = Plan::of(&all(a, b), cores);
+            let mut owners = vec![0; plan.frames() as usize];
+            for (core, queue) in (0..cores).flat_map(|core| (0..a + b).map(move |queue| (core, queue))) {
+                plan.own(core, queue).for_each(|index| owners[index as usize] += 1);
+            }
+            assert!(owners.iter().all(|owners| *owners == 1), "{a} and {b} queues, {cores} cores");
+            assert_eq!(plan.starved(), None);
+            for core in 0..cores {
+                let queues = [0, 1].map(|interface| plan.transmit_queue(interface, core));
+                assert_eq!(queues.map(|queue| plan.interface(queue)), [0, 1]);
+                assert!(plan.has_socket(core, queues[0]));
+                let parts = [500 / cores.div_ceil(a), 500 / cores.div_ceil(b)];
+                assert!((0..2).all(|i| plan.own(core, queues[i]).len() >= parts[i]), "{a}, {b}, {cores}: {core}");
+            }
+        }
+        // With a queue on each of two interfaces, two cores have one each to fill.
+        let plan = Plan::of(&all(1, 1), 2);
+        assert_eq!((plan.owner(0), plan.owner(1), plan.has_all_sockets()), (0, 1, false));
     }
 
     #[test]

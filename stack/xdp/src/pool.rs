@@ -62,6 +62,10 @@ pub(crate) struct LaneStart {
     /// The core that has the fill ring.
     pub(crate) owner: u16,
     pub(crate) reserve: u32,
+    /// The interface that the queue is of.
+    pub(crate) interface: u8,
+    /// The longest packet that can be sent there, bytes.
+    pub(crate) max_len: usize,
     /// How many of `own`, from its start, are in the fill ring already.
     pub(crate) filled: u32,
 }
@@ -75,17 +79,36 @@ pub(crate) struct Lane {
     own: Range<u32>,
     owner: u16,
     reserve: u32,
+    interface: u8,
+    max_len: usize,
     /// Last in, first out: the frame that was freed last is the one most likely still in the cache.
     free: RefCell<Vec<u32>>,
     region: Arc<Region>,
 }
 
 impl Lane {
+    /// Free frames but for the reserve.
+    fn available(&self) -> usize {
+        self.free.borrow().len().saturating_sub(self.reserve as usize)
+    }
+
     /// The frame at the kernel's address `addr`, and how far behind the start of its data area it points.
     #[inline]
     pub(crate) fn locate(&self, addr: u64) -> Option<(u32, usize)> {
         let (index, start) = self.region.locate(addr)?;
         Some((self.first + index, start))
+    }
+
+    /// The interface that the queue is of.
+    #[inline]
+    pub(crate) fn interface(&self) -> u8 {
+        self.interface
+    }
+
+    /// The longest packet that can be sent there, bytes.
+    #[inline]
+    pub(crate) fn max_len(&self) -> usize {
+        self.max_len
     }
 
     /// The index of its first frame in the space of all.
@@ -102,8 +125,10 @@ pub(crate) struct Shared {
     frame_len: usize,
     /// This core.
     core: u16,
-    /// The lane whose frames are given out to send.
+    /// The lane whose frames are given out to send on the first interface.
     transmit: u16,
+    /// The same of the others.
+    others: Box<[u16]>,
     states: Box<[Cell<State>]>,
     held: Cell<u32>,
     fill: Cell<u32>,
@@ -117,7 +142,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The frames of `lanes`, which lie behind one another in the index space. There is at least one lane.
-    fn new(lanes: Vec<LaneStart>, core: u16, transmit: u16, outboxes: Box<[Option<Outbox>]>) -> Self {
+    fn new(lanes: Vec<LaneStart>, core: u16, transmit: &[u16], outboxes: Box<[Option<Outbox>]>) -> Self {
+        let (transmit, others) =
+            transmit.split_first().map_or((0, Box::default()), |(first, others)| (*first, others.into()));
         let total: u32 = lanes.iter().map(|lane| lane.region.count()).sum();
         let states: Box<[_]> = (0..total).map(|_| Cell::new(State::Away)).collect();
         let (mut fill, mut own) = (0, 0);
@@ -131,16 +158,18 @@ impl Shared {
         }
         let frame_len = lanes[0].region.frame_len();
         let lanes = lanes.into_iter().map(|start| {
-            let LaneStart { region, first, own, owner, reserve, filled } = start;
+            let LaneStart { region, first, own, owner, reserve, interface, max_len, filled } = start;
             let mut free = Vec::with_capacity(own.len());
             free.extend((own.start + filled..own.end).rev());
-            Lane { places: region.places(first), first, own, owner, reserve, free: RefCell::new(free), region }
+            let (places, free) = (region.places(first), RefCell::new(free));
+            Lane { places, first, own, owner, reserve, interface, max_len, free, region }
         });
         Self {
             lanes: lanes.collect(),
             frame_len,
             core,
             transmit,
+            others,
             states,
             held: Cell::new(0),
             fill: Cell::new(fill),
@@ -184,9 +213,18 @@ impl Shared {
         self.lane(lane).owner
     }
 
-    /// The lane whose frames are given out to send.
+    /// The lane whose frames are given out to send on the first interface.
     pub(crate) fn transmit_lane(&self) -> u16 {
         self.transmit
+    }
+
+    /// The same on interface `id`; that of the first, where there is no such one.
+    #[inline]
+    fn transmit_lane_on(&self, id: u8) -> u16 {
+        match id.checked_sub(1) {
+            None => self.transmit,
+            Some(at) => self.others.get(usize::from(at)).copied().unwrap_or(self.transmit),
+        }
     }
 
     fn count(&self, state: State) -> Option<&Cell<u32>> {
@@ -350,13 +388,38 @@ impl Pool {
     /// As [`Pool::heap`].
     pub fn heap_with_reserve(frame_count: u32, frame_len: usize, reserve: u32) -> Result<Self, HeapError> {
         let region = Arc::new(Region::heap(frame_count, frame_len)?);
-        let lane = LaneStart { region, first: 0, own: 0..frame_count, owner: 0, reserve, filled: 0 };
-        Ok(Self::new(vec![lane], 0, 0, Box::default()))
+        let lane = LaneStart {
+            region,
+            first: 0,
+            own: 0..frame_count,
+            owner: 0,
+            reserve,
+            interface: 0,
+            max_len: frame_len,
+            filled: 0,
+        };
+        Ok(Self::new(vec![lane], 0, &[0], Box::default()))
     }
 
-    /// The frames of at least one lane, behind one another in the index space; those of lane `transmit` are given out
-    /// to send. `outboxes` has one for each core but `core`, by core, or nothing where there is but one.
-    pub(crate) fn new(lanes: Vec<LaneStart>, core: u16, transmit: u16, outboxes: Box<[Option<Outbox>]>) -> Self {
+    /// As [`Pool::heap`], with so many frames for each of `interfaces` interfaces, at least one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::heap`].
+    pub fn heap_for_interfaces(interfaces: u8, frame_count: u32, frame_len: usize) -> Result<Self, HeapError> {
+        let lane = |interface: u8| {
+            let (region, first) = (Arc::new(Region::heap(frame_count, frame_len)?), u32::from(interface) * frame_count);
+            let own = first..first + frame_count;
+            Ok(LaneStart { region, first, own, owner: 0, reserve: 0, interface, max_len: frame_len, filled: 0 })
+        };
+        let lanes = (0..interfaces.max(1)).map(lane).collect::<Result<Vec<_>, HeapError>>()?;
+        let transmit: Vec<u16> = (0..u16::from(interfaces.max(1))).collect();
+        Ok(Self::new(lanes, 0, &transmit, Box::default()))
+    }
+
+    /// The frames of at least one lane, behind one another in the index space; those of the lanes `transmit` are given
+    /// out to send, one for each interface. `outboxes` has one for each core but `core`, by core, or nothing where there is but one.
+    pub(crate) fn new(lanes: Vec<LaneStart>, core: u16, transmit: &[u16], outboxes: Box<[Option<Outbox>]>) -> Self {
         Self(Rc::new(Shared::new(lanes, core, transmit, outboxes)))
     }
 
@@ -371,18 +434,24 @@ impl Pool {
     /// Takes a free frame to send from, of length 0; none when only the reserve is left, which is kept for receiving so
     /// that a program that sends much cannot starve the fill ring.
     pub fn alloc(&self) -> Option<Frame> {
-        self.take(self.reserve())
+        self.take(self.0.transmit, self.reserve())
+    }
+
+    /// As [`Pool::alloc`], a frame to send by interface `id`: without copying it can go by no other.
+    pub fn alloc_on(&self, id: u8) -> Option<Frame> {
+        let lane = self.0.transmit_lane_on(id);
+        self.take(lane, self.0.lane(lane).reserve as usize)
     }
 
     /// Takes a free frame to receive into, the reserve included. For devices that put received bytes into frames
     /// themselves.
     pub fn alloc_for_receive(&self) -> Option<Frame> {
-        self.take(0)
+        self.take(self.0.transmit, 0)
     }
 
-    fn take(&self, keep: usize) -> Option<Frame> {
+    fn take(&self, lane: u16, keep: usize) -> Option<Frame> {
         let index = {
-            let mut free = self.transmit().free.borrow_mut();
+            let mut free = self.0.lane(lane).free.borrow_mut();
             if free.len() <= keep {
                 return None;
             }
@@ -391,12 +460,23 @@ impl Pool {
         let moved = self.0.shift(index, State::Free, State::Held);
         debug_assert!(moved, "frame {index} was on the free list and not free");
         // Without the check two frames could name the same bytes; it costs one compare.
-        moved.then(|| Frame::held(Rc::clone(&self.0), Name { lane: self.0.transmit, index }, 0))
+        moved.then(|| Frame::held(Rc::clone(&self.0), Name { lane, index }, 0))
     }
 
-    /// How many frames [`Pool::alloc`] could still give.
+    /// How many frames could still be given out to send on whichever interface has the fewest.
     pub fn available(&self) -> usize {
-        self.transmit().free.borrow().len().saturating_sub(self.reserve())
+        let others = self.0.others.iter().map(|lane| self.0.lane(*lane).available());
+        others.fold(self.transmit().available(), usize::min)
+    }
+
+    /// How many frames [`Pool::alloc_on`] could still give.
+    pub fn available_on(&self, id: u8) -> usize {
+        self.0.lane(self.0.transmit_lane_on(id)).available()
+    }
+
+    /// How many interfaces the frames can go by.
+    pub fn interfaces(&self) -> usize {
+        1 + self.0.others.len()
     }
 
     /// All frames, wherever they are: each index is less than this.
@@ -491,6 +571,18 @@ mod tests {
         assert_eq!(taken.len(), 3);
         assert_eq!(pool.census(), Census { total: 4, free: 0, held: 1, fill: 3, tx: 0 });
         drop(held);
+        pool.audit().unwrap();
+    }
+
+    #[test]
+    fn each_interface_has_its_own_frames() {
+        let pool = Pool::heap_for_interfaces(2, 2, 64).unwrap();
+        let second: Vec<_> = std::iter::from_fn(|| pool.alloc_on(1)).collect();
+        assert_eq!(second.iter().map(|frame| (frame.interface(), frame.index())).collect::<Vec<_>>(), [(1, 2), (1, 3)]);
+        assert_eq!((pool.available_on(0), pool.available_on(1), pool.available(), pool.interfaces()), (2, 0, 0, 2));
+        assert_eq!(pool.alloc().unwrap().interface(), 0);
+        drop(second);
+        assert_eq!((pool.available_on(1), pool.available()), (2, 2));
         pool.audit().unwrap();
     }
 

@@ -43,8 +43,7 @@ pub fn open(
     open_with(config, queues, cores, sockets, None)
 }
 
-/// As [`open`], with sockets that `give` makes, if it is there: this process then needs no privilege. They must be of its
-/// network namespace. For each attempt at a queue that is busy there are new ones.
+/// As [`open`], with sockets that `give` makes, if it is there; see [`open_all_with`].
 ///
 /// # Errors
 ///
@@ -54,25 +53,107 @@ pub fn open_with(
     queues: &[u32],
     cores: usize,
     sockets: SocketsPerQueue,
-    mut give: Option<GiveSocket<'_>>,
+    give: Option<GiveSocket<'_>>,
 ) -> Result<Vec<PortSeed>, OpenError> {
-    let plan = plan(config, queues, cores, sockets)?;
-    let found = Interface::query(&config.interface)?;
-    config.check_interface(&found)?;
-    let mut bound = Vec::with_capacity(queues.len());
-    for (position, queue) in queues.iter().enumerate() {
-        let config = QueueConfig { queue: *queue, ..config.clone() };
-        // The owner's comes first: a UMEM's first socket is the one that gets the fill and completion rings.
-        let owner = plan.owner(position);
-        let others = (0..cores).filter(|core| *core != owner && plan.has_socket(*core, position));
-        let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
-        bound.push(bind_patiently(&config, &found, &on, give.as_deref_mut().map(|give| give as GiveSocket<'_>))?);
-    }
-    assemble(&Arc::new(plan), bound, config.tx_ring as usize, max_len(&found))
-        .map_err(|error| OpenError::translate(Step::Event, error, config, &found))
+    open_all_with(&[InterfaceQueues { config: config.clone(), queues: queues.to_vec(), sockets }], cores, give)
 }
 
-fn plan(config: &QueueConfig, queues: &[u32], cores: usize, sockets: SocketsPerQueue) -> Result<Plan, OpenError> {
+/// The queues of one interface, for [`open_all`].
+#[derive(Clone, Debug)]
+pub struct InterfaceQueues {
+    /// What each queue has to be; its own `queue` is of no matter.
+    pub config: QueueConfig,
+    /// The queues.
+    pub queues: Vec<u32>,
+    /// How many sockets each has.
+    pub sockets: SocketsPerQueue,
+}
+
+/// Opens queues of several interfaces, from one to 255, for `cores` cores, as [`open`] does those of one. Each core has one
+/// pool over all of them, and sends on a queue of each. Frames are all of one size: a frame leaves by the interface in
+/// whose queues' UMEM it lies ([`Frame::interface`](crate::Frame::interface)).
+///
+/// # Errors
+///
+/// Each [`OpenError`] says what to do about it. Nothing stays open then.
+pub fn open_all(interfaces: &[InterfaceQueues], cores: usize) -> Result<Vec<PortSeed>, OpenError> {
+    open_all_with(interfaces, cores, None)
+}
+
+/// As [`open_all`], with sockets that `give` makes, if it is there: this process then needs no privilege. They must be of
+/// its network namespace. For each attempt at a queue that is busy there are new ones.
+///
+/// # Errors
+///
+/// Those of [`open`], and [`OpenError::NotGiven`].
+pub fn open_all_with(
+    interfaces: &[InterfaceQueues],
+    cores: usize,
+    mut give: Option<GiveSocket<'_>>,
+) -> Result<Vec<PortSeed>, OpenError> {
+    let plan = plan(interfaces, cores)?;
+    let mut bound = Vec::with_capacity(plan.queues());
+    let mut max_lens = Vec::with_capacity(interfaces.len());
+    let mut last = None;
+    for InterfaceQueues { config, queues, .. } in interfaces {
+        let found = Interface::query(&config.interface)?;
+        config.check_interface(&found)?;
+        for queue in queues {
+            let config = QueueConfig { queue: *queue, ..config.clone() };
+            let position = bound.len();
+            // The owner's comes first: a UMEM's first socket is the one that gets the fill and completion rings.
+            let owner = plan.owner(position);
+            let others = (0..cores).filter(|core| *core != owner && plan.has_socket(*core, position));
+            let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
+            let give = give.as_deref_mut().map(|give| give as GiveSocket<'_>);
+            bound.push(bind_patiently(&config, &found, &on, give)?);
+        }
+        max_lens.push(max_len(&found));
+        last = Some((config, found));
+    }
+    let sends = interfaces.iter().map(|each| each.config.tx_ring as usize).max().unwrap_or(1);
+    assemble(&Arc::new(plan), bound, sends, &max_lens).map_err(|error| match &last {
+        Some((config, found)) => OpenError::translate(Step::Event, error, config, found),
+        None => OpenError::Setting { field: "interfaces", value: 0, needed: "at least 1" },
+    })
+}
+
+fn plan(interfaces: &[InterfaceQueues], cores: usize) -> Result<Plan, OpenError> {
+    let setting = |field, value: usize, needed| OpenError::Setting {
+        field,
+        value: u32::try_from(value).unwrap_or(u32::MAX),
+        needed,
+    };
+    if interfaces.is_empty() || interfaces.len() > usize::from(u8::MAX) {
+        return Err(setting("interfaces", interfaces.len(), "from 1 to 255"));
+    }
+    let mut frames = 0usize;
+    let mut planned = Vec::with_capacity(interfaces.len());
+    for InterfaceQueues { config, queues, sockets } in interfaces {
+        check(config, queues, cores)?;
+        if config.frame_size != interfaces[0].config.frame_size {
+            return Err(setting("frame_size", config.frame_size as usize, "the same for all interfaces"));
+        }
+        frames = frames.saturating_add((config.frame_count as usize).saturating_mul(queues.len()));
+        let size = QueueSize { frames: config.frame_count, fill: config.fill_ring, reserve: config.receive_reserve };
+        planned.push((vec![size; queues.len()], *sockets));
+    }
+    if planned.iter().map(|(queues, _)| queues.len()).sum::<usize>() >= usize::from(u16::MAX) {
+        return Err(setting("queues", usize::from(u16::MAX), "from 1 to 65534"));
+    }
+    if frames > u32::MAX as usize {
+        return Err(setting("frame_count", frames, "less than 2^32 for all queues together"));
+    }
+    let plan = Plan::of(&planned, cores);
+    if plan.starved().is_some() {
+        let needed = "more, since each core that sends on a queue needs some beside the fill ring and the reserve";
+        return Err(setting("frame_count", interfaces[0].config.frame_count as usize, needed));
+    }
+    Ok(plan)
+}
+
+/// What one interface is asked for.
+fn check(config: &QueueConfig, queues: &[u32], cores: usize) -> Result<(), OpenError> {
     config.check()?;
     let refuse = |field, value: usize, needed| {
         Err(OpenError::Setting { field, value: u32::try_from(value).unwrap_or(u32::MAX), needed })
@@ -88,17 +169,7 @@ fn plan(config: &QueueConfig, queues: &[u32], cores: usize, sockets: SocketsPerQ
     {
         return refuse("queue", twice as usize, "named once");
     }
-    let frames = config.frame_count as usize;
-    if frames.saturating_mul(queues.len()) > u32::MAX as usize {
-        return refuse("frame_count", frames, "less than 2^32 for all queues together");
-    }
-    let size = QueueSize { frames: config.frame_count, fill: config.fill_ring, reserve: config.receive_reserve };
-    let plan = Plan::new(&vec![size; queues.len()], cores, sockets);
-    if plan.starved().is_some() {
-        let needed = "more, since each core that sends on a queue needs some beside the fill ring and the reserve";
-        return refuse("frame_count", frames, needed);
-    }
-    Ok(plan)
+    Ok(())
 }
 
 /// A socket, and what was read back of it.
@@ -122,15 +193,17 @@ pub struct PortSeed<R: Rings = Xsk> {
     plan: Arc<Plan>,
     regions: Vec<Arc<Region>>,
     sockets: Vec<Socket<R>>,
-    /// The queue that the core sends on, as the interface counts it.
-    queue: u32,
+    /// By interface, the queue that the core sends on, as the interface counts it.
+    queues: Vec<u32>,
     /// By queue, how many frames are in the fill ring.
     filled: Vec<u32>,
     outboxes: Vec<Option<Outbox>>,
     inboxes: Vec<Inbox>,
     bell: Arc<Bell>,
-    mode: ModeInForce,
-    max_len: usize,
+    /// By interface.
+    modes: Vec<ModeInForce>,
+    /// By interface.
+    max_lens: Vec<usize>,
 }
 
 /// Fills the fill rings, and divides what was bound. `sends` packets may wait for a core that sends them for another.
@@ -138,8 +211,9 @@ pub(crate) fn assemble<R: Rings>(
     plan: &Arc<Plan>,
     bound: Vec<BoundQueue<R>>,
     sends: usize,
-    max_len: usize,
+    max_lens: &[usize],
 ) -> io::Result<Vec<PortSeed<R>>> {
+    let interfaces = 0..plan.interfaces();
     let mut seeds = Vec::with_capacity(plan.cores());
     for core in 0..plan.cores() {
         let bell = Arc::new(Bell::new()?);
@@ -148,13 +222,13 @@ pub(crate) fn assemble<R: Rings>(
             plan: Arc::clone(plan),
             regions: bound.iter().map(|queue| Arc::clone(&queue.region)).collect(),
             sockets: Vec::new(),
-            queue: bound[plan.transmit_queue(core)].queue,
+            queues: interfaces.clone().map(|interface| bound[plan.transmit_queue(interface, core)].queue).collect(),
             filled: vec![0; plan.queues()],
             outboxes: Vec::new(),
             inboxes: Vec::new(),
             bell,
-            mode: ModeInForce::Copy,
-            max_len,
+            modes: Vec::new(),
+            max_lens: max_lens.to_vec(),
         });
     }
     connect(plan, &mut seeds, sends);
@@ -166,7 +240,9 @@ pub(crate) fn assemble<R: Rings>(
             let is_owner = plan.owner(position) == core;
             // `plan` saw that there are fewer than 2^16 queues.
             let lane = u16::try_from(position).unwrap_or(u16::MAX);
-            let mut socket = Socket { rings, lane, queue: queue.queue, is_owner, mode, busy_poll, is_pending: false };
+            let interface = u8::try_from(plan.interface(position)).unwrap_or(u8::MAX);
+            let mut socket =
+                Socket { rings, lane, interface, queue: queue.queue, is_owner, mode, busy_poll, is_pending: false };
             if is_owner {
                 seeds[core].filled[position] = first_fill(plan, &mut socket);
             }
@@ -174,12 +250,18 @@ pub(crate) fn assemble<R: Rings>(
         }
     }
     for seed in &mut seeds {
-        let copies = |socket: &Socket<R>| socket.mode == ModeInForce::Copy;
-        seed.mode = match seed.sockets.is_empty() {
-            true => through[plan.transmit_queue(seed.core)],
-            false if seed.sockets.iter().any(copies) => ModeInForce::Copy,
-            false => ModeInForce::Zerocopy,
+        let mode = |interface: usize| {
+            let of_it = |socket: &&Socket<R>| usize::from(socket.interface) == interface;
+            let mut modes = seed.sockets.iter().filter(of_it).map(|socket| socket.mode);
+            match modes.next() {
+                None => through[plan.transmit_queue(interface, seed.core)],
+                Some(first) if first == ModeInForce::Copy || modes.any(|mode| mode == ModeInForce::Copy) => {
+                    ModeInForce::Copy
+                }
+                Some(_) => ModeInForce::Zerocopy,
+            }
         };
+        seed.modes = interfaces.clone().map(mode).collect();
     }
     Ok(seeds)
 }
@@ -199,7 +281,7 @@ fn connect<R: Rings>(plan: &Plan, seeds: &mut [PortSeed<R>], sends: usize) {
             let room = Room {
                 notices: plan.owned_frames(from) + plan.owned_frames(to),
                 hand_offs: HAND_OFFS,
-                sends: if plan.sockets() == SocketsPerQueue::One { sends } else { 1 },
+                sends: if plan.has_all_sockets() { 1 } else { sends },
                 lazy: plan.lazy_returns(to),
             };
             // `plan` saw that there are fewer than 2^16 cores.
@@ -243,9 +325,14 @@ impl<R: Rings> PortSeed<R> {
         self.sockets.iter().map(Socket::info)
     }
 
-    /// The mode in force, as [`Port::mode`] says it.
+    /// The queue that the core sends on on the first interface, as the interface counts it.
+    pub fn queue(&self) -> u32 {
+        self.queues.first().copied().unwrap_or(0)
+    }
+
+    /// The mode in force on the first interface, as [`Port::mode`] says it.
     pub fn mode(&self) -> ModeInForce {
-        self.mode
+        self.modes.first().copied().unwrap_or(ModeInForce::Copy)
     }
 
     /// What wakes this core from [`Port::wait`], from any thread.
@@ -256,26 +343,29 @@ impl<R: Rings> PortSeed<R> {
     /// Settles on this thread's core. All memory that the port writes alone is allocated here, so that it is near, and
     /// no cache line of it is another core's too.
     pub fn into_port(self) -> Port<R> {
-        let Self { core, plan, regions, sockets, queue, filled, outboxes, inboxes, bell, mode, max_len } = self;
+        let Self { core, plan, regions, sockets, queues, filled, outboxes, inboxes, bell, modes, max_lens } = self;
         let lanes = regions.into_iter().zip(filled).enumerate().map(|(lane, (region, filled))| LaneStart {
             region,
             first: plan.first(lane),
             own: plan.own(core, lane),
             owner: narrow(plan.owner(lane)),
             reserve: plan.reserve(core, lane),
+            // `plan` saw that there are at most 255 interfaces.
+            interface: u8::try_from(plan.interface(lane)).unwrap_or(u8::MAX),
+            max_len: max_lens.get(plan.interface(lane)).copied().unwrap_or(0),
             filled,
         });
-        let transmit = narrow(plan.transmit_queue(core));
-        let pool = Pool::new(lanes.collect(), narrow(core), transmit, here(outboxes).into());
+        let transmit: Vec<u16> =
+            (0..plan.interfaces()).map(|interface| narrow(plan.transmit_queue(interface, core))).collect();
+        let pool = Pool::new(lanes.collect(), narrow(core), &transmit, here(outboxes).into());
         Port::new(Parts {
             sockets: here(sockets),
             pool,
             lanes: plan.queues(),
             inboxes: here(inboxes).into(),
             bell,
-            queue,
-            mode,
-            max_len,
+            queues: here(queues),
+            modes: here(modes),
         })
     }
 }

@@ -73,6 +73,28 @@ impl Counters {
     }
 }
 
+/// What went by one interface, of what a port counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Received from the sockets of this core and handed out.
+    pub rx_frames: u64,
+    /// Bytes of these.
+    pub rx_bytes: u64,
+    /// Put into a TX ring, or given to the core that does so for this one.
+    pub tx_frames: u64,
+    /// Bytes of these.
+    pub tx_bytes: u64,
+}
+
+/// What a port and the kernel counted of one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceStatistics {
+    /// By this process, on this core.
+    pub traffic: Traffic,
+    /// By the kernel, for the sockets of this core on it, since they were made.
+    pub kernel: KernelStatistics,
+}
+
 /// What a port and the kernel counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Statistics {

@@ -2,7 +2,7 @@
 
 use super::{Check, Needs};
 use corelane::SocketAddr;
-use corelane::config::Config;
+use corelane::config::Interface;
 use corelane::steer::listeners::{ListenerConflict, conflict};
 use corelane::steer::mirror::{Link, kernel_addresses, kernel_links};
 use corelane::steer::ports::{KernelPorts, PortPlan, PortSource};
@@ -21,13 +21,12 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Looks for what `config` wants on `interface`, where `ports` are to be listened on; `None` when there is no such
+    /// Looks for what `settings` want of their interface, where `ports` are to be listened on; `None` when there is no such
     /// interface, or the kernel does not say.
-    pub(super) fn look(config: &Config, interface: &str, ports: &[u16]) -> Option<Self> {
-        let config = config.clone().into_builder().interface(interface).build().ok()?;
+    pub(super) fn look(settings: &Interface, ports: &[u16]) -> Option<Self> {
         let (links, addresses) = (kernel_links().ok()?, kernel_addresses().ok()?);
-        let index = links.iter().find(|link: &&Link| link.name == interface)?.index;
-        let identity = Identity::decide(&config, &links, &addresses);
+        let index = links.iter().find(|link: &&Link| link.name == settings.name())?.index;
+        let identity = Identity::decide(settings, &links, &addresses);
         let conflicts = match &identity {
             Ok(identity) => conflicts(identity, index, ports),
             Err(_) => Ok(Vec::new()),

@@ -19,7 +19,7 @@ use system::System;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The network interface to look at; the configuration's when there is one
+    /// The network interface to look at; all those of the configuration without it
     #[arg(long, short, value_name = "IF")]
     interface: Option<String>,
     /// The configuration whose needs count; the defaults without it
@@ -38,21 +38,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(file) => Config::load(file).map_err(|error| Failure::new(USAGE, error.to_string()))?,
         None => Config::default(),
     };
-    let interface = arguments.interface.clone().unwrap_or_else(|| config.interface().name().to_owned());
-    // How many queues there are has to be known before the needs, and the ports asked about before the look.
-    let mut system = System::look(&interface);
-    let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
-    let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
-    let mut needs = Needs::of(&config, queues);
-    needs.configured = arguments.config.is_some();
-    needs.ports.clone_from(&arguments.port);
-    system.beside = Beside::look(&config, &interface, &needs.ports);
-    let workers = config.workers().unwrap_or_else(|| needs.queues.len().min(system.allowed_cpus.len()).max(1));
-    let config = config.into_builder().interface(&interface).build();
-    system.placement = config
-        .map_err(|error| error.to_string())
-        .and_then(|config| Placement::choose(&config, workers).map_err(|error| error.to_string()));
-    let checks = checks::all(&system, &needs);
+    let configs = each_interface(&config, arguments.interface.as_deref());
+    let names: Vec<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
+    let mut found: Vec<Vec<Check>> = Vec::new();
+    let mut seen: Vec<(System, Needs)> = Vec::new();
+    for (name, config) in &configs {
+        seen.push(look(arguments, name, config));
+    }
+    // What all interfaces need together: memory, and a worker for each queue.
+    let locked_bytes = seen.iter().map(|(_, needs)| needs.locked_bytes).sum();
+    let queues: usize = seen.iter().map(|(_, needs)| needs.queues.len()).sum();
+    for ((system, needs), (_, config)) in seen.iter_mut().zip(&configs) {
+        needs.locked_bytes = locked_bytes;
+        let workers = config.workers().unwrap_or_else(|| queues.min(system.allowed_cpus.len()).max(1));
+        system.placement = Placement::choose(config, workers).map_err(|error| error.to_string());
+        found.push(checks::all(system, needs));
+    }
+    let (interface, checks) = (names.join(", "), joined(&names, found));
     let mut out = std::io::stdout().lock();
     if arguments.json {
         report::json(&mut out, &interface, &checks)?;
@@ -60,6 +62,56 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         report::text(&mut out, &interface, &checks, terminal::wants_color())?;
     }
     Ok(if report::worst(&checks) == Level::Fail { MACHINE } else { DONE })
+}
+
+/// The names of the interfaces to look at, each with a configuration whose first interface it is. One that is named on the
+/// command line has the settings that the configuration gives it, or else those of its first.
+fn each_interface(config: &Config, named: Option<&str>) -> Vec<(String, Config)> {
+    let alone = config.each_alone();
+    let Some(name) = named else {
+        return alone.into_iter().map(|config| (config.interface().name().to_owned(), config)).collect();
+    };
+    let known = alone.iter().find(|config| config.interface().name() == name).or(alone.first());
+    let renamed = known.map(|config| config.clone().into_builder().interface(name).build());
+    // With a name that cannot be, that there is no such interface is what will be said.
+    vec![(name.to_owned(), renamed.and_then(Result::ok).unwrap_or_default())]
+}
+
+/// The checks of several interfaces as one list: what all of them have in common once, and what is of one with its name.
+fn joined(names: &[&str], found: Vec<Vec<Check>>) -> Vec<Check> {
+    if found.len() == 1 {
+        return found.into_iter().flatten().collect();
+    }
+    let common: Vec<Check> = found
+        .first()
+        .into_iter()
+        .flatten()
+        .filter(|check| found.iter().all(|of| of.contains(check)))
+        .cloned()
+        .collect();
+    let mut checks = common.clone();
+    for (name, of_one) in names.iter().zip(found) {
+        for mut check in of_one.into_iter().filter(|check| !common.contains(check)) {
+            if !check.message.contains(name) {
+                check.message = format!("{name}: {}", check.message);
+            }
+            checks.push(check);
+        }
+    }
+    checks
+}
+
+/// Looks at one interface, whose settings are those of the first of `config`.
+fn look(arguments: &Arguments, interface: &str, config: &Config) -> (System, Needs) {
+    // How many queues there are has to be known before the needs, and the ports asked about before the look.
+    let mut system = System::look(interface);
+    let state = system.interface.as_ref().and_then(|interface| interface.state.as_ref());
+    let queues = state.map_or(1, |state| state.rx_queues.min(state.tx_queues));
+    let mut needs = Needs::of(config, queues);
+    needs.configured = arguments.config.is_some();
+    needs.ports.clone_from(&arguments.port);
+    system.beside = Beside::look(config.interface(), &needs.ports);
+    (system, needs)
 }
 
 /// What a configuration asks of the machine.

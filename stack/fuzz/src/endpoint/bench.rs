@@ -279,7 +279,7 @@ impl Bench {
         if let Err(what) = oracle::check(frame) {
             panic!("{what}: {:?}", parse(frame, Checksums::TRUST));
         }
-        let longest = 14 + usize::from(self.endpoint.config().mtu);
+        let longest = 14 + usize::from(self.endpoint.mtu(corelane_proto::endpoint::InterfaceId::FIRST));
         assert!(frame.len() <= longest, "a frame of {} bytes, longer than {longest}", frame.len());
         let frame = &route::complete(frame);
         let packet = parse(frame, Checksums::VERIFY).expect("what an endpoint sends is well-formed");

@@ -1,5 +1,6 @@
 //! What an endpoint is told at start: its addresses and the bounds of its tables.
 
+use super::interfaces::InterfaceConfig;
 use super::routing::Route;
 use crate::addr::{Addr, Mac};
 use crate::tcp::config::TcpConfig;
@@ -102,6 +103,11 @@ pub struct EndpointConfig {
     pub gateways: Vec<Addr>,
     /// The routes to begin with; see [`Endpoint::set_routes`](super::Endpoint::set_routes).
     pub routes: Vec<Route>,
+    /// More interfaces than the first, whose settings stand above: at most 254. Default: none.
+    pub others: Vec<InterfaceConfig>,
+    /// Whether a packet is dropped, and counted, that comes by another interface than the one that has its destination
+    /// address (the strong host of RFC 1122 3.3.4.2, as far as it receives). Default: it is taken.
+    pub strong_host: bool,
     /// Most connections, all states but TIME-WAIT and SYN-RECEIVED of a listener.
     pub connections: usize,
     /// Most half-open connections of all listeners. 80 bytes each. One listener alone may have all; of several, each has
@@ -133,7 +139,7 @@ pub struct EndpointConfig {
     /// as likely as a guess. The risk is real where a host is up again within an MSL with the same secret and a clock
     /// that began anew; there this should be the MSL. What it costs is that time at every start.
     pub quiet_time: Duration,
-    /// Most neighbours.
+    /// Most neighbours of each interface.
     pub neighbours: usize,
     /// First and last port of outgoing connections (RFC 6056).
     pub ports: (u16, u16),
@@ -182,6 +188,8 @@ impl Default for EndpointConfig {
             sharing: Sharing::Own,
             gateways: Vec::new(),
             routes: Vec::new(),
+            others: Vec::new(),
+            strong_host: false,
             connections: 16_384,
             syn_queue: 4_096,
             syn_ack_retries: 7,

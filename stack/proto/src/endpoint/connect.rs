@@ -1,7 +1,7 @@
 //! Opening: where a connection begins, and what it is told of its way.
 
 use super::table::InsertError;
-use super::{Cidr, Conn, ConnId, ConnectError, Endpoint, ListenerId};
+use super::{Cidr, Conn, ConnId, ConnectError, Endpoint, ListenerId, Way};
 use crate::addr::{Addr, Flow, SocketAddr};
 use crate::tcp::Tcb;
 use crate::tcp::config::TcpConfig;
@@ -59,8 +59,8 @@ impl Endpoint {
             return Err(ConnectError::BadRemote(remote));
         }
         let first = route.map_or(remote.addr, |route| route.first());
-        let (next_hop, preferred) = self.routing.find(first).ok_or(ConnectError::NoRoute(first))?;
-        let local = SocketAddr { addr: self.source(local.addr, first, next_hop, preferred)?, ..local };
+        let (way, preferred) = self.routing.find(first).ok_or(ConnectError::NoRoute(first))?;
+        let local = SocketAddr { addr: self.source(local.addr, first, way, preferred)?, ..local };
         if self.now < self.quiet_until {
             return Err(ConnectError::QuietTime(self.quiet_until.saturating_since(self.now)));
         }
@@ -80,7 +80,7 @@ impl Endpoint {
             let (offer, mss) = self.fast_open.offer(self.now, remote);
             tcb.offer_fast_open(offer, mss);
         }
-        let id = self.conns.insert(flow, Conn::new(tcb, next_hop, None)).map_err(|error| match error {
+        let id = self.conns.insert(flow, Conn::new(tcb, way, None)).map_err(|error| match error {
             InsertError::Full => ConnectError::TableFull,
             InsertError::Exists => ConnectError::PortInUse(local),
         })?;
@@ -113,15 +113,9 @@ impl Endpoint {
         Ok(id)
     }
 
-    /// The address that a connection to `remote` by way of `next_hop` has here: `wanted`, if it is ours, or, where it is
+    /// The address that a connection to `remote` by this way has here: `wanted`, if it is ours, or, where it is
     /// unspecified, the one that the route prefers, or else the best of ours.
-    fn source(
-        &self,
-        wanted: Addr,
-        remote: Addr,
-        next_hop: Addr,
-        preferred: Option<Addr>,
-    ) -> Result<Addr, ConnectError> {
+    fn source(&self, wanted: Addr, remote: Addr, way: Way, preferred: Option<Addr>) -> Result<Addr, ConnectError> {
         //= spec/rfc9293.txt#section-3.9.1.1
         //# The optional "local IP address" parameter MUST be supported to allow the specification of the local IP
         //# address (MUST-43).
@@ -134,16 +128,18 @@ impl Endpoint {
         //# implementation MUST ask the IP layer to select a local IP address
         //# before sending the (first) SYN (MUST-44).
         let preferred = preferred.filter(|addr| addr.is_v4() == remote.is_v4() && self.is_ours(*addr));
-        // RFC 6724 5, as far as one interface goes: rule 2, the scope; then whoever is on the link of the next hop; then
+        // RFC 6724 5: rule 2, the scope; rule 5, the outgoing interface; then whoever is on the link of the next hop; then
         // rule 8, the longest common prefix. Among equals the first counts.
-        let rank = |cidr: &&Cidr| {
+        let outgoing = self.interfaces.get(way.via);
+        let rank = |cidr: &Cidr| {
             let in_scope = cidr.addr.is_link_local() == remote.is_link_local();
-            let on_link = if cidr.contains(next_hop) { cidr.prefix_len } else { 0 };
+            let on_interface = outgoing.has(cidr.addr);
+            let on_link = if cidr.contains(way.hop) { cidr.prefix_len } else { 0 };
             let differs = u128::from_be_bytes(cidr.addr.octets()) ^ u128::from_be_bytes(remote.octets());
             let common = if remote.is_v4() { 0 } else { differs.leading_zeros() };
-            (in_scope, on_link, common)
+            (in_scope, on_interface, on_link, common)
         };
-        let of_family = self.config.addresses.iter().filter(|cidr| cidr.addr.is_v4() == remote.is_v4());
+        let of_family = self.interfaces.addresses().filter(|cidr| cidr.addr.is_v4() == remote.is_v4());
         // The last of the greatest is what `max_by_key` gives, hence from behind.
         let best = || of_family.rev().max_by_key(rank).map(|cidr| cidr.addr);
         preferred.or_else(best).ok_or(ConnectError::NoRoute(remote))

@@ -90,6 +90,9 @@ counters! {
     dropped_other_mac,
     /// Dropped: not for one of our addresses.
     dropped_other_address,
+    /// Dropped: for an address of ours on another interface than it came by, where that is wanted
+    /// ([`EndpointConfig::strong_host`](super::EndpointConfig::strong_host)).
+    dropped_other_interface,
     /// Dropped: a kind of packet that this endpoint does not handle.
     dropped_unhandled,
     /// Dropped: no listener and no connection; answered by RST where the RFC says so.

@@ -16,6 +16,7 @@ pub mod event;
 mod events;
 mod fast_open;
 pub(crate) mod flow_hash;
+mod interfaces;
 pub(crate) mod isn;
 pub(crate) mod limiter;
 pub(crate) mod list;
@@ -38,11 +39,14 @@ mod transmit;
 mod user;
 pub(crate) mod wheel;
 
+pub use crate::memory::InterfaceId;
+pub use beside::OnInterface;
 pub use config::{Cidr, EndpointConfig, ListenConfig, Sharing, SynCookies};
 pub use counters::Counters;
 pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
 };
+pub use interfaces::InterfaceConfig;
 pub use ownership::{Astray, Ownership};
 pub use routing::{Hop, Route};
 pub use table::ConnId;
@@ -63,10 +67,10 @@ use cookies::Cookies;
 use core::time::Duration;
 use fast_open::FastOpens;
 use flow_hash::subkey;
+use interfaces::{Interfaces, Station, Way};
 use isn::Isn;
 use limiter::{Challenges, Replies};
 use listeners::Listeners;
-use neighbours::Neighbours;
 use ports::Ports;
 use ready::Ready;
 use routing::RoutingTable;
@@ -88,6 +92,8 @@ struct Conn {
     tcb: Tcb,
     /// The address whose Ethernet address we need: the peer's, or the gateway's. `None`: no route leads to the peer.
     next_hop: Option<Addr>,
+    /// The interface by which it goes, or went last.
+    via: InterfaceId,
     /// Its Ethernet address, as the neighbour cache had it in this generation.
     mac: Option<(Mac, u32)>,
     //= spec/rfc9293.txt#section-3.5
@@ -110,11 +116,11 @@ struct Conn {
 #[derive(Debug)]
 enum Outgoing {
     /// A frame that is ready.
-    Frame { token: Token, len: u16 },
-    /// A segment without payload, for `mac` or for whom the next hop resolves to.
-    Segment { flow: Flow, segment: Segment, mac: Option<Mac>, marking: Marking },
+    Frame { on: InterfaceId, token: Token, len: u16 },
+    /// A segment without payload, for `to` or for whom the next hop resolves to.
+    Segment { flow: Flow, segment: Segment, to: Option<Station>, marking: Marking },
     /// An ARP packet: to everybody when there is no `target_mac`.
-    Arp { operation: Operation, target: Addr, target_mac: Option<Mac>, source: Addr },
+    Arp { on: InterfaceId, operation: Operation, target: Addr, target_mac: Option<Mac>, source: Addr },
 }
 
 /// What IP is told for a connection's segments, beside its addresses.
@@ -166,7 +172,7 @@ pub struct Endpoint {
     time_wait: TimeWait,
     /// Until then no TCP segment is sent.
     quiet_until: Instant,
-    neighbours: Neighbours,
+    interfaces: Interfaces,
     routing: RoutingTable,
     source_routes: SourceRoutes,
     beside: Beside,
@@ -191,7 +197,7 @@ impl Endpoint {
     /// random and must not be told to anyone.
     pub fn new(config: EndpointConfig, secret: [u8; 32], now: Instant) -> Self {
         let connections = config.connections.max(1);
-        let beside = Beside::new(&config);
+        let interfaces = Interfaces::new(&config, &secret);
         Self {
             counters: Counters::default(),
             now,
@@ -210,15 +216,10 @@ impl Endpoint {
             //# Segment Lifetime) (MUST-13).
             quiet_until: now + config.quiet_time,
             time_wait: TimeWait::new(config.time_wait, 2 * config.msl, subkey(&secret, "time-wait")),
-            neighbours: Neighbours::new(
-                config.neighbours,
-                (config.neighbours / 4).max(16),
-                subkey(&secret, "neighbours"),
-                config.sharing == Sharing::Shared,
-            ),
-            routing: beside.table(&config),
+            routing: interfaces.table(),
+            interfaces,
             source_routes: SourceRoutes::default(),
-            beside,
+            beside: Beside::new(),
             isn: Isn::new(&secret),
             ports: Ports::new(&(config.ports.0..=config.ports.1), subkey(&secret, "ports")),
             cookies: Cookies::new(subkey(&secret, "cookies")),
@@ -242,7 +243,7 @@ impl Endpoint {
         self.fast_open.change_secret(&secret);
     }
 
-    /// The settings.
+    /// The settings, as they were at the start.
     pub fn config(&self) -> &EndpointConfig {
         &self.config
     }
@@ -350,7 +351,7 @@ impl Endpoint {
             self.wheel.next_deadline(),
             self.half_open.next_deadline(),
             self.time_wait.next_deadline(),
-            self.neighbours.next_deadline(),
+            self.interfaces.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -366,11 +367,11 @@ impl Endpoint {
             // Whoever waits for its peer has a timer, so this looks often enough.
             conn.tcb.watch_progress(self.now);
             let doubted = fired && conn.tcb.has_reached_r1();
-            let next_hop = conn.next_hop;
+            let way = conn.way();
             self.counters.rto_fired += u64::from(fired);
             self.counters.delivery_troubles += u64::from(doubted);
-            if let Some(next_hop) = next_hop.filter(|_| doubted) {
-                self.doubt(next_hop);
+            if let Some(way) = way.filter(|_| doubted) {
+                self.doubt(way);
             }
             if let Some(flow) = self.flow(id) {
                 self.settle(flow);
@@ -467,17 +468,18 @@ impl Endpoint {
         //= spec/rfc9293.txt#section-3.7.3
         //# TCP implementations SHOULD use the smallest effective MTU of the interface to calculate the value to
         //# advertise in the MSS Option (SHLD-6).
-        let mss = self.config.mtu.saturating_sub(headers);
+        let mss = self.interfaces.get(self.via(flow)).mtu.saturating_sub(headers);
         let ip_options = self.source_routes.of(flow).map_or(0, |route| route.wire_len() as u16);
         Link { mss: config.mss.map_or(mss, |wanted| wanted.min(mss)), default_mss, ip_options }
     }
 }
 
 impl Conn {
-    fn new(tcb: Tcb, next_hop: Addr, listener: Option<ListenerId>) -> Self {
+    fn new(tcb: Tcb, way: Way, listener: Option<ListenerId>) -> Self {
         Self {
             tcb,
-            next_hop: Some(next_hop),
+            next_hop: Some(way.hop),
+            via: way.via,
             mac: None,
             listener,
             handles: 1,
@@ -486,6 +488,18 @@ impl Conn {
             retired: false,
             pending: false,
         }
+    }
+
+    /// The way that it goes. `None`: no route leads to the peer.
+    fn way(&self) -> Option<Way> {
+        self.next_hop.map(|hop| Way { via: self.via, hop })
+    }
+
+    /// Goes another way from now on.
+    fn set_way(&mut self, way: Option<Way>) {
+        self.next_hop = way.map(|way| way.hop);
+        self.via = way.map_or(self.via, |way| way.via);
+        self.mac = None;
     }
 
     fn take_news(&mut self) {

@@ -3,8 +3,8 @@
 use super::limiter::Reply;
 use super::neighbours::Resolution;
 use super::syn_queue::HalfOpen;
-use super::{ConnId, Endpoint, Outgoing, Sharing};
-use crate::addr::{Addr, Mac};
+use super::{Cidr, ConnId, Endpoint, InterfaceId, Outgoing, Sharing, Station, Way};
+use crate::addr::{Addr, Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::trouble::{Trouble, Unreachable};
 use crate::wire::arp::Operation;
@@ -13,66 +13,110 @@ use crate::wire::{self, Arp, EthernetHeader, IcmpError, IcmpErrorKind, IcmpMessa
 impl Endpoint {
     /// Whether `addr` is one of our addresses.
     pub fn is_ours(&self, addr: Addr) -> bool {
-        self.config.addresses.iter().any(|cidr| cidr.addr == addr)
+        self.interfaces.has(addr)
+    }
+
+    /// Our addresses, in the order of the interfaces.
+    pub fn addresses(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.interfaces.addresses()
+    }
+
+    /// The largest IP packet that an interface sends now, bytes.
+    pub fn mtu(&self, id: InterfaceId) -> u16 {
+        self.interfaces.get(id).mtu
+    }
+
+    /// Whether a packet for `addr` that came by `on` is taken.
+    pub(super) fn is_taken_on(&self, on: InterfaceId, addr: Addr) -> bool {
+        if self.config.strong_host { self.interfaces.get(on).has(addr) } else { self.is_ours(addr) }
     }
 
     /// Whether `addr` means every host of one of our links: the last address of an IPv4 prefix (RFC 1122 3.2.1.3).
     pub(super) fn is_broadcast(&self, addr: Addr) -> bool {
-        self.config.addresses.iter().any(|cidr| cidr.is_broadcast(addr))
+        self.interfaces.addresses().any(|cidr| cidr.is_broadcast(addr))
     }
 
-    /// The link's header of what is sent to `dst`.
-    pub(super) fn ethernet(&self, dst: Mac) -> EthernetHeader {
-        EthernetHeader { dst, src: self.config.mac, vlan: self.config.vlan }
+    /// The link's header of what is sent to `to`.
+    pub(super) fn ethernet(&self, to: Station) -> EthernetHeader {
+        let interface = self.interfaces.get(to.on);
+        EthernetHeader { dst: to.mac, src: interface.mac, vlan: interface.vlan }
     }
 
-    /// Whose Ethernet address a packet for `remote` needs: its own on the link, else the gateway's (RFC 1122 3.3.1).
-    pub(super) fn next_hop(&self, remote: Addr) -> Option<Addr> {
-        self.routing.find(remote).map(|(hop, _)| hop)
+    /// By which interface a packet for `remote` goes, and whose Ethernet address it needs: its own on the link, else the
+    /// gateway's (RFC 1122 3.3.1).
+    pub(super) fn next_hop(&self, remote: Addr) -> Option<Way> {
+        self.routing.find(remote).map(|(way, _)| way)
     }
 
-    /// The Ethernet address of `next_hop`, asked for if it is not known.
-    pub(super) fn resolve(&mut self, next_hop: Addr) -> Option<Mac> {
-        match self.neighbours.lookup(self.now, next_hop) {
-            Resolution::Known(mac) => Some(mac),
+    /// The way of a flow that is no connection.
+    pub(super) fn way_of(&self, flow: &Flow) -> Option<Way> {
+        self.next_hop(self.first_hop(flow))
+    }
+
+    /// The way of a flow whose segment came from `from`. An address of the link alone means another host on each link.
+    pub(super) fn way_back(&self, flow: &Flow, from: Station) -> Option<Way> {
+        let hop = self.first_hop(flow);
+        let is_fixed = hop.is_link_local() && !self.interfaces.is_single();
+        self.next_hop(hop).map(|way| if is_fixed { Way { via: from.on, hop } } else { way })
+    }
+
+    /// By which interface a flow goes.
+    pub(super) fn via(&self, flow: &Flow) -> InterfaceId {
+        if self.interfaces.is_single() {
+            return InterfaceId::FIRST;
+        }
+        let conn = self.conns.find(flow).and_then(|id| self.conns.get(id));
+        conn.map_or_else(|| self.way_of(flow).map_or(InterfaceId::FIRST, |way| way.via), |conn| conn.via)
+    }
+
+    /// By which interface a connection goes, or went last; the first, when it is gone.
+    pub fn interface_of(&self, id: ConnId) -> InterfaceId {
+        self.conns.get(id).map_or(InterfaceId::FIRST, |conn| conn.via)
+    }
+
+    /// Who is the next on this way, asked for if it is not known.
+    pub(super) fn resolve(&mut self, way: Way) -> Option<Station> {
+        match self.interfaces.get_mut(way.via).neighbours.lookup(self.now, way.hop) {
+            Resolution::Known(mac) => Some(Station { on: way.via, mac }),
             Resolution::Pending => None,
             Resolution::RequestNow => {
-                self.ask_for(next_hop, None);
+                self.ask_for(way.via, way.hop, None);
                 None
             }
         }
     }
 
-    pub(super) fn ask_by_arp(&mut self, target: Addr, target_mac: Option<Mac>) {
-        let source = self.config.addresses.iter().find(|cidr| cidr.contains(target)).map(|cidr| cidr.addr);
+    pub(super) fn ask_by_arp(&mut self, on: InterfaceId, target: Addr, target_mac: Option<Mac>) {
+        let source = self.interfaces.get(on).addresses.iter().find(|cidr| cidr.contains(target)).map(|cidr| cidr.addr);
         // Neighbour discovery for IPv6 is not spoken yet: such a neighbour has to be set.
         if let Some(source) = source.filter(Addr::is_v4) {
-            self.post(Outgoing::Arp { operation: Operation::Request, target, target_mac, source });
+            self.post(Outgoing::Arp { on, operation: Operation::Request, target, target_mac, source });
         }
     }
 
-    /// What is sent by way of `next_hop` does not arrive: it is asked whether it is still there.
+    /// What is sent this way does not arrive: the next on it is asked whether it is still there.
     //= spec/rfc9293.txt#section-3.8.3
     //# (b)  When the number of transmissions of the same segment reaches or
     //# exceeds threshold R1, pass negative advice (see Section 3.3.1.4
     //# of [19]) to the IP layer, to trigger dead-gateway diagnosis.
-    pub(super) fn doubt(&mut self, next_hop: Addr) {
-        self.neighbours.doubt(self.now, next_hop);
+    pub(super) fn doubt(&mut self, way: Way) {
+        self.interfaces.get_mut(way.via).neighbours.doubt(self.now, way.hop);
     }
 
     /// ARP (RFC 826): learn, and answer for our addresses. What they share with another stack is for that to do.
-    pub(super) fn on_arp(&mut self, arp: &Arp) {
-        if self.config.sharing == Sharing::Shared {
+    pub(super) fn on_arp(&mut self, on: InterfaceId, arp: &Arp) {
+        let interface = self.interfaces.get_mut(on);
+        if interface.sharing == Sharing::Shared {
             self.counters.dropped_unhandled += 1;
             return;
         }
-        let for_us = self.is_ours(arp.target);
-        if self.is_ours(arp.sender) {
+        let for_us = interface.has(arp.target);
+        if interface.has(arp.sender) {
             // Somebody else uses our address (RFC 5227 2.4). It is not believed, and not fought over here.
             self.counters.address_conflicts += 1;
             return;
         }
-        if self.neighbours.learn(self.now, arp.sender, arp.sender_mac, for_us) {
+        if interface.neighbours.learn(self.now, arp.sender, arp.sender_mac, for_us) {
             self.resolve_waiting();
         }
         if !for_us {
@@ -81,15 +125,20 @@ impl Endpoint {
         self.counters.arp_in += 1;
         if arp.operation == Operation::Request && self.may_reply(Reply::Arp) {
             let (target, target_mac) = (arp.sender, Some(arp.sender_mac));
-            self.post(Outgoing::Arp { operation: Operation::Reply, target, target_mac, source: arp.target });
+            self.post(Outgoing::Arp { on, operation: Operation::Reply, target, target_mac, source: arp.target });
         }
     }
 
+    /// Whether we alone answer for this address of ours.
+    fn is_own(&self, addr: Addr) -> bool {
+        self.interfaces.holder(addr).is_some_and(|interface| interface.sharing == Sharing::Own)
+    }
+
     /// ICMP: an echo request for us is answered in its own frame, an error goes to its connection.
-    pub(super) fn on_icmp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Mac, icmp: &IcmpPacket) {
+    pub(super) fn on_icmp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Station, icmp: &IcmpPacket) {
         match &icmp.message {
             IcmpMessage::EchoRequest(echo)
-                if self.config.sharing == Sharing::Own && self.is_ours(icmp.dst) && self.may_reply(Reply::Echo) =>
+                if self.is_taken_on(from.on, icmp.dst) && self.is_own(icmp.dst) && self.may_reply(Reply::Echo) =>
             {
                 let eth = self.ethernet(from);
                 let ip = IpHeader { tos: icmp.tos, ..IpHeader::new(icmp.dst, icmp.src) };
@@ -97,7 +146,7 @@ impl Endpoint {
                 match u16::try_from(len) {
                     Ok(len) if len > 0 => {
                         self.counters.echo_replies += 1;
-                        self.post(Outgoing::Frame { token: frame.token, len });
+                        self.post(Outgoing::Frame { on: from.on, token: frame.token, len });
                     }
                     _ => memory.free(frame.token),
                 }
@@ -179,16 +228,16 @@ impl Endpoint {
     }
 
     /// The Ethernet address for `id`'s segments; it waits for its neighbour if there is none.
-    pub(super) fn mac_of(&mut self, id: ConnId) -> Option<Mac> {
-        let generation = self.neighbours.generation();
+    pub(super) fn mac_of(&mut self, id: ConnId) -> Option<Station> {
         let conn = self.conns.get(id)?;
-        let link_up = self.beside.link_up;
+        let interface = self.interfaces.get(conn.via);
+        let (generation, link_up) = (interface.neighbours.generation(), interface.link_up);
         if let Some((mac, _)) = conn.mac.filter(|(_, at)| link_up && *at == generation) {
-            return Some(mac);
+            return Some(Station { on: conn.via, mac });
         }
-        let next_hop = conn.next_hop;
-        let Some(mac) = next_hop.filter(|_| link_up).and_then(|next_hop| self.resolve(next_hop)) else {
-            let counter = match next_hop {
+        let way = conn.way();
+        let Some(station) = way.filter(|_| link_up).and_then(|way| self.resolve(way)) else {
+            let counter = match way {
                 _ if !link_up => &mut self.counters.dropped_link_down,
                 Some(_) => &mut self.counters.unresolved,
                 None => &mut self.counters.dropped_no_route,
@@ -200,8 +249,9 @@ impl Endpoint {
             self.rearm(id);
             return None;
         };
-        self.conns.get_mut(id)?.mac = Some((mac, self.neighbours.generation()));
-        Some(mac)
+        let generation = self.interfaces.get(station.on).neighbours.generation();
+        self.conns.get_mut(id)?.mac = Some((station.mac, generation));
+        Some(station)
     }
 }
 

@@ -4,8 +4,8 @@
 use super::config::SynCookies;
 use super::cookies::{read_stamp, stamp};
 use super::syn_queue::HalfOpen;
-use super::{Conn, ConnId, Endpoint, ListenerId, Marking, Outgoing};
-use crate::addr::{Flow, Mac};
+use super::{Conn, ConnId, Endpoint, ListenerId, Marking, Outgoing, Station};
+use crate::addr::Flow;
 use crate::tcp::acceptable::is_acceptable;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::ecn;
@@ -27,7 +27,7 @@ impl Endpoint {
         listener: ListenerId,
         flow: Flow,
         segment: &Segment,
-        from: Mac,
+        from: Station,
         predecessor: Option<Seq>,
     ) -> Option<ConnId> {
         coverage::segment(State::Listen, segment);
@@ -35,7 +35,7 @@ impl Endpoint {
             OnListen::Ignore => self.counters.dropped_by_state += 1,
             OnListen::Open => return self.on_syn(listener, flow, segment, from, predecessor),
             OnListen::Reset => match self.half_open_by_cookie(listener, flow, segment) {
-                Some(half_open) => return self.open_by_cookie(&half_open, listener),
+                Some(half_open) => return self.open_by_cookie(&half_open, listener, from),
                 None => self.reset(flow, segment, from),
             },
         }
@@ -48,7 +48,7 @@ impl Endpoint {
         id: ListenerId,
         flow: Flow,
         segment: &Segment,
-        from: Mac,
+        from: Station,
         predecessor: Option<Seq>,
     ) -> Option<ConnId> {
         let listener = self.listeners.get(id)?;
@@ -72,7 +72,7 @@ impl Endpoint {
         //# When this flag is off, the server does not perform any TFO-related operations and MUST ignore all cookie options.
         if let Some(fast_open) = segment.options.fast_open.filter(|_| config.fast_open && predecessor.is_none()) {
             if self.fast_open.is_good(&flow, &fast_open) {
-                if let Some(id) = self.open_early(id, &half_open, Arc::clone(&config)) {
+                if let Some(id) = self.open_early(id, &half_open, Arc::clone(&config), from) {
                     return Some(id);
                 }
             } else {
@@ -93,16 +93,22 @@ impl Endpoint {
     }
 
     /// A SYN with a good Fast Open cookie: the connection, if there may be one more.
-    fn open_early(&mut self, listener: ListenerId, half_open: &HalfOpen, config: Arc<TcpConfig>) -> Option<ConnId> {
+    fn open_early(
+        &mut self,
+        listener: ListenerId,
+        half_open: &HalfOpen,
+        config: Arc<TcpConfig>,
+        from: Station,
+    ) -> Option<ConnId> {
         let flow = half_open.flow;
-        let next_hop = self.next_hop(flow.remote.addr)?;
+        let way = self.way_back(&flow, from)?;
         if self.conns.is_full() || !self.fast_open.begin() {
             self.counters.fast_open_limited += 1;
             return None;
         }
         let (link, ts_offset) = (self.link(&flow, &config), self.isn.timestamp_offset(&flow));
         let tcb = Tcb::accept_early(config, link, half_open.iss, ts_offset, self.now);
-        let conn = Conn { pending: true, ..Conn::new(tcb, next_hop, Some(listener)) };
+        let conn = Conn { pending: true, ..Conn::new(tcb, way, Some(listener)) };
         let Ok(id) = self.conns.insert(flow, conn) else {
             self.fast_open.end();
             return None;
@@ -143,7 +149,7 @@ impl Endpoint {
     //= spec/rfc4987.txt#section-3.6
     //# Instead, they encode most of the state (and all of the strictly required) state that they would normally keep
     //# into the sequence number transmitted on the SYN-ACK.
-    fn send_cookie(&mut self, config: &TcpConfig, mut half_open: HalfOpen, from: Mac) {
+    fn send_cookie(&mut self, config: &TcpConfig, mut half_open: HalfOpen, from: Station) {
         let flow = half_open.flow;
         if !half_open.timestamps && half_open.ecn.mode() == EcnMode::Classic {
             half_open.ecn = Asked::NOTHING;
@@ -161,7 +167,7 @@ impl Endpoint {
         }
         coverage::event(State::Listen, Event::Syn);
         self.counters.syn_cookies_sent += 1;
-        self.post(Outgoing::Segment { flow, segment, mac: Some(from), marking: Marking::of(config) });
+        self.post(Outgoing::Segment { flow, segment, to: Some(from), marking: Marking::of(config) });
     }
 
     /// What was not remembered of a SYN, if `segment` brings it back. Cookies are looked for only while one may be on its
@@ -199,15 +205,15 @@ impl Endpoint {
         Some(HalfOpen { iss, ecn, ..self.half_open(&config, flow, &syn, None) })
     }
 
-    fn open_by_cookie(&mut self, half_open: &HalfOpen, listener: ListenerId) -> Option<ConnId> {
+    fn open_by_cookie(&mut self, half_open: &HalfOpen, listener: ListenerId, from: Station) -> Option<ConnId> {
         let config = Arc::clone(&self.listeners.get(listener)?.config);
-        let id = self.open(half_open, listener, config)?;
+        let id = self.open(half_open, listener, config, from)?;
         self.counters.syn_cookies_accepted += 1;
         Some(id)
     }
 
     /// SYN-RECEIVED's answer; the connection if the segment opens it.
-    pub(super) fn on_half_open(&mut self, half_open: &HalfOpen, segment: &Segment, from: Mac) -> Option<ConnId> {
+    pub(super) fn on_half_open(&mut self, half_open: &HalfOpen, segment: &Segment, from: Station) -> Option<ConnId> {
         coverage::segment(State::SynReceived, segment);
         let flow = half_open.flow;
         let Some((listener, config)) = self.listening(&flow) else {
@@ -239,7 +245,7 @@ impl Endpoint {
                 coverage::event(State::SynReceived, Event::ResetToListen);
                 self.half_open.remove(&flow);
             }
-            OnHalfOpen::Complete => return self.open(half_open, listener, config),
+            OnHalfOpen::Complete => return self.open(half_open, listener, config, from),
         }
         None
     }
@@ -262,7 +268,13 @@ impl Endpoint {
 
     /// The handshake is complete: the connection gets its place, if there is one. Otherwise the ACK counts as lost;
     /// the SYN-ACK is sent again and so is the ACK.
-    fn open(&mut self, half_open: &HalfOpen, listener: ListenerId, config: Arc<TcpConfig>) -> Option<ConnId> {
+    fn open(
+        &mut self,
+        half_open: &HalfOpen,
+        listener: ListenerId,
+        config: Arc<TcpConfig>,
+        from: Station,
+    ) -> Option<ConnId> {
         let flow = half_open.flow;
         if self.listeners.get(listener)?.is_full() {
             self.counters.dropped_accept_queue_full += 1;
@@ -272,7 +284,7 @@ impl Endpoint {
             self.counters.dropped_table_full += 1;
             return None;
         }
-        let Some(next_hop) = self.next_hop(self.first_hop(&flow)) else {
+        let Some(way) = self.way_back(&flow, from) else {
             self.counters.dropped_no_route += 1;
             return None;
         };
@@ -283,7 +295,7 @@ impl Endpoint {
         let HalfOpen { iss, irs, retransmits, ecn, .. } = *half_open;
         let handshake = Handshake { iss, irs, theirs, ts_offset, retransmits, ecn };
         let tcb = Tcb::accept(config, link, &handshake, &ours, window, self.now);
-        let id = self.conns.insert(flow, Conn::new(tcb, next_hop, Some(listener))).ok()?;
+        let id = self.conns.insert(flow, Conn::new(tcb, way, Some(listener))).ok()?;
         self.half_open.remove(&flow);
         //= spec/rfc9293.txt#section-3.6.1
         //# (2) returns to TIME-WAIT state if the SYN turns out to be an old duplicate.
@@ -335,14 +347,14 @@ impl Endpoint {
         }
     }
 
-    fn send_syn_ack(&mut self, half_open: &HalfOpen, mac: Option<Mac>) {
+    fn send_syn_ack(&mut self, half_open: &HalfOpen, to: Option<Station>) {
         let flow = half_open.flow;
         let Some((_, config)) = self.listening(&flow) else {
             self.half_open.remove(&flow);
             return;
         };
         let segment = self.syn_ack(&config, half_open);
-        self.post(Outgoing::Segment { flow, segment, mac, marking: Marking::of(&config) });
+        self.post(Outgoing::Segment { flow, segment, to, marking: Marking::of(&config) });
     }
 
     /// SYN-ACKs whose answer is overdue go again.

@@ -2,8 +2,8 @@
 
 use super::limiter::Reply;
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, ListenerId, Marking, Outgoing};
-use crate::addr::{Flow, Mac};
+use super::{ConnId, Endpoint, InterfaceId, ListenerId, Marking, Outgoing, Station};
+use crate::addr::Flow;
 use crate::memory::{Buf, Memory};
 use crate::tcp::close::{OnTimeWait, Remembered, on_time_wait};
 use crate::tcp::coverage;
@@ -26,40 +26,53 @@ pub(super) fn is_fair(held: usize, spare: usize) -> bool {
 }
 
 impl Endpoint {
-    /// A frame has come from the device; it begins at byte 0. It is kept, answered or freed.
+    /// A frame has come by the first interface. See [`receive_on`](Self::receive_on).
     pub fn receive<M: Memory>(&mut self, now: Instant, memory: &mut M, frame: Buf) {
+        self.receive_on(InterfaceId::FIRST, now, memory, frame);
+    }
+
+    /// A frame has come by the interface `on`; it begins at byte 0. It is kept, answered or freed.
+    pub fn receive_on<M: Memory>(&mut self, on: InterfaceId, now: Instant, memory: &mut M, frame: Buf) {
         self.now = self.now.max(now);
         self.counters.frames_in += 1;
         let checksums = Checksums { ip: self.config.verify_ip_checksum, tcp: self.config.verify_tcp_checksum };
-        let packet = match wire::parse(frame.bytes(memory), checksums) {
+        // What is found lies where it is written once: a segment's options are long.
+        let parsed = wire::parse(frame.bytes(memory), checksums);
+        let packet = match &parsed {
             Ok(packet) => packet,
             Err(error) => {
-                self.counters.parse.count(error);
+                self.counters.parse.count(*error);
                 memory.free(frame.token);
                 return;
             }
         };
-        if packet.dst_mac != self.config.mac && !packet.dst_mac.is_group() {
+        let interface = self.interfaces.get(on);
+        if packet.dst_mac != interface.mac && !packet.dst_mac.is_group() {
             self.counters.dropped_other_mac += 1;
             memory.free(frame.token);
             return;
         }
         // The lower twelve bits name a virtual LAN; zero names none (802.1Q priority tag).
+        let (from, is_in_lan) = (Station { on, mac: packet.src_mac }, interface.vlan.unwrap_or(0));
         let vlan = packet.vlan.map_or(0, |control| control & 0x0fff);
-        match packet.body {
-            _ if vlan != self.config.vlan.unwrap_or(0) => {
+        match &packet.body {
+            _ if vlan != is_in_lan => {
                 self.counters.dropped_unhandled += 1;
                 memory.free(frame.token);
             }
             Body::Arp(arp) => {
-                self.on_arp(&arp);
+                self.on_arp(on, arp);
                 memory.free(frame.token);
             }
-            Body::Tcp(tcp) if self.is_ours(tcp.dst.addr) && !packet.dst_mac.is_group() => {
-                self.on_tcp(memory, frame, packet.src_mac, &tcp);
+            Body::Tcp(tcp) if self.is_taken_on(on, tcp.dst.addr) && !packet.dst_mac.is_group() => {
+                self.on_tcp(memory, frame, from, tcp);
             }
             Body::Icmp(icmp) | Body::Icmpv6(icmp) if !packet.dst_mac.is_group() => {
-                self.on_icmp(memory, frame, packet.src_mac, &icmp);
+                self.on_icmp(memory, frame, from, icmp);
+            }
+            Body::Tcp(tcp) if self.config.strong_host && self.is_ours(tcp.dst.addr) => {
+                self.counters.dropped_other_interface += 1;
+                memory.free(frame.token);
             }
             _ => {
                 self.counters.dropped_other_address += 1;
@@ -69,7 +82,7 @@ impl Endpoint {
         self.flush(memory);
     }
 
-    fn on_tcp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Mac, tcp: &TcpPacket) {
+    fn on_tcp<M: Memory>(&mut self, memory: &mut M, frame: Buf, from: Station, tcp: &TcpPacket) {
         self.counters.segments_in += 1;
         let flow = Flow { local: tcp.dst, remote: tcp.src };
         let segment = &tcp.segment;
@@ -105,14 +118,14 @@ impl Endpoint {
         if let Some(route) = route {
             self.on_route(id, flow, segment, route);
         }
-        let payload = self.payload(memory, frame, id, tcp);
+        let payload = self.payload(memory, frame, from.on, id, tcp);
         self.count_conflict(memory, id, segment, payload.as_ref());
         self.deliver(id, flow, segment, payload);
         self.compact(memory, id, segment.len);
     }
 
     /// A segment of a flow that is no connection, or not yet, or was one. Gives the connection if it opens one.
-    fn without_connection(&mut self, flow: Flow, segment: &Segment, from: Mac) -> Option<ConnId> {
+    fn without_connection(&mut self, flow: Flow, segment: &Segment, from: Station) -> Option<ConnId> {
         //= spec/rfc9293.txt#section-3.4.3
         //# Hosts that for any reason lose knowledge of the last sequence numbers transmitted on each active (i.e., not
         //# closed) connection shall delay emitting any TCP segments for at least the agreed MSL in the internet system
@@ -151,8 +164,15 @@ impl Endpoint {
     /// The payload where it lies, or nothing. What waits for a gap must not keep the device from receiving what fills it,
     /// and whose application does not read must not keep others from receiving: when frames are short it is taken only
     /// if it has the next in order, for a connection that holds few.
-    fn payload<M: Memory>(&mut self, memory: &mut M, frame: Buf, id: ConnId, tcp: &TcpPacket) -> Option<Buf> {
-        let spare = memory.available().saturating_sub(self.config.low_water_frames);
+    fn payload<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        frame: Buf,
+        on: InterfaceId,
+        id: ConnId,
+        tcp: &TcpPacket,
+    ) -> Option<Buf> {
+        let spare = memory.available_on(on).saturating_sub(self.config.low_water_frames);
         let wanted = self.conns.get(id).is_some_and(|conn| {
             let (ready, held) = conn.tcb.unread_frames();
             // What fills a gap sets free what waits behind it.
@@ -246,7 +266,7 @@ impl Endpoint {
             self.counters.challenge_acks += u64::from(challenge);
             let conn = self.conns.find(&flow).and_then(|id| self.conns.get(id));
             let marking = conn.map_or(Marking::NONE, |conn| Marking::of(conn.tcb.config()));
-            self.post(Outgoing::Segment { flow, segment, mac: None, marking });
+            self.post(Outgoing::Segment { flow, segment, to: None, marking });
         }
     }
 
@@ -268,13 +288,13 @@ impl Endpoint {
     }
 
     /// The RST for a segment that has no connection, if it gets one.
-    pub(super) fn reset(&mut self, flow: Flow, segment: &Segment, from: Mac) {
+    pub(super) fn reset(&mut self, flow: Flow, segment: &Segment, from: Station) {
         if let Some(reset) = reset_for(segment)
             && self.may_reply(Reply::Reset)
         {
             let listener = self.listeners.find(flow.local).and_then(|id| self.listeners.get(id));
             let marking = listener.map_or(Marking::NONE, |listener| Marking::of(&listener.config));
-            self.post(Outgoing::Segment { flow, segment: reset, mac: Some(from), marking });
+            self.post(Outgoing::Segment { flow, segment: reset, to: Some(from), marking });
         }
     }
 
@@ -285,7 +305,7 @@ impl Endpoint {
         segment: &Segment,
         waiting: Waiting,
         listener: Option<ListenerId>,
-        from: Mac,
+        from: Station,
     ) -> bool {
         coverage::segment(State::TimeWait, segment);
         let Waiting { snd_nxt, rcv_nxt, ts_recent, ts_offset, marking } = waiting;
@@ -307,7 +327,7 @@ impl Endpoint {
             let options = Options { timestamps, ..Options::NONE };
             let window = u16::MAX;
             let ack = Segment { seq: snd_nxt, ack: rcv_nxt, flags: Flags::ACK, window, options, ..Segment::default() };
-            self.post(Outgoing::Segment { flow, segment: ack, mac: Some(from), marking });
+            self.post(Outgoing::Segment { flow, segment: ack, to: Some(from), marking });
         }
         true
     }

@@ -1,7 +1,9 @@
 //! The way to others: the longest prefix, and among equals the least metric (RFC 1122 3.3.1, RFC 1812 5.2.4.3).
 
 use super::config::Cidr;
+use super::interfaces::Way;
 use crate::addr::Addr;
+use crate::memory::InterfaceId;
 use alloc::vec::Vec;
 
 /// Where packets of a route go.
@@ -11,7 +13,7 @@ pub enum Hop {
     Link,
     /// To this router on the link.
     Gateway(Addr),
-    /// Not by this endpoint's interface, or nowhere at all. A route that only says so keeps a shorter prefix from being
+    /// Not by this interface, or nowhere at all. A route that only says so keeps a shorter prefix from being
     /// taken.
     Elsewhere,
 }
@@ -43,6 +45,9 @@ struct Entry {
     bits: u8,
     network: u128,
     metric: u32,
+    /// By another interface than ours; behind what is not, where another of ours knows better.
+    elsewhere: bool,
+    via: InterfaceId,
     hop: Hop,
     source: Option<Addr>,
 }
@@ -63,18 +68,27 @@ const fn masked(addr: Addr, bits: u8) -> u128 {
 }
 
 impl RoutingTable {
-    /// A table of these routes. Of those that are equal in prefix and metric the first counts.
-    pub(super) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
+    /// A table of these routes, each as the interface knows it. Of those that are equal in prefix and metric the first
+    /// counts that goes by one of the interfaces.
+    pub(super) fn new(routes: impl IntoIterator<Item = (InterfaceId, Route)>) -> Self {
         let mut entries: Vec<Entry> = routes
             .into_iter()
-            .map(|Route { prefix, hop, metric, source }| {
+            .map(|(via, Route { prefix, hop, metric, source })| {
                 let bits =
                     if prefix.addr.is_v4() { prefix.prefix_len.min(32) + 96 } else { prefix.prefix_len.min(128) };
-                Entry { bits, network: masked(prefix.addr, bits), metric, hop, source }
+                Entry {
+                    bits,
+                    network: masked(prefix.addr, bits),
+                    metric,
+                    elsewhere: hop == Hop::Elsewhere,
+                    via,
+                    hop,
+                    source,
+                }
             })
             .collect();
         // The sort is stable, and that is what lets the first of two equal ones count.
-        entries.sort_by_key(|entry| (entry.bits, entry.network, entry.metric));
+        entries.sort_by_key(|entry| (entry.bits, entry.network, entry.metric, entry.elsewhere));
         entries.dedup_by_key(|entry| (entry.bits, entry.network));
         let mut lengths = Vec::new();
         let mut begin = 0;
@@ -87,9 +101,9 @@ impl RoutingTable {
         Self { entries, lengths }
     }
 
-    /// Whose Ethernet address a packet for `remote` needs, and which address of ours the route prefers. `None`: no route
-    /// of this interface leads there.
-    pub(super) fn find(&self, remote: Addr) -> Option<(Addr, Option<Addr>)> {
+    /// Which way a packet for `remote` goes, and which address of ours the route prefers. `None`: no route of our
+    /// interfaces leads there.
+    pub(super) fn find(&self, remote: Addr) -> Option<(Way, Option<Addr>)> {
         // The default route of IPv6 holds the mapped addresses too, and is not for them.
         let shortest = if remote.is_v4() { 96 } else { 0 };
         let found =
@@ -99,8 +113,8 @@ impl RoutingTable {
                 entries.binary_search_by_key(&network, |entry| entry.network).ok().and_then(|at| entries.get(at))
             })?;
         match found.hop {
-            Hop::Link => Some((remote, found.source)),
-            Hop::Gateway(gateway) => Some((gateway, found.source)),
+            Hop::Link => Some((Way { via: found.via, hop: remote }, found.source)),
+            Hop::Gateway(gateway) => Some((Way { via: found.via, hop: gateway }, found.source)),
             Hop::Elsewhere => None,
         }
     }
@@ -121,13 +135,21 @@ mod tests {
         Cidr { addr: addr.parse::<IpAddr>().unwrap().into(), prefix_len: len.parse().unwrap() }
     }
 
+    fn table(routes: impl IntoIterator<Item = Route>) -> RoutingTable {
+        RoutingTable::new(routes.into_iter().map(|route| (InterfaceId::FIRST, route)))
+    }
+
+    fn first(hop: &str) -> Way {
+        Way { via: InterfaceId::FIRST, hop: addr(hop) }
+    }
+
     fn by(prefix: &str, gateway: &str, metric: u32) -> Route {
         Route { metric, ..Route::new(cidr(prefix), Hop::Gateway(addr(gateway))) }
     }
 
     #[test]
     fn the_longest_prefix_goes_first_and_then_the_least_metric() {
-        let table = RoutingTable::new([
+        let table = table([
             by("0.0.0.0/0", "10.0.0.1", 100),
             by("0.0.0.0/0", "10.0.0.2", 50),
             Route::new(cidr("10.0.0.7/24"), Hop::Link),
@@ -146,19 +168,47 @@ mod tests {
             ("2001:db8::5", Some("fe80::1")),
             ("2001:db9::5", Some("fe80::2")),
         ] {
-            assert_eq!(table.find(addr(remote)).map(|(hop, _)| hop), next.map(addr), "{remote}");
+            assert_eq!(table.find(addr(remote)).map(|(way, _)| way.hop), next.map(addr), "{remote}");
         }
         assert_eq!(table.find(addr("2001:db8::5")).unwrap().1, Some(addr("10.0.0.7")));
     }
 
     #[test]
     fn each_family_has_its_own_default_route() {
-        let six = RoutingTable::new([by("::/0", "fe80::2", 0)]);
+        let six = table([by("::/0", "fe80::2", 0)]);
         assert_eq!(six.find(addr("192.0.2.1")), None);
-        assert_eq!(six.find(addr("2001:db8::1")), Some((addr("fe80::2"), None)));
-        let four = RoutingTable::new([by("0.0.0.0/0", "10.0.0.1", 0)]);
+        assert_eq!(six.find(addr("2001:db8::1")), Some((first("fe80::2"), None)));
+        let four = table([by("0.0.0.0/0", "10.0.0.1", 0)]);
         assert_eq!(four.find(addr("2001:db8::1")), None);
-        assert_eq!(RoutingTable::new([]).find(addr("10.0.0.1")), None);
+        assert_eq!(table([]).find(addr("10.0.0.1")), None);
+    }
+
+    #[test]
+    fn of_several_interfaces_the_one_that_the_route_names_is_taken() {
+        let (one, two) = (InterfaceId(0), InterfaceId(1));
+        let elsewhere = |prefix: &str, metric| Route { metric, ..Route::new(cidr(prefix), Hop::Elsewhere) };
+        // What the kernel's routes are to two mirrors: each knows all, and those of the other as elsewhere.
+        let table = RoutingTable::new([
+            (one, Route::new(cidr("10.0.1.0/24"), Hop::Link)),
+            (one, elsewhere("10.0.2.0/24", 0)),
+            (one, elsewhere("0.0.0.0/0", 10)),
+            (one, by("0.0.0.0/0", "10.0.1.9", 20)),
+            (one, elsewhere("192.0.2.0/24", 0)),
+            (two, elsewhere("10.0.1.0/24", 0)),
+            (two, Route::new(cidr("10.0.2.0/24"), Hop::Link)),
+            (two, by("0.0.0.0/0", "10.0.2.9", 10)),
+            (two, elsewhere("0.0.0.0/0", 20)),
+            (two, elsewhere("192.0.2.0/24", 0)),
+        ]);
+        let way = |via, hop| Some(Way { via, hop: addr(hop) });
+        for (remote, expected) in [
+            ("10.0.1.5", way(one, "10.0.1.5")),
+            ("10.0.2.5", way(two, "10.0.2.5")),
+            ("198.51.100.1", way(two, "10.0.2.9")),
+            ("192.0.2.1", None),
+        ] {
+            assert_eq!(table.find(addr(remote)).map(|(way, _)| way), expected, "{remote}");
+        }
     }
 
     proptest! {
@@ -176,8 +226,8 @@ mod tests {
             let naive = routes.iter().filter(|route| route.prefix.contains(remote))
                 .min_by_key(|route| (u8::MAX - route.prefix.prefix_len, route.metric))
                 .map(|route| (route.hop, None));
-            let found = RoutingTable::new(routes.iter().copied()).find(remote);
-            prop_assert_eq!(found.map(|(hop, source)| (Hop::Gateway(hop), source)), naive);
+            let found = table(routes.iter().copied()).find(remote);
+            prop_assert_eq!(found.map(|(way, source)| (Hop::Gateway(way.hop), source)), naive);
         }
     }
 }

@@ -115,10 +115,9 @@ impl Endpoint {
         if same || !self.conns.get(id).is_some_and(counts) || !self.set_route(flow, route) {
             return;
         }
-        let next_hop = self.next_hop(route.first());
-        if let Some(conn) = self.conns.get_mut(id).filter(|_| next_hop.is_some()) {
-            conn.next_hop = next_hop;
-            conn.mac = None;
+        let way = self.next_hop(route.first());
+        if let Some(conn) = self.conns.get_mut(id).filter(|_| way.is_some()) {
+            conn.set_way(way);
             conn.tcb.set_ip_options(route.wire_len() as u16);
         }
     }

@@ -1,7 +1,7 @@
 //! From a connection, or a reply, to a frame.
 
 use super::time_wait::Waiting;
-use super::{ConnId, Endpoint, EndpointConfig, Marking, Outgoing, Transmit};
+use super::{ConnId, Endpoint, EndpointConfig, InterfaceId, Marking, Outgoing, Station, Transmit};
 use crate::addr::{Flow, Mac};
 use crate::memory::{Buf, Memory};
 use crate::tcp::Step;
@@ -14,8 +14,13 @@ use crate::wire::{self, Arp, EthernetHeader, IpHeader, SourceRoute};
 const QUOTA: u8 = 16;
 
 impl Endpoint {
-    /// The next frame to send. Frames lie at byte 0 of their memory and are ready to go.
+    /// The next frame to send, of an endpoint with one interface. See [`poll_transmit_on`](Self::poll_transmit_on).
     pub fn poll_transmit<M: Memory>(&mut self, now: Instant, memory: &mut M) -> Option<Transmit> {
+        self.poll_transmit_on(now, memory).map(|(_, transmit)| transmit)
+    }
+
+    /// The next frame to send, and by which interface. Frames lie at byte 0 of their memory and are ready to go.
+    pub fn poll_transmit_on<M: Memory>(&mut self, now: Instant, memory: &mut M) -> Option<(InterfaceId, Transmit)> {
         self.now = self.now.max(now);
         self.flush(memory);
         // A segment whose neighbour is not known leaves an ARP request behind.
@@ -28,28 +33,27 @@ impl Endpoint {
     }
 
     /// Replies go first: they are few, bounded, and somebody waits for them.
-    fn next_reply<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
+    fn next_reply<M: Memory>(&mut self, memory: &mut M) -> Option<(InterfaceId, Transmit)> {
         while let Some(out) = self.outbox.pop_front() {
-            if !self.beside.link_up {
+            if !self.is_up_for(&out) {
                 self.drop_for_link(memory, out);
                 continue;
             }
             match out {
-                Outgoing::Frame { token, len } => return Some(Transmit::Owned { token, len }),
-                Outgoing::Segment { flow, segment, mac, marking } => {
-                    let Some(mac) = mac.or_else(|| self.mac_for(&flow, segment, marking)) else { continue };
-                    let transmit = self.emit_control(memory, mac, &flow, marking, &segment);
-                    if transmit.is_some() {
-                        return transmit;
+                Outgoing::Frame { on, token, len } => return Some((on, Transmit::Owned { token, len })),
+                Outgoing::Segment { flow, segment, to, marking } => {
+                    let Some(to) = to.or_else(|| self.station_for(&flow, segment, marking)) else { continue };
+                    if let Some(transmit) = self.emit_control(memory, to, &flow, marking, &segment) {
+                        return Some((to.on, transmit));
                     }
                 }
-                Outgoing::Arp { operation, target, target_mac, source } => {
+                Outgoing::Arp { on, operation, target, target_mac, source } => {
                     let target_mac_field = target_mac.filter(|_| operation == Operation::Reply).unwrap_or_default();
-                    let sender_mac = self.config.mac;
+                    let sender_mac = self.interfaces.get(on).mac;
                     let arp = Arp { operation, sender_mac, sender: source, target_mac: target_mac_field, target };
-                    let transmit = self.emit_arp(memory, target_mac, &arp);
-                    if transmit.is_some() {
-                        return transmit;
+                    let to = Station { on, mac: target_mac.unwrap_or(Mac::BROADCAST) };
+                    if let Some(transmit) = self.emit_arp(memory, to, &arp) {
+                        return Some((on, transmit));
                     }
                 }
             }
@@ -57,47 +61,62 @@ impl Endpoint {
         None
     }
 
-    /// The Ethernet address for a reply that knows none; it waits for its neighbour if there is none.
-    fn mac_for(&mut self, flow: &Flow, segment: Segment, marking: Marking) -> Option<Mac> {
-        let Some(next_hop) = self.next_hop(self.first_hop(flow)) else {
+    /// Whether the link carries anything by which this would go; true when nobody knows by which.
+    fn is_up_for(&self, out: &Outgoing) -> bool {
+        let on = match out {
+            _ if self.interfaces.is_single() => InterfaceId::FIRST,
+            Outgoing::Frame { on, .. } | Outgoing::Arp { on, .. } => *on,
+            Outgoing::Segment { to: Some(to), .. } => to.on,
+            Outgoing::Segment { flow, to: None, .. } => {
+                let Some(way) = self.way_of(flow) else { return true };
+                way.via
+            }
+        };
+        self.interfaces.get(on).link_up
+    }
+
+    /// Whom a reply goes to that knows nobody; it waits for its neighbour if it is not known.
+    fn station_for(&mut self, flow: &Flow, segment: Segment, marking: Marking) -> Option<Station> {
+        let Some(way) = self.way_of(flow) else {
             self.counters.dropped_no_route += 1;
             return None;
         };
-        let mac = self.resolve(next_hop);
-        if mac.is_none() {
+        let station = self.resolve(way);
+        if station.is_none() {
             self.counters.unresolved += 1;
-            self.park(Outgoing::Segment { flow: *flow, segment, mac: None, marking });
+            self.park(Outgoing::Segment { flow: *flow, segment, to: None, marking });
         }
-        mac
+        station
     }
 
     /// The next segment of the connections that are ready, each in its turn.
-    fn next_segment<M: Memory>(&mut self, memory: &mut M) -> Option<Transmit> {
+    fn next_segment<M: Memory>(&mut self, memory: &mut M) -> Option<(InterfaceId, Transmit)> {
         loop {
             let (slot, left) = match self.sending.take() {
                 Some(turn) => turn,
                 None => (self.ready.pop()?, QUOTA),
             };
             let Some(id) = self.conns.by_slot(slot) else { continue };
-            let Some(mac) = self.mac_of(id) else {
-                if !self.beside.link_up {
+            let Some(to) = self.mac_of(id) else {
+                if !self.interfaces.get(self.interface_of(id)).link_up {
                     // What its application is done with does not wait for the link.
                     self.retire(id);
                 }
                 continue;
             };
-            if let Some(transmit) = self.transmit_one(memory, id, mac) {
+            if let Some(transmit) = self.transmit_one(memory, id, to) {
                 if left > 1 {
                     self.sending = Some((slot, left - 1));
                 } else {
                     self.ready.push(slot);
                 }
-                return Some(transmit);
+                return Some((to.on, transmit));
             }
             self.rearm(id);
             // Without a frame for the last ACK it stays: the peer would get an RST for its FIN if this host was short of
             // frames for longer than 2 MSL.
-            let owes = memory.available() == 0 && self.conns.get(id).is_some_and(|conn| conn.tcb.owes_ack(self.now));
+            let owes =
+                memory.available_on(to.on) == 0 && self.conns.get(id).is_some_and(|conn| conn.tcb.owes_ack(self.now));
             if !owes {
                 self.retire(id);
             }
@@ -105,15 +124,16 @@ impl Endpoint {
     }
 
     /// One segment of this connection, if it has any to send now.
-    fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, mac: Mac) -> Option<Transmit> {
+    fn transmit_one<M: Memory>(&mut self, memory: &mut M, id: ConnId, to: Station) -> Option<Transmit> {
         let flow = *self.conns.flow(id)?;
         let route = self.source_routes.of(&flow);
-        let eth = self.ethernet(mac);
+        let eth = self.ethernet(to);
         loop {
-            let frames_left = memory.available() > 0;
+            let frames_left = memory.available_on(to.on) > 0;
             let conn = self.conns.get_mut(id)?;
             let waits = conn.tcb.has_waiting_data();
-            let may_split = memory.available() > kept_from_splits(&self.config, conn.tcb.is_nothing_in_flight());
+            let may_split =
+                memory.available_on(to.on) > kept_from_splits(&self.config, conn.tcb.is_nothing_in_flight());
             let marking = Marking::of(conn.tcb.config());
             match conn.tcb.poll_transmit(self.now, |token| memory.is_posted(token), frames_left, may_split) {
                 None if !frames_left || !may_split && waits => {
@@ -127,7 +147,7 @@ impl Endpoint {
                     return None;
                 }
                 Some(Step::Join { index }) => self.join(memory, id, index)?,
-                Some(Step::Split { index, at }) => self.split(memory, id, index, at)?,
+                Some(Step::Split { index, at }) => self.split(memory, to.on, id, index, at)?,
                 Some(Step::Send { mut segment, payload: Some(buf), again }) => {
                     self.fast_open.put_cookie(flow.remote, &mut segment);
                     let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options)
@@ -142,7 +162,7 @@ impl Endpoint {
                 Some(Step::Send { mut segment, payload: None, again }) => {
                     self.fast_open.put_cookie(flow.remote, &mut segment);
                     self.counters.retransmits += u64::from(again);
-                    return self.emit_control(memory, mac, &flow, marking, &segment);
+                    return self.emit_control(memory, to, &flow, marking, &segment);
                 }
             }
         }
@@ -173,9 +193,9 @@ impl Endpoint {
     }
 
     /// Copies all but the first `at` bytes of a chunk into a frame of its own.
-    fn split<M: Memory>(&mut self, memory: &mut M, id: ConnId, index: usize, at: u16) -> Option<()> {
+    fn split<M: Memory>(&mut self, memory: &mut M, on: InterfaceId, id: ConnId, index: usize, at: u16) -> Option<()> {
         let room = self.header_room(id);
-        let token = memory.alloc()?;
+        let token = memory.alloc_on(on)?;
         let conn = self.conns.get_mut(id)?;
         let Some(chunk) = conn.tcb.chunk(index).filter(|chunk| chunk.len > at) else {
             memory.free(token);
@@ -193,16 +213,16 @@ impl Endpoint {
     fn emit_control<M: Memory>(
         &mut self,
         memory: &mut M,
-        mac: Mac,
+        to: Station,
         flow: &Flow,
         marking: Marking,
         segment: &Segment,
     ) -> Option<Transmit> {
-        let Some(token) = memory.alloc() else {
+        let Some(token) = memory.alloc_on(to.on) else {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = self.ethernet(mac);
+        let eth = self.ethernet(to);
         if segment.len > 0 {
             // The garbage in a keepalive probe is ours, and not what the frame held before.
             let at = wire::tcp_header_len(flow.local.addr.is_v4(), eth.vlan.is_some(), &segment.options);
@@ -217,12 +237,12 @@ impl Endpoint {
         Some(Transmit::Owned { token, len })
     }
 
-    fn emit_arp<M: Memory>(&mut self, memory: &mut M, to: Option<Mac>, arp: &Arp) -> Option<Transmit> {
-        let Some(token) = memory.alloc() else {
+    fn emit_arp<M: Memory>(&mut self, memory: &mut M, to: Station, arp: &Arp) -> Option<Transmit> {
+        let Some(token) = memory.alloc_on(to.on) else {
             self.counters.no_frame += 1;
             return None;
         };
-        let eth = self.ethernet(to.unwrap_or(Mac::BROADCAST));
+        let eth = self.ethernet(to);
         let len = wire::arp::emit(memory.bytes_mut(&token), &eth, arp);
         self.counters.arp_out += 1;
         Some(Transmit::Owned { token, len: u16::try_from(len).unwrap_or(0) })

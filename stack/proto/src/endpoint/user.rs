@@ -1,7 +1,7 @@
 //! The application's calls on one connection.
 
 use super::receive::is_fair;
-use super::{ConnId, Endpoint, EndpointConfig, SendError, Shutdown};
+use super::{ConnId, Endpoint, EndpointConfig, InterfaceId, SendError, Shutdown};
 use crate::addr::Flow;
 use crate::memory::{Buf, Memory, Token};
 use crate::tcp::close::CloseReason;
@@ -42,7 +42,7 @@ impl Endpoint {
     /// Where the payload of a buffer for [`send`](Self::send) has to begin, bytes from the frame's start.
     pub fn header_room(&self, id: ConnId) -> u16 {
         let Some((flow, conn)) = self.conns.flow(id).zip(self.conns.get(id)) else { return 0 };
-        let tagged = self.config.vlan.is_some();
+        let tagged = self.interfaces.get(conn.via).vlan.is_some();
         let link = wire::tcp_header_len(flow.local.addr.is_v4(), tagged, &crate::tcp::segment::Options::NONE);
         let route = self.source_routes.of(flow).map_or(0, |route| route.wire_len());
         u16::try_from(link + route).unwrap_or(0) - 20 + conn.tcb.data_header_len()
@@ -64,8 +64,8 @@ impl Endpoint {
         if !self.conns.get(id)?.tcb.may_send() {
             return None;
         }
-        let held = self.conns.get(id)?.tcb.unacked_frames();
-        let token = may_take(held, memory, &self.config).then(|| memory.alloc()).flatten();
+        let (held, on) = (self.conns.get(id)?.tcb.unacked_frames(), self.interface_of(id));
+        let token = may_take(held, memory, on, &self.config).then(|| memory.alloc_on(on)).flatten();
         self.refused_if(id, token.is_none(), token.is_none());
         token
     }
@@ -90,8 +90,9 @@ impl Endpoint {
                 left = &left[n..];
                 continue;
             }
-            let Some(token) =
-                may_take(conn.tcb.unacked_frames(), memory, &self.config).then(|| memory.alloc()).flatten()
+            let Some(token) = may_take(conn.tcb.unacked_frames(), memory, conn.via, &self.config)
+                .then(|| memory.alloc_on(conn.via))
+                .flatten()
             else {
                 starved = true;
                 break;
@@ -291,14 +292,18 @@ impl Endpoint {
     /// Frames are free again: those who wait for one look again. One is enough for an ACK or a probe; data waits until
     /// there are more than are kept for these.
     pub(super) fn feed_starved<M: Memory>(&mut self, memory: &M) {
-        if memory.available() == 0 {
+        if self.starved.is_empty() || self.interfaces.ids().all(|on| memory.available_on(on) == 0) {
             return;
         }
         for _ in 0..self.starved.len().min(64) {
             let Some(slot) = self.starved.pop() else { break };
             let Some(id) = self.conns.by_slot(slot) else { continue };
             let Some(conn) = self.conns.get_mut(id) else { continue };
-            if may_take(conn.tcb.unacked_frames(), memory, &self.config) {
+            if memory.available_on(conn.via) == 0 {
+                self.starved.push(slot);
+                continue;
+            }
+            if may_take(conn.tcb.unacked_frames(), memory, conn.via, &self.config) {
                 conn.tcb.offer_room();
             } else if conn.tcb.wants_room() {
                 self.starved.push(slot);
@@ -310,8 +315,8 @@ impl Endpoint {
 
 /// Whether the payloads of a connection that holds `held` frames may have another. Some are kept: what is queued waits for
 /// ACKs, and so does the peer.
-fn may_take<M: Memory>(held: usize, memory: &M, config: &EndpointConfig) -> bool {
-    is_fair(held, memory.available().saturating_sub(config.kept_frames()))
+fn may_take<M: Memory>(held: usize, memory: &M, on: InterfaceId, config: &EndpointConfig) -> bool {
+    is_fair(held, memory.available_on(on).saturating_sub(config.kept_frames()))
 }
 
 /// Adds to the last chunk what fits in; `None` when there is no chunk to add to.

@@ -1,6 +1,6 @@
 //! Endpoints to test: two that are joined by a wire, and one whose peer is the test itself.
 
-use corelane_proto::endpoint::{Cidr, ConnId, EndpointConfig, Event, ListenerId, Transmit};
+use corelane_proto::endpoint::{Cidr, ConnId, EndpointConfig, Event, InterfaceId, ListenerId, Transmit};
 use corelane_proto::tcp::config::TcpConfig;
 use corelane_proto::tcp::segment::{Flags, Segment};
 use corelane_proto::tcp::seq::Seq;
@@ -91,13 +91,18 @@ impl Host {
 
     /// Every frame that it has to send.
     pub(crate) fn sent(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        self.sent_by(now).into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// The same, each with the interface that it goes by.
+    pub(crate) fn sent_by(&mut self, now: Instant) -> Vec<(InterfaceId, Vec<u8>)> {
         let mut out = Vec::new();
-        while let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.frames) {
+        while let Some((by, transmit)) = self.endpoint.poll_transmit_on(now, &mut self.frames) {
             let (index, len) = match &transmit {
                 Transmit::Owned { token, len } => (token.index(), *len),
                 Transmit::Lent { index, len } => (*index, *len),
             };
-            out.push(self.frames.0[index as usize].1[..usize::from(len)].to_vec());
+            out.push((by, self.frames.0[index as usize].1[..usize::from(len)].to_vec()));
             if let Transmit::Owned { token, .. } = transmit {
                 self.frames.free(token);
             }
@@ -111,11 +116,21 @@ impl Host {
         self.take_events();
     }
 
+    /// A frame comes in by `on`.
+    pub(crate) fn receive_on(&mut self, on: InterfaceId, now: Instant, frame: &[u8]) {
+        self.receive_silently_on(on, now, frame);
+        self.take_events();
+    }
+
     /// A frame comes in, and the application does not look at what it brings.
     pub(crate) fn receive_silently(&mut self, now: Instant, frame: &[u8]) {
+        self.receive_silently_on(InterfaceId::FIRST, now, frame);
+    }
+
+    fn receive_silently_on(&mut self, on: InterfaceId, now: Instant, frame: &[u8]) {
         let token = self.frames.alloc().expect("a frame");
         self.frames.bytes_mut(&token)[..frame.len()].copy_from_slice(frame);
-        self.endpoint.receive(now, &mut self.frames, Buf::new(token, 0, frame.len() as u16));
+        self.endpoint.receive_on(on, now, &mut self.frames, Buf::new(token, 0, frame.len() as u16));
     }
 
     fn take_events(&mut self) {

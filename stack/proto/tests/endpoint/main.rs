@@ -4,6 +4,7 @@ mod beside;
 mod fast_open;
 mod hosts;
 mod icmp;
+mod interfaces;
 mod listening;
 mod opening;
 mod ownership;

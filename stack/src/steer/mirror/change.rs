@@ -1,6 +1,6 @@
 //! What has changed in the kernel, as values that any thread can take.
 
-use corelane_proto::endpoint::{Cidr, Endpoint, ListenerId, Route};
+use corelane_proto::endpoint::{Cidr, Endpoint, InterfaceId, ListenerId, Route};
 use corelane_proto::{Addr, Mac};
 use std::sync::Arc;
 
@@ -37,9 +37,15 @@ pub enum Change {
 }
 
 impl Change {
-    /// Tells `endpoint`. `largest_mtu` is the longest IP packet that its frames hold, bytes. Gives the listeners that have
-    /// ended with their address, whose applications have to be told.
+    /// Tells `endpoint` of its first interface; see [`apply_on`](Self::apply_on).
     pub fn apply(&self, endpoint: &mut Endpoint, largest_mtu: u16) -> Vec<ListenerId> {
+        self.apply_on(InterfaceId::FIRST, endpoint, largest_mtu)
+    }
+
+    /// Tells `endpoint` that this has changed on one of its interfaces. `largest_mtu` is the longest IP packet that its frames hold, bytes. Gives the listeners that have
+    /// ended with their address, whose applications have to be told.
+    pub fn apply_on(&self, on: InterfaceId, endpoint: &mut Endpoint, largest_mtu: u16) -> Vec<ListenerId> {
+        let mut endpoint = endpoint.on(on);
         match self {
             Self::LinkDown | Self::LinkGone => endpoint.set_link(false),
             Self::LinkUp => endpoint.set_link(true),

@@ -17,7 +17,7 @@ use crate::frame::Frame;
 use crate::mail::Inbox;
 use crate::pool::{Lane, Pool, Shared, State};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
-use crate::statistics::{Counters, Statistics};
+use crate::statistics::{Counters, InterfaceStatistics, Statistics, Traffic};
 use crate::sync::Arc;
 
 /// How many descriptors move between a ring and the program at once.
@@ -28,6 +28,8 @@ pub(crate) struct Socket<R> {
     pub(crate) rings: R,
     /// The queue, counted from 0.
     pub(crate) lane: u16,
+    /// The interface, from 0.
+    pub(crate) interface: u8,
     /// The queue as the interface counts it.
     pub(crate) queue: u32,
     /// Whether this core has the queue's fill and completion rings.
@@ -41,6 +43,8 @@ pub(crate) struct Socket<R> {
 /// A socket as it may be put into an XSKMAP.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketInfo<'a> {
+    /// The interface by its place among those that were opened, from 0.
+    pub interface: usize,
     /// The queue, as the interface counts it.
     pub queue: u32,
     /// The queue by its place among those that were opened, from 0.
@@ -54,11 +58,21 @@ pub struct SocketInfo<'a> {
 }
 
 impl<R: Rings> Socket<R> {
+    fn statistics(&self) -> io::Result<KernelStatistics> {
+        let mut counted = self.rings.statistics()?;
+        if !self.is_owner {
+            // The fill ring is the queue's: each of its sockets tells the same number.
+            counted.rx_fill_ring_empty_descs = 0;
+        }
+        Ok(counted)
+    }
+
     pub(crate) fn info(&self) -> SocketInfo<'_> {
         // SAFETY: the socket is open for as long as the rings live, and they are borrowed with `self`.
         let borrow = |fd: RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
-        let Self { queue, lane, mode, busy_poll, .. } = *self;
-        SocketInfo { queue, position: usize::from(lane), fd: self.rings.fd().map(borrow), mode, busy_poll }
+        let Self { queue, lane, interface, mode, busy_poll, .. } = *self;
+        let interface = usize::from(interface);
+        SocketInfo { interface, queue, position: usize::from(lane), fd: self.rings.fd().map(borrow), mode, busy_poll }
     }
 }
 
@@ -106,10 +120,12 @@ pub struct Port<R: Rings = Xsk> {
     /// What `wait` sleeps on.
     poll: Vec<libc::pollfd>,
     pool: Pool,
-    /// The queue that this core sends on, as the interface counts it.
-    queue: u32,
-    mode: ModeInForce,
-    max_len: usize,
+    /// By interface, the queue that this core sends on, as the interface counts it.
+    queues: Vec<u32>,
+    /// By interface.
+    modes: Vec<ModeInForce>,
+    /// By interface.
+    traffic: Box<[Traffic]>,
     counters: Counters,
     /// Frames that come back by the next [`Port::reclaim`]: refused ones, and completed ones that others told us of.
     back: Vec<Frame>,
@@ -128,14 +144,13 @@ pub(crate) struct Parts<R> {
     pub(crate) lanes: usize,
     pub(crate) inboxes: Box<[Inbox]>,
     pub(crate) bell: Arc<Bell>,
-    pub(crate) queue: u32,
-    pub(crate) mode: ModeInForce,
-    pub(crate) max_len: usize,
+    pub(crate) queues: Vec<u32>,
+    pub(crate) modes: Vec<ModeInForce>,
 }
 
 impl<R: Rings> Port<R> {
     pub(crate) fn new(parts: Parts<R>) -> Self {
-        let Parts { sockets, pool, lanes, inboxes, bell, queue, mode, max_len } = parts;
+        let Parts { sockets, pool, lanes, inboxes, bell, queues, modes } = parts;
         let route = |lane: usize| {
             let here = sockets.iter().position(|socket| usize::from(socket.lane) == lane);
             // There are fewer than 2^16 lanes.
@@ -154,9 +169,9 @@ impl<R: Rings> Port<R> {
             bell,
             poll,
             pool,
-            queue,
-            mode,
-            max_len,
+            traffic: vec![Traffic::default(); queues.len()].into(),
+            queues,
+            modes,
             counters: Counters::default(),
             back: Vec::with_capacity(BATCH),
             rx_scratch: [RxDescriptor::default(); BATCH],
@@ -206,12 +221,7 @@ impl<R: Rings> Port<R> {
     pub fn statistics(&self) -> io::Result<Statistics> {
         let mut kernel = KernelStatistics::default();
         for socket in &self.sockets {
-            let mut counted = socket.rings.statistics()?;
-            if !socket.is_owner {
-                // The fill ring is the queue's: each of its sockets tells the same number.
-                counted.rx_fill_ring_empty_descs = 0;
-            }
-            kernel += counted;
+            kernel += socket.statistics()?;
         }
         Ok(Statistics { port: self.counters, kernel })
     }
@@ -221,10 +231,28 @@ impl<R: Rings> Port<R> {
         &self.counters
     }
 
-    /// The mode in force: copying, if any of this core's sockets copies. Without a socket it is that of the one that the
-    /// core sends through.
+    /// What of [`Port::statistics`] is of one interface, by its place among those that were opened.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn statistics_of(&self, interface: usize) -> io::Result<InterfaceStatistics> {
+        let mut kernel = KernelStatistics::default();
+        for socket in self.sockets.iter().filter(|socket| usize::from(socket.interface) == interface) {
+            kernel += socket.statistics()?;
+        }
+        Ok(InterfaceStatistics { traffic: self.traffic.get(interface).copied().unwrap_or_default(), kernel })
+    }
+
+    /// The mode in force on the first interface: copying, if any of this core's sockets there copies. Without a socket it
+    /// is that of the one that the core sends through.
     pub fn mode(&self) -> ModeInForce {
-        self.mode
+        self.mode_of(0)
+    }
+
+    /// The same of an interface, by its place among those that were opened.
+    pub fn mode_of(&self, interface: usize) -> ModeInForce {
+        self.modes.get(interface).copied().unwrap_or(ModeInForce::Copy)
     }
 
     /// The sockets of this core, each with what was read back of it.
@@ -237,14 +265,20 @@ impl<R: Rings> Port<R> {
         usize::from(self.pool.shared().core())
     }
 
-    /// The queue that this core sends on, as the interface counts it.
+    /// The queue that this core sends on on the first interface, as the interface counts it.
     pub fn queue(&self) -> u32 {
-        self.queue
+        self.queue_of(0)
     }
 
-    /// The longest packet that can be sent, in bytes.
+    /// The same on an interface, by its place among those that were opened.
+    pub fn queue_of(&self, interface: usize) -> u32 {
+        self.queues.get(interface).copied().unwrap_or(0)
+    }
+
+    /// The longest packet that can be sent on the first interface, in bytes.
     pub fn max_len(&self) -> usize {
-        self.max_len
+        let shared = self.pool.shared();
+        shared.lane(shared.transmit_lane()).max_len()
     }
 
     /// The pool whose frames this port receives into and sends.

@@ -23,7 +23,8 @@ impl<R: Rings> Port<R> {
 
     /// Takes up to `max` frames from one socket.
     fn receive(&mut self, at: usize, out: &mut Vec<Frame>, max: usize) -> usize {
-        let Self { sockets, pool, counters, rx_scratch, .. } = self;
+        let Self { sockets, pool, counters, traffic, rx_scratch, .. } = self;
+        let bytes_before = counters.rx_bytes;
         let (socket, shared) = (&mut sockets[at], pool.shared());
         let lane = shared.lane(socket.lane);
         // What another core filled was never here.
@@ -41,6 +42,12 @@ impl<R: Rings> Port<R> {
             if got < want {
                 break;
             }
+        }
+        if taken > 0
+            && let Some(traffic) = traffic.get_mut(usize::from(socket.interface))
+        {
+            traffic.rx_frames += taken as u64;
+            traffic.rx_bytes += counters.rx_bytes - bytes_before;
         }
         if taken == 0 && max > 0 && matches!(socket.busy_poll, BusyPollInForce::On(_)) {
             // Nobody else polls the driver then. What this brings is received in the next turn.

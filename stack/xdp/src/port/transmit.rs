@@ -17,6 +17,7 @@ impl<R: Rings> Port<R> {
             self.send_for_others(frames.is_empty());
         }
         let mut sent = 0;
+        let mut counted = (self.counters.tx_frames, self.counters.tx_bytes);
         while let Some(front) = frames.front() {
             let shared = self.pool.shared();
             let lane = if front.is_of(shared) { front.name().lane } else { shared.transmit_lane() };
@@ -28,9 +29,21 @@ impl<R: Rings> Port<R> {
             // The frames keep their order, so one whose ring is full holds up the others.
             let Some(went) = went else { break };
             sent += went;
+            counted = self.count_on(lane, counted);
         }
         self.pool.shared().debug_check();
         sent
+    }
+
+    /// Counts for the interface of `lane` what was sent since `before` was counted, frames and bytes.
+    fn count_on(&mut self, lane: u16, before: (u64, u64)) -> (u64, u64) {
+        let now = (self.counters.tx_frames, self.counters.tx_bytes);
+        let interface = self.pool.shared().lane(lane).interface();
+        if let Some(traffic) = self.traffic.get_mut(usize::from(interface)) {
+            traffic.tx_frames += now.0 - before.0;
+            traffic.tx_bytes += now.1 - before.1;
+        }
+        now
     }
 
     /// Puts the frames of one lane, from the front, into the TX ring; none without room.
@@ -95,8 +108,8 @@ impl<R: Rings> Port<R> {
     fn hand_over(&mut self, frame: Frame) -> Option<(Name, u16)> {
         let shared = self.pool.shared();
         let is_ours = frame.is_of(shared);
-        let fits = (1..=self.max_len).contains(&frame.len());
-        if !is_ours || !fits || !shared.shift(frame.index(), State::Held, State::Tx) {
+        let fits = is_ours && (1..=shared.lane(frame.name().lane).max_len()).contains(&frame.len());
+        if !fits || !shared.shift(frame.index(), State::Held, State::Tx) {
             self.refuse(frame, is_ours);
             return None;
         }
