@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,8 @@ fn read(frame: &Frame, to: u8) -> usize {
 struct Run {
     cores: usize,
     finished: AtomicUsize,
+    /// A core has waited for too long: the others need not go on, nor wait at the barrier, which it never reaches.
+    gave_up: AtomicBool,
     all: Barrier,
 }
 
@@ -153,7 +155,10 @@ impl<'a> Core<'a> {
         let (mut next, mut seen, mut count) = (0, vec![false; PACKETS], 0);
         let started = Instant::now();
         while count < PACKETS {
-            assert!(started.elapsed() < Duration::from_secs(60), "core {} got {count} of {next} back", self.me);
+            if started.elapsed() > Duration::from_secs(60) {
+                self.run.gave_up.store(true, Ordering::Relaxed);
+                panic!("core {} got {count} of {next} back: {:?}", self.me, self.port.statistics());
+            }
             self.turn();
             for frame in self.received.drain(..) {
                 let number = read(&frame, self.me);
@@ -175,6 +180,8 @@ impl<'a> Core<'a> {
     /// Sends back what comes, in its own frame, until all are done.
     fn reflect(&mut self) {
         while self.run.finished.load(Ordering::Relaxed) < self.run.cores {
+            let gave_up = self.run.gave_up.load(Ordering::Relaxed);
+            assert!(!gave_up, "core {} goes on for nobody: {:?}", self.me, self.port.statistics());
             self.turn();
             for mut frame in self.received.drain(..) {
                 read(&frame, self.me);
@@ -229,7 +236,8 @@ fn exchange(queues: u32, cores: u8, sockets: SocketsPerQueue) {
     let pair = VethPair::new(queues);
     let (a, b) = (side(&pair.a, queues, cores, sockets), side(&pair.b, queues, cores, sockets));
     let cores = usize::from(cores);
-    let run = Run { cores, finished: AtomicUsize::new(0), all: Barrier::new(2 * cores) };
+    let run =
+        Run { cores, finished: AtomicUsize::new(0), gave_up: AtomicBool::new(false), all: Barrier::new(2 * cores) };
     let (programs, run) = ((a.program, b.program), &run);
     let (near, far): (Vec<Rest>, Vec<Rest>) = thread::scope(|scope| {
         let near: Vec<_> = a
