@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ const FRAMES: u32 = 1024;
 /// Packets of each sending core.
 const PACKETS: usize = 3000;
 
-/// Packets of each sending core on their way, so that no ring of the veth pair is ever full.
+/// How many packets a sending core may be ahead of what the slowest of them got back, so that no ring of the veth pair is
+/// ever full, and no fill ring empty: its owner alone fills it, and may be the one that the machine lets wait.
 const WINDOW: usize = 48;
 
 /// Where the parts of a packet lie: who it is for, whose it is, its number.
@@ -103,9 +104,34 @@ fn read(frame: &Frame, to: u8) -> usize {
 
 /// What all threads of a run share.
 struct Run {
-    cores: usize,
-    finished: AtomicUsize,
+    /// How many packets each sending core got back, as of its last turn.
+    back: Box<[AtomicUsize]>,
+    /// A core has waited for too long: the others need not go on, nor wait at the barrier, which it never reaches.
+    gave_up: AtomicBool,
     all: Barrier,
+}
+
+impl Run {
+    fn new(cores: usize) -> Self {
+        Self {
+            back: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
+            gave_up: AtomicBool::new(false),
+            all: Barrier::new(2 * cores),
+        }
+    }
+
+    fn cores(&self) -> usize {
+        self.back.len()
+    }
+
+    /// What the slowest sending core got back.
+    fn slowest(&self) -> usize {
+        self.back.iter().map(|back| back.load(Ordering::Relaxed)).min().unwrap()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.slowest() == PACKETS
+    }
 }
 
 /// What one core has at the end, at rest.
@@ -158,28 +184,34 @@ impl<'a> Core<'a> {
         let (mut next, mut seen, mut count) = (0, vec![false; PACKETS], 0);
         let started = Instant::now();
         while count < PACKETS {
-            assert!(started.elapsed() < Duration::from_secs(60), "core {} got {count} of {next} back", self.me);
+            if started.elapsed() > Duration::from_secs(60) {
+                self.run.gave_up.store(true, Ordering::Relaxed);
+                panic!("core {} got {count} of {next} back: {:?}", self.me, self.port.statistics());
+            }
             self.turn();
             for frame in self.received.drain(..) {
                 let number = read(&frame, self.me);
                 assert!(!std::mem::replace(&mut seen[number], true), "packet {number} came twice");
                 count += 1;
             }
-            while next < PACKETS && next - count < WINDOW {
+            let most = PACKETS.min(self.run.slowest() + WINDOW);
+            while next < most {
                 let Some(mut frame) = self.port.pool().alloc() else { break };
-                write(&mut frame, byte(next % self.run.cores), self.me, next);
+                write(&mut frame, byte(next % self.run.cores()), self.me, next);
                 self.to_send.push_back(frame);
                 next += 1;
             }
             self.finish_turn();
+            self.run.back[usize::from(self.me)].store(count, Ordering::Relaxed);
             self.port.wait(Some(Duration::from_millis(2))).unwrap();
         }
-        self.run.finished.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends back what comes, in its own frame, until all are done.
     fn reflect(&mut self) {
-        while self.run.finished.load(Ordering::Relaxed) < self.run.cores {
+        while !self.run.is_finished() {
+            let gave_up = self.run.gave_up.load(Ordering::Relaxed);
+            assert!(!gave_up, "core {} goes on for nobody: {:?}", self.me, self.port.statistics());
             self.turn();
             for mut frame in self.received.drain(..) {
                 read(&frame, self.me);
@@ -193,10 +225,8 @@ impl<'a> Core<'a> {
 
     /// Turns until nothing is on its way any more, with everybody else.
     fn rest(mut self) -> Rest {
-        if self.me < byte(self.run.cores) && self.run.finished.load(Ordering::Relaxed) < self.run.cores {
-            // The others still need this core's rings.
-            self.reflect();
-        }
+        // The others still need this core's rings.
+        self.reflect();
         for _ in 0..4 {
             self.run.all.wait();
             thread::sleep(Duration::from_millis(5));
@@ -238,8 +268,7 @@ fn exchange_with(queues: u32, cores: u8, sockets: SocketsPerQueue, given: bool) 
     let pair = VethPair::new(queues);
     let (a, b) = (side(&pair.a, queues, cores, sockets, false), side(&pair.b, queues, cores, sockets, given));
     let cores = usize::from(cores);
-    let run = Run { cores, finished: AtomicUsize::new(0), all: Barrier::new(2 * cores) };
-    let (programs, run) = ((a.program, b.program), &run);
+    let (programs, run) = ((a.program, b.program), &Run::new(cores));
     let (near, far): (Vec<Rest>, Vec<Rest>) = thread::scope(|scope| {
         let near: Vec<_> = a
             .seeds
