@@ -137,6 +137,7 @@ impl Matrix {
             "kernel-spin-to-corelane",
             "kernel-to-kernel",
             "kernel-spin-to-kernel-spin",
+            "kernel-uring-to-kernel-uring",
         ];
         let large =
             ["raw-to-raw", "corelane-to-corelane", "corelane-to-kernel", "kernel-to-corelane", "kernel-to-kernel"];
