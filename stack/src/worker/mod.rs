@@ -4,6 +4,8 @@ mod dispatch;
 mod leave;
 mod post;
 mod siblings;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use leave::Leaving;

@@ -300,7 +300,8 @@ fn the_handshake_of_a_passive_open_gives_the_first_round_trip_time() {
 #[test]
 fn a_burst_that_is_read_as_it_comes_has_one_ack_at_its_end() {
     let pause = Duration::from_micros(10);
-    for (ack_gap, expected) in [(Duration::ZERO, 3), (pause, 1)] {
+    // Without a gap every second segment has one, and a window that has grown one more.
+    for (ack_gap, expected) in [(Duration::ZERO, 3..=4), (pause, 1..=1)] {
         let mut bench = Bench::new(TcpConfig { quick_acks: 0, ack_gap, ..TcpConfig::default() });
         let (conn, ours) = bench.open_with(syn_with_sack());
         let len = bench.endpoint.segment_len(conn);
@@ -312,7 +313,8 @@ fn a_burst_that_is_read_as_it_comes_has_one_ack_at_its_end() {
             acks.extend(bench.wait(pause / 2));
         }
         acks.extend(bench.wait(pause));
-        assert_eq!((acks.len(), acks.last().map(|ack| ack.ack)), (expected, Some(seq)), "{ack_gap:?}");
+        assert!(expected.contains(&acks.len()), "{} ACKs with {ack_gap:?}", acks.len());
+        assert_eq!(acks.last().map(|ack| ack.ack), Some(seq));
         assert!(acks.iter().all(|ack| ack.window > 0));
     }
 }
