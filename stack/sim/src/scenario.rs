@@ -348,7 +348,7 @@ impl Draw {
 
     /// Half of all ends wait for the end of a burst, as the stack does; by what was drawn already, so that seeds stay.
     fn ack_gap(config: &TcpConfig) -> Duration {
-        if config.recv_buffer % 2 == 0 { Duration::from_micros(10) } else { Duration::ZERO }
+        if config.recv_buffer.is_multiple_of(2) { Duration::from_micros(10) } else { Duration::ZERO }
     }
 
     /// What few applications ask for. With probability `hurry` each for itself, it ends connections by itself.
