@@ -308,7 +308,7 @@ fn a_burst_that_is_read_as_it_comes_has_one_ack_at_its_end() {
         let (mut acks, mut seq) = (Vec::new(), IRS + 1);
         for _ in 0..6 {
             acks.extend(bench.receive(segment(seq, ours, Flags::ACK, len)));
-            seq = seq + u32::from(len);
+            seq += u32::from(len);
             assert_eq!(bench.read(conn).len(), usize::from(len));
             acks.extend(bench.wait(pause / 2));
         }
