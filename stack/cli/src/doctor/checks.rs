@@ -85,7 +85,11 @@ fn capabilities(system: &System) -> Check {
     match missing.as_slice() {
         [] => Check::ok(name, "CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON are in effect"),
         // Some kernels load the program without it.
-        ["CAP_PERFMON"] => Check::warn(name, "CAP_PERFMON is not in effect, and some kernels want it", remedy),
+        ["CAP_PERFMON"] => Check::warn(
+            name,
+            "CAP_PERFMON is not in effect: a packet costs the steering program several times as much, and some kernels refuse it",
+            remedy,
+        ),
         missing => Check::fail(name, format!("not in effect: {}", missing.join(", ")), remedy),
     }
 }
