@@ -78,6 +78,14 @@ pub struct CoreShare {
     pub frames: u64,
     /// Whether it was drained: it gets no new connections.
     pub drained: bool,
+    /// Connections that it has given to other workers while it was drained.
+    pub moved_out: u64,
+    /// Connections that it has taken over from workers that were drained.
+    pub moved_in: u64,
+    /// Of a worker that is drained: connections that were busy when they were to move last. They are tried again.
+    pub busy: usize,
+    /// Of a worker that is drained: connections that the application kept when they were to move last.
+    pub kept: usize,
 }
 
 /// Why a running stack cannot do what it was asked.
@@ -151,8 +159,9 @@ impl Control {
         self.ask(Ask::Shares)
     }
 
-    /// Gives `worker` no more new connections: its share goes to the others. Its connections stay until they end;
-    /// [`shares`](Self::shares) tells how many are left.
+    /// Gives `worker` no more new connections: its share goes to the others. Its connections move to them as far as the
+    /// application allows ([`App::on_move_out`](crate::App::on_move_out)), each when it is at rest; the others stay until
+    /// they end. Each has been tried once when this returns, and [`shares`](Self::shares) tells how many are left.
     ///
     /// # Errors
     /// [`ControlError`]; nothing has changed then.

@@ -30,8 +30,9 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
 use crate::Error;
 use crate::app::App;
+use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::control::{Control, ControlSocket, Registrar, WAITING};
+use crate::control::{Control, ControlSocket, Moves, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::steer::{Beside, InterfaceId, Sharing, View};
 use crate::worker::Siblings;
@@ -158,9 +159,11 @@ impl Builder {
             let follow = |(on, beside)| Following::start(scope, on, beside, report.clone(), config.privileges().drop());
             let following = ids().zip(besides).map(follow).collect::<Result<Vec<_>, _>>()?;
             let mut supervisor =
-                Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
-            let siblings = Siblings::join(workers);
-            for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
+                Supervisor::new(steering, &hash, reports, control.open_desk(), reception, following, turnover);
+            let clock = Clock::new();
+            let moves = Moves::join(seeds.iter().map(|seed| Some(seed.waker())));
+            let ends = Siblings::join(workers).into_iter().zip(moves);
+            for (worker, ((seed, &core), (siblings, moves))) in seeds.into_iter().zip(&cores).zip(ends).enumerate() {
                 let (sender, orders) = bounded(WAITING);
                 let queue = seed.queue();
                 // Fewer than 2^32 workers.
@@ -168,7 +171,20 @@ impl Builder {
                 let waker = seed.waker();
                 let registrar = Registrar::new(registry.clone(), report.clone(), askers.clone());
                 let (report, registry) = (report.clone(), registry.clone());
-                let thread = Thread { worker, core, queue, seed, view, registry, siblings, registrar, report, orders };
+                let thread = Thread {
+                    worker,
+                    core,
+                    queue,
+                    seed,
+                    view,
+                    registry,
+                    siblings,
+                    moves,
+                    clock: clock.sibling(),
+                    registrar,
+                    report,
+                    orders,
+                };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Command, Registrar, Report};
+use crate::control::{Command, Moves, Registrar, Report};
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
 use crate::steer::mirror::Change;
 use crate::steer::{Beside, Shared, Sites, View};
@@ -78,6 +78,9 @@ pub(super) struct Thread {
     /// The way to the pins of the program.
     pub(super) registry: FlowRegistry,
     pub(super) siblings: Siblings,
+    pub(super) moves: Moves,
+    /// The clock of all workers, for what goes from one to another.
+    pub(super) clock: Clock,
     pub(super) registrar: Registrar,
     pub(super) report: Sender<Report>,
     pub(super) orders: Receiver<Command>,
@@ -104,14 +107,13 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, registry, siblings, registrar, report, orders } = self;
+        let Self { worker, core, queue, seed, view, registry, siblings, moves, clock, registrar, report, orders } = self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
         priority::apply(common.config.cores().priority())?;
         let device = settle(common, seed, worker);
-        let clock = Clock::new();
         tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
         let view = Shared::new(view);
@@ -121,6 +123,9 @@ impl Thread {
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
         running = running.with_registrar(registrar);
+        if common.machine.workers > 1 {
+            running = running.with_moves(moves);
+        }
         for ((on, changes), mtu) in super::ids().zip(&common.changes).zip(common.largest_mtus.iter()) {
             running.follow(on, changes, *mtu);
         }

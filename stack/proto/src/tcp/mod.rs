@@ -22,6 +22,7 @@ pub mod keepalive;
 pub mod loss;
 pub mod open;
 pub mod options;
+mod moving;
 mod output;
 pub mod pmtu;
 #[cfg(test)]
