@@ -139,11 +139,7 @@ pub trait App: Sized {
     ///     }
     /// }
     /// ```
-    fn on_move_out(
-        &mut self,
-        conn: &mut Conn<'_>,
-        state: Self::State,
-    ) -> Result<Box<dyn Any + Send>, Self::State> {
+    fn on_move_out(&mut self, conn: &mut Conn<'_>, state: Self::State) -> Result<Box<dyn Any + Send>, Self::State> {
         let _ = conn;
         Err(state)
     }

@@ -107,7 +107,8 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, registry, siblings, moves, clock, registrar, report, orders } = self;
+        let Self { worker, core, queue, seed, view, registry, siblings, moves, clock, registrar, report, orders } =
+            self;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;

@@ -20,9 +20,9 @@ mod feedback;
 pub mod info;
 pub mod keepalive;
 pub mod loss;
+mod moving;
 pub mod open;
 pub mod options;
-mod moving;
 mod output;
 pub mod pmtu;
 #[cfg(test)]
