@@ -64,7 +64,7 @@ pub(crate) enum Ask {
 }
 
 /// How one core takes part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CoreShare {
     /// The worker's number, from 0.
     pub worker: usize,

@@ -366,3 +366,6 @@ impl<A: App, D: Device> Worker<A, D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
