@@ -16,6 +16,7 @@ pub mod compare;
 pub mod cores;
 pub mod dma_latency;
 pub mod failure;
+pub mod file;
 pub mod idle;
 pub mod load;
 pub mod path;

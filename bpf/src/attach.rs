@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::counter::Counters;
 use crate::error::{AttachError, MapError};
 use crate::hash::FlowHash;
 use crate::info::{Mode, interface_name, mtu, os_error, program_on};
+use crate::keeper::{Change, Keeper, Kept};
 use crate::link;
 use crate::map::Maps;
 use crate::object::{self, lacks};
@@ -21,7 +23,7 @@ use crate::registry::FlowRegistry;
 use crate::relay::{KeptRing, RelayFds, RelayedFlows};
 use crate::run::{Run, Verdict};
 use crate::setup::{Layout, Setup};
-use crate::table::Table;
+use crate::table::{Table, TableError};
 
 /// The mode that is demanded; another is never taken instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +59,75 @@ impl From<AttachMode> for Mode {
 pub struct Steering {
     // In this order: off the interface first, then out of the kernel. None once another process has it.
     link: Option<OwnedFd>,
-    object: Object,
-    maps: Maps,
+    way: Way,
     layout: Layout,
     ifindex: u32,
     program_id: u32,
     mode: Mode,
 }
 
+/// How its tables are reached.
+enum Way {
+    /// The program is this process's.
+    Own { object: Object, maps: Box<Maps> },
+    /// Another process has it.
+    Kept(Kept),
+}
+
 impl Steering {
+    /// A program that another process has loaded with `setup` and attached to the interface with this index. This process
+    /// asks `keeper` for all that changes; it needs no privilege, and cannot hand over to another process. `link` keeps the
+    /// program attached when the other process ends.
+    ///
+    /// # Errors
+    /// The setup is absurd, or there is no such program on the interface.
+    pub fn kept(ifindex: u32, setup: &Setup, link: OwnedFd, keeper: Arc<dyn Keeper>) -> Result<Self, AttachError> {
+        let (_, table) = setup.check()?;
+        let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
+        let (mode, program_id) = read_back(ifindex, &interface)?;
+        let way = Way::Kept(Kept::new(keeper, table));
+        Ok(Self { link: Some(link), way, layout: setup.layout, ifindex, program_id, mode })
+    }
+
+    /// Makes a change that another process asks for; whether what was to be removed was there.
+    ///
+    /// # Errors
+    /// Those of the methods that the changes are named after.
+    pub fn apply(&self, change: &Change) -> Result<bool, MapError> {
+        let flows = self.registry();
+        match *change {
+            Change::AddListener(address, port) => self.add_listener(address, port).map(|()| true),
+            Change::RemoveListener(address, port) => self.remove_listener(address, port),
+            Change::AddOwnAddress(address) => self.add_own_address(address).map(|()| true),
+            Change::RemoveOwnAddress(address) => self.remove_own_address(address),
+            Change::AddFlow(local, remote) => flows.insert(local, remote).map(|()| true),
+            Change::RemoveFlow(local, remote) => flows.remove(local, remote),
+            Change::Pin(local, remote, core) => flows.pin(local, remote, core).map(|()| true),
+            Change::Unpin(local, remote) => flows.unpin(local, remote),
+            Change::Owners(ref pairs) => {
+                let mut table = self.table();
+                let failed = |error: TableError| MapError::Kept { source: io::Error::other(error) };
+                pairs.iter().try_for_each(|(bucket, core)| table.set_owner(*bucket, *core)).map_err(failed)?;
+                self.set_table(&table).map(|changed| changed > 0)
+            }
+        }
+    }
+
+    /// The tables, if the program is this process's.
+    fn maps(&self) -> Result<&Maps, MapError> {
+        match &self.way {
+            Way::Own { maps, .. } => Ok(maps),
+            Way::Kept(_) => Err(not_ours()),
+        }
+    }
+
+    fn object(&self) -> io::Result<&Object> {
+        match &self.way {
+            Way::Own { object, .. } => Ok(object),
+            Way::Kept(_) => Err(io::Error::other(not_ours())),
+        }
+    }
+
     /// Loads the program and attaches it to the interface with this index, with the default [`Layout`]: one socket for
     /// each queue, so that nothing depends on the hash, and its key need not be random.
     ///
@@ -85,13 +147,14 @@ impl Steering {
         let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
         refuse_foreign(ifindex, &interface)?;
         let object = object::load(setup, &settings, None)?;
-        let maps = Maps::of(&object, setup, &table)?;
+        let maps = Box::new(Maps::of(&object, setup, &table)?);
         let link = attach_link(program(&object)?.as_fd(), ifindex, mode, &interface)?;
         let (in_force, program_id) = read_back(ifindex, &interface)?;
         if in_force != Mode::from(mode) {
             return Err(AttachError::OtherMode { interface, demanded: mode.into(), in_force });
         }
-        Ok(Self { link: Some(link), object, maps, layout: setup.layout, ifindex, program_id, mode: in_force })
+        let way = Way::Own { object, maps };
+        Ok(Self { link: Some(link), way, layout: setup.layout, ifindex, program_id, mode: in_force })
     }
 
     /// Loads the program to take the place of another process's, whose maps are `inherited`. Nothing changes yet:
@@ -103,11 +166,11 @@ impl Steering {
         let (settings, table) = setup.check()?;
         let interface = interface_name(ifindex).map_err(|_| AttachError::NoInterface { ifindex })?;
         let object = object::load(setup, &settings, Some(inherited))?;
-        let maps = Maps::of(&object, setup, &table)?;
+        let maps = Box::new(Maps::of(&object, setup, &table)?);
         let failed = |error: MapError| AttachError::Load { source: io::Error::other(error), log: String::new() };
         maps.set_relayed(true).and_then(|()| maps.set_holding(true)).map_err(failed)?;
         let (mode, _) = read_back(ifindex, &interface)?;
-        Ok(Self { link: None, object, maps, layout: setup.layout, ifindex, program_id: 0, mode })
+        Ok(Self { link: None, way: Way::Own { object, maps }, layout: setup.layout, ifindex, program_id: 0, mode })
     }
 
     /// Puts this program, which was [prepared](Self::prepare), in the place of the one that `link` attaches, between two
@@ -118,10 +181,10 @@ impl Steering {
     /// The kernel refuses; then the other program goes on.
     pub fn take_over(&mut self, link: OwnedFd) -> Result<(), AttachError> {
         let interface = interface_name(self.ifindex).map_err(|_| AttachError::NoInterface { ifindex: self.ifindex })?;
-        link::update(link.as_fd(), program(&self.object)?.as_fd()).map_err(|source| {
-            let interface = interface.clone();
-            AttachError::System { what: "change the XDP program", interface, source }
-        })?;
+        let failed =
+            |source| AttachError::System { what: "change the XDP program", interface: interface.clone(), source };
+        let object = self.object().map_err(failed)?;
+        link::update(link.as_fd(), program(object)?.as_fd()).map_err(failed)?;
         self.link = Some(link);
         (self.mode, self.program_id) = read_back(self.ifindex, &interface)?;
         Ok(())
@@ -141,7 +204,7 @@ impl Steering {
     /// What the kernel answered.
     pub fn take_back(&self) -> io::Result<()> {
         let link = self.link.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        link::update(link.as_fd(), program(&self.object).map_err(io::Error::other)?.as_fd())
+        link::update(link.as_fd(), program(self.object()?).map_err(io::Error::other)?.as_fd())
     }
 
     /// Leaves the interface to the process that has taken over: from here on its end detaches.
@@ -154,23 +217,32 @@ impl Steering {
     /// # Errors
     /// There are too many open files.
     pub fn share_relay(&self) -> io::Result<RelayFds> {
-        let ring = self.maps.relay().fd().try_clone_to_owned()?;
-        Ok(RelayFds { flows: self.maps.relayed().fd()?, ring })
+        let maps = self.maps().map_err(io::Error::other)?;
+        Ok(RelayFds { flows: maps.relayed().fd()?, ring: maps.relay().fd().try_clone_to_owned()? })
     }
 
     /// The flows that stay with this process after another one has taken over.
-    pub fn relayed(&self) -> RelayedFlows {
-        self.maps.relayed().clone()
+    ///
+    /// # Errors
+    /// The program is another process's.
+    pub fn relayed(&self) -> Result<RelayedFlows, MapError> {
+        Ok(self.maps()?.relayed().clone())
     }
 
     /// Their packets; for a process that has taken over, those of the one before.
-    pub fn relay_ring(&self) -> &KeptRing {
-        self.maps.relay()
+    ///
+    /// # Errors
+    /// The program is another process's.
+    pub fn relay_ring(&self) -> Result<&KeptRing, MapError> {
+        Ok(self.maps()?.relay())
     }
 
     /// What was held until now.
-    pub fn held_ring(&self) -> &KeptRing {
-        self.maps.held()
+    ///
+    /// # Errors
+    /// The program is another process's.
+    pub fn held_ring(&self) -> Result<&KeptRing, MapError> {
+        Ok(self.maps()?.held())
     }
 
     /// Holds nothing any more: the sockets are there.
@@ -178,7 +250,7 @@ impl Steering {
     /// # Errors
     /// What the kernel answered.
     pub fn release_held(&self) -> Result<(), MapError> {
-        self.maps.set_holding(false)
+        self.maps()?.set_holding(false)
     }
 
     /// The process before this one has ended: what it still had is nobody's.
@@ -186,10 +258,11 @@ impl Steering {
     /// # Errors
     /// What the kernel answered.
     pub fn end_relay(&self) -> Result<(), MapError> {
-        self.maps.set_relayed(false)?;
-        self.maps.relayed().clear()?;
+        let maps = self.maps()?;
+        maps.set_relayed(false)?;
+        maps.relayed().clear()?;
         let failed = |source| MapError::System { table: "relay", what: "read", source };
-        self.maps.relay().take_all(|_, _| {}).map_err(failed)
+        maps.relay().take_all(|_, _| {}).map_err(failed)
     }
 
     /// The index of the interface.
@@ -220,7 +293,11 @@ impl Steering {
     /// # Errors
     /// [`MapError::Queue`], [`MapError::Core`] or [`MapError::NotASocket`].
     pub fn register_socket(&self, queue: u32, core: u32, socket: BorrowedFd<'_>) -> Result<(), MapError> {
-        self.maps.set_socket(self.layout.key(queue, core)?, queue, socket)
+        let key = self.layout.key(queue, core)?;
+        match &self.way {
+            Way::Own { maps, .. } => maps.set_socket(key, queue, socket),
+            Way::Kept(kept) => kept.register(queue, core, socket),
+        }
     }
 
     /// Lets the packets of `queue` that belong to `core` pass to the kernel again. No socket there is no error.
@@ -228,12 +305,15 @@ impl Steering {
     /// # Errors
     /// [`MapError::Queue`] or [`MapError::Core`].
     pub fn unregister_socket(&self, queue: u32, core: u32) -> Result<(), MapError> {
-        self.maps.clear_socket(self.layout.key(queue, core)?)
+        self.maps()?.clear_socket(self.layout.key(queue, core)?)
     }
 
     /// The owners of the buckets as the program has them; at first, shared evenly.
     pub fn table(&self) -> Table {
-        self.maps.owners().table()
+        match &self.way {
+            Way::Own { maps, .. } => maps.owners().table(),
+            Way::Kept(kept) => kept.table(),
+        }
     }
 
     /// Gives buckets to other cores, and says how many changed hands: only they are written, each in one step, so a
@@ -243,12 +323,23 @@ impl Steering {
     /// [`MapError::Table`] if it has another length, or is for another number of cores. If the kernel refuses an
     /// entry, those before it are written, and [`table`](Self::table) says which.
     pub fn set_table(&self, table: &Table) -> Result<u32, MapError> {
-        self.maps.owners().set_table(table)
+        let (len, cores) = (self.table().len(), self.layout.cores);
+        if (table.len(), table.cores()) != (len, cores) {
+            let (needed_len, needed_cores) = (len, cores);
+            return Err(MapError::Table { len: table.len(), cores: table.cores(), needed_len, needed_cores });
+        }
+        match &self.way {
+            Way::Own { maps, .. } => maps.owners().set_table(table),
+            Way::Kept(kept) => kept.set_table(table),
+        }
     }
 
     /// Registers and pins single flows, from any thread.
     pub fn registry(&self) -> FlowRegistry {
-        self.maps.registry().clone()
+        match &self.way {
+            Way::Own { maps, .. } => maps.registry().clone(),
+            Way::Kept(kept) => kept.registry().clone(),
+        }
     }
 
     /// Takes TCP to this address and port from the kernel: a listener's, or the local end of outgoing connections.
@@ -257,7 +348,10 @@ impl Steering {
     /// # Errors
     /// [`MapError::Full`] after 65,536; [`MapError::Wildcard`] for port 0 and for what is not one host's address.
     pub fn add_listener(&self, address: IpAddr, port: u16) -> Result<(), MapError> {
-        self.maps.add_listener(address, port)
+        match &self.way {
+            Way::Own { maps, .. } => maps.add_listener(address, port),
+            Way::Kept(kept) => kept.change(&Change::AddListener(address, port)).map(drop),
+        }
     }
 
     /// Gives it back to the kernel; whether it was registered.
@@ -265,7 +359,10 @@ impl Steering {
     /// # Errors
     /// What the kernel answered.
     pub fn remove_listener(&self, address: IpAddr, port: u16) -> Result<bool, MapError> {
-        self.maps.remove_listener(address, port)
+        match &self.way {
+            Way::Own { maps, .. } => maps.remove_listener(address, port),
+            Way::Kept(kept) => kept.change(&Change::RemoveListener(address, port)),
+        }
     }
 
     /// Takes ARP for this address, and all ICMP and TCP to it: the stack answers for it, and the kernel must not
@@ -275,7 +372,10 @@ impl Steering {
     /// # Errors
     /// [`MapError::Full`] after 256; [`MapError::Wildcard`] for what is not one host's address.
     pub fn add_own_address(&self, address: IpAddr) -> Result<(), MapError> {
-        self.maps.add_own_address(address)
+        match &self.way {
+            Way::Own { maps, .. } => maps.add_own_address(address),
+            Way::Kept(kept) => kept.change(&Change::AddOwnAddress(address)).map(drop),
+        }
     }
 
     /// Stops answering for it; whether it was registered.
@@ -283,7 +383,10 @@ impl Steering {
     /// # Errors
     /// What the kernel answered.
     pub fn remove_own_address(&self, address: IpAddr) -> Result<bool, MapError> {
-        self.maps.remove_own_address(address)
+        match &self.way {
+            Way::Own { maps, .. } => maps.remove_own_address(address),
+            Way::Kept(kept) => kept.change(&Change::RemoveOwnAddress(address)),
+        }
     }
 
     /// What became of the packets so far.
@@ -291,7 +394,10 @@ impl Steering {
     /// # Errors
     /// What the kernel answered.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        self.maps.counters()
+        match &self.way {
+            Way::Own { maps, .. } => maps.counters(),
+            Way::Kept(kept) => kept.counters(),
+        }
     }
 
     /// Runs the program on a packet through the kernel's `BPF_PROG_TEST_RUN`, as if it came in on `queue`, `repeat`
@@ -303,7 +409,7 @@ impl Steering {
         let length = u32::try_from(packet.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let mut context = [0, length, 0, self.ifindex, queue, 0].map(u32::to_ne_bytes);
-        let program = program(&self.object).map_err(io::Error::other)?;
+        let program = program(self.object()?).map_err(io::Error::other)?;
         loop {
             let input = ProgramInput {
                 context_in: Some(context.as_flattened_mut()),
@@ -325,13 +431,19 @@ impl Steering {
 
 impl fmt::Debug for Steering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { link: _, object: _, maps: _, layout, ifindex, program_id, mode } = self;
+        let Self { link: _, way: _, layout, ifindex, program_id, mode } = self;
         f.debug_struct("Steering")
             .field("ifindex", ifindex)
             .field("program_id", program_id)
             .field("mode", mode)
             .field("layout", layout)
             .finish_non_exhaustive()
+    }
+}
+
+fn not_ours() -> MapError {
+    MapError::Kept {
+        source: io::Error::new(io::ErrorKind::Unsupported, "this process is not the one that has the program"),
     }
 }
 

@@ -211,6 +211,12 @@ pub enum MapError {
         /// The port; 0 also where only an address is registered.
         port: u16,
     },
+    /// Whoever has the program for this process did not make the change.
+    #[error("the tables of the XDP program, which another process has, stay as they are: {source}")]
+    Kept {
+        /// What he says.
+        source: io::Error,
+    },
     /// Anything else that the kernel answered.
     #[error("the XDP program's table of {table} cannot be {what}: {source}")]
     System {

@@ -38,6 +38,11 @@ impl FlowHash {
         SipHasher13::new_with_key(&self.key).hash(&bytes[..len]) as u32
     }
 
+    /// The key, for whoever computes the same.
+    pub const fn key(&self) -> [u8; 16] {
+        self.key
+    }
+
     /// What the program begins with: the state before the first word, and of that word's round the part that the word has
     /// no influence on (`sip_round_begin` of `hash.h`).
     pub(crate) fn begin(&self) -> [u64; 4] {

@@ -166,6 +166,9 @@ pub enum Error {
     /// The process that runs could not be taken over from.
     #[error(transparent)]
     TakeOver(#[from] crate::control::TakeOverError),
+    /// The helper with the privileges.
+    #[error(transparent)]
+    Helper(#[from] crate::helper::HelperError),
     /// The operating system refused something that it should not.
     #[error("{what} failed: {error}")]
     System {
@@ -228,6 +231,7 @@ impl Error {
             | Self::Ports(_)
             | Self::ControlSocket(_)
             | Self::TakeOver(_)
+            | Self::Helper(_)
             | Self::System { .. } => 3,
             Self::Device { .. } | Self::Panicked { .. } | Self::App(_) => 1,
         }

@@ -18,6 +18,7 @@ pub mod config;
 pub mod control;
 pub mod device;
 pub mod error;
+pub mod helper;
 pub mod runtime;
 pub mod steer;
 pub mod worker;

@@ -2,6 +2,7 @@
 
 use super::pair::Pair;
 use crate::failure::Failure;
+use crate::file::{load_toml, within, wrong};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -179,13 +180,8 @@ impl Matrix {
 
     /// Reads a file; an error names it, and the place where it is wrong.
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let matrix: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            Failure::Usage(format!("{}:{line}: {}", path.display(), error.message()))
-        })?;
-        matrix.check().map_err(wrong)?;
+        let matrix: Self = load_toml(path)?;
+        matrix.check().map_err(|what| wrong(path, &what))?;
         Ok(matrix)
     }
 
@@ -235,13 +231,6 @@ impl Matrix {
         }
         cells
     }
-}
-
-fn within(name: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{name} = {value} is not from {least} to {most}"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::arguments::{self, SetSpec, usage};
 use super::options::{Pace, SetOptions};
 use super::rate::Rate;
 use crate::failure::Failure;
+use crate::file::{load_toml, wrong};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -48,15 +49,9 @@ struct PhaseSpec {
 
 /// Reads a file. A `target` overrides those that stand there.
 pub fn load(path: &Path, target: Option<SocketAddr>) -> Result<Vec<Phase>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("--scenario {}: {error}", path.display())))?;
-    let file: File = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        let message: Vec<&str> = error.message().lines().collect();
-        Failure::Usage(format!("{}:{line}: {}", path.display(), message.join(" ")))
-    })?;
+    let file: File = load_toml(path)?;
     let named = |what: String, error: Failure| match error {
-        Failure::Usage(text) => Failure::Usage(format!("{}: {what}: {text}", path.display())),
+        Failure::Usage(text) => wrong(path, &format!("{what}: {text}")),
         other => other,
     };
     if file.phase.is_empty() {

@@ -17,6 +17,7 @@ pub mod echo;
 pub mod http;
 pub mod kv;
 pub mod pattern;
+pub mod queue;
 pub mod rr;
 pub mod sink;
 pub mod size;

@@ -11,6 +11,7 @@ mod compare;
 mod crowd;
 mod doctor;
 mod ending;
+mod helper;
 mod idle;
 mod neighbour;
 mod path;

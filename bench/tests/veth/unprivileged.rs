@@ -18,14 +18,14 @@ const USER: &str = "65534";
 const ALL: &str = "cap_net_admin,cap_net_raw,cap_bpf";
 
 /// A copy of the binary that anybody may execute, gone when dropped.
-struct Binary {
+pub(crate) struct Binary {
     _dir: tempfile::TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Binary {
     /// With these file capabilities, or with none.
-    fn with_capabilities(capabilities: &str) -> Self {
+    pub(crate) fn with_capabilities(capabilities: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder for the test");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("our own folder");
         let path = dir.path().join("corelane-bench");
@@ -51,7 +51,7 @@ impl Binary {
 
 /// What `/proc` says of one thread.
 #[derive(Debug)]
-struct Thread {
+pub(crate) struct Thread {
     name: String,
     user: String,
     effective: u64,
@@ -60,7 +60,7 @@ struct Thread {
 }
 
 /// Every thread of the process, the workers apart from the others.
-fn threads(id: u32) -> (Vec<Thread>, Vec<Thread>) {
+pub(crate) fn threads(id: u32) -> (Vec<Thread>, Vec<Thread>) {
     let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
     let all = tasks.map(|task| {
         let text = std::fs::read_to_string(task.expect("a thread").path().join("status")).expect("it runs");
@@ -101,7 +101,7 @@ fn expect_service_and_end(world: &World, server: Running) {
     world.expect_no_program("after SIGTERM");
 }
 
-fn expect_nothing(threads: &[Thread]) {
+pub(crate) fn expect_nothing(threads: &[Thread]) {
     for thread in threads {
         assert_eq!((thread.effective, thread.permitted, thread.no_new_privs), (0, 0, true), "{thread:?}");
         assert!(thread.user.split_whitespace().all(|id| id == USER), "{thread:?}");

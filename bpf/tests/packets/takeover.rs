@@ -51,14 +51,14 @@ fn packets_without_a_socket_are_held_whole_whatever_their_length() {
         let mut packet = short.clone();
         packet.resize(length, 0xa5);
         assert_eq!(run(&second, &packet), Verdict::Drop, "{length}");
-        let held = kept(second.held_ring());
+        let held = kept(second.held_ring().unwrap());
         assert_eq!(held.len(), 1, "{length}");
         assert!(held[0].0 < 3 && held[0].1 == packet, "{length}: {} bytes for {}", held[0].1.len(), held[0].0);
     }
     assert_eq!(counted(&second, Counter::Held), 8);
     let mut long = short.clone();
     long.resize(4089, 0);
-    assert_eq!((run(&second, &long), kept(second.held_ring()).len()), (Verdict::Drop, 0));
+    assert_eq!((run(&second, &long), kept(second.held_ring().unwrap()).len()), (Verdict::Drop, 0));
     assert_eq!(counted(&second, Counter::DroppedNoRoom), 1);
     // What is not ours passes as always.
     assert_eq!(run(&second, &tcp4_from(1000, KERNELS, 22)), Verdict::Pass);
@@ -66,7 +66,7 @@ fn packets_without_a_socket_are_held_whole_whatever_their_length() {
     for _ in 0..600 {
         assert_eq!(run(&second, &short), Verdict::Drop);
     }
-    let held = kept(second.held_ring()).len() as u64;
+    let held = kept(second.held_ring().unwrap()).len() as u64;
     assert!((400..600).contains(&held), "{held}");
     assert_eq!(counted(&second, Counter::DroppedNoRoom), 1 + 600 - held);
     second.release_held().unwrap();
@@ -81,22 +81,22 @@ fn a_predecessors_flows_are_relayed_until_it_has_ended() {
     let (theirs, ours) = (tcp4_from(1000, KERNELS, 80), tcp4_from(1001, KERNELS, 80));
     // One that it has opened itself, which no listener is for.
     let opened = tcp4_from(443, KERNELS, 50_000);
-    let flows = first.steering.relayed();
+    let flows = first.steering.relayed().unwrap();
     flows.insert(local(80), remote(1000), 5).unwrap();
     flows.insert(local(80), remote(1000), 6).unwrap();
     flows.insert(local(50_000), remote(443), 7).unwrap();
     for packet in [&theirs, &ours, &opened] {
         assert_eq!(run(&second, packet), Verdict::Drop);
     }
-    assert_eq!(kept(first.steering.relay_ring()), [(6, theirs.clone()), (7, opened.clone())]);
-    assert_eq!(kept(second.held_ring()).len(), 1);
+    assert_eq!(kept(first.steering.relay_ring().unwrap()), [(6, theirs.clone()), (7, opened.clone())]);
+    assert_eq!(kept(second.held_ring().unwrap()).len(), 1);
     assert!(flows.remove(local(80), remote(1000)).unwrap());
     assert!(!flows.remove(local(80), remote(1000)).unwrap());
-    assert_eq!((run(&second, &theirs), kept(second.held_ring()).len()), (Verdict::Drop, 1));
+    assert_eq!((run(&second, &theirs), kept(second.held_ring().unwrap()).len()), (Verdict::Drop, 1));
     // It ends without having read all.
     run(&second, &opened);
     second.end_relay().unwrap();
-    assert_eq!(kept(first.steering.relay_ring()), []);
+    assert_eq!(kept(first.steering.relay_ring().unwrap()), []);
     assert_eq!(run(&second, &opened), Verdict::Pass);
     assert_eq!(counted(&second, Counter::Relayed), 3);
 }

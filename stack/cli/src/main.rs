@@ -4,6 +4,7 @@
 
 mod config;
 mod doctor;
+mod setup_helper;
 mod steer;
 mod terminal;
 
@@ -36,6 +37,8 @@ enum Command {
     Config(config::Command),
     /// Shows and changes which workers of a running stack get new connections
     Steer(steer::Arguments),
+    /// Sets up the interface for a stack that runs without any capability
+    SetupHelper(setup_helper::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Config(command) => config::run(&command),
         Command::Steer(arguments) => steer::run(&arguments),
+        Command::SetupHelper(arguments) => setup_helper::run(&arguments),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -335,3 +335,40 @@ fn an_ack_from_the_number_of_the_fin_counts() {
     bench.receive(segment(IRS + 1, ours + 4, Flags::ACK, 0));
     assert_eq!(bench.endpoint.info(conn).map(|info| info.in_flight), Some(0));
 }
+
+/// Two ends probe each other's closed windows, and both windows have opened: each takes the other's byte, and then gets
+/// what was sent before the other knew, which is numbered by that byte and tells of the open window.
+#[test]
+fn an_ack_from_the_number_of_a_probes_byte_counts() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    // Their window is full, and ours as far as they know.
+    bench.receive(Segment { window: 0, ..segment(IRS + 1, ours, Flags::ACK, 0) });
+    assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, b"data"), Ok(4));
+    assert_eq!(bench.sent(), []);
+    bench.receive(Segment { window: 0, ..segment(IRS + 1, ours, Flags::ACK, 1) });
+    // The probe of theirs was taken, and what follows it says that their window has opened.
+    let sent = bench.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+    assert_eq!(sent.iter().map(|segment| segment.len).sum::<u16>(), 4, "{sent:?}");
+    // And that ours was taken.
+    bench.receive(segment(IRS + 1, ours + 4, Flags::ACK, 0));
+    assert_eq!(bench.endpoint.info(conn).map(|info| info.in_flight), Some(0));
+}
+
+/// A keepalive probe looks alike, says nothing new and has to be answered.
+#[test]
+fn a_keepalive_probe_is_no_duplicate_ack() {
+    let mut bench = Bench::new(true);
+    let (conn, ours) = bench.open();
+    bench.receive(segment(IRS + 1, ours, Flags::ACK, 1));
+    assert_eq!(bench.endpoint.send_copy(&mut bench.frames, conn, b"data"), Ok(4));
+    assert_eq!(bench.sent().len(), 1);
+    for _ in 0..8 {
+        bench.now = bench.now + Duration::from_millis(1);
+        bench.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+    }
+    bench.now = bench.now + Duration::from_secs(1);
+    let answers = bench.receive(segment(IRS + 1, ours, Flags::ACK, 0));
+    assert!(answers.iter().any(|segment| segment.ack == IRS + 2), "{answers:?}");
+    assert_eq!(bench.endpoint.info(conn).map(|info| info.counts.recoveries), Some(0));
+}

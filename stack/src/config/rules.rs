@@ -131,22 +131,35 @@ fn cores(config: &Config) -> Result<(), ConfigError> {
 const LONGEST_SOCKET_PATH: usize = 107;
 
 fn control(config: &Config) -> Result<(), ConfigError> {
+    let helper = config.privileges().helper();
     if config.control().takeover() && config.interfaces().len() > 1 {
         let message = "a stack on several interfaces cannot take over: set it to false and stop the other process first, or name one interface";
         return wrong("control.takeover", message);
     }
-    let path = config.control().socket();
+    if !helper.is_empty() && config.control().takeover() {
+        let message = "whoever has a helper cannot take over: leave one of the two out";
+        return wrong("control.takeover", message);
+    }
+    if !helper.is_empty() && config.interfaces().len() > 1 {
+        let message = "a helper sets up one interface: name one, or leave the helper out";
+        return wrong("privileges.helper", message);
+    }
+    socket_path("control.socket", config.control().socket())?;
+    socket_path("privileges.helper", helper)
+}
+
+fn socket_path(key: &str, path: &str) -> Result<(), ConfigError> {
     if path.is_empty() {
         return Ok(());
     }
     if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
         let message =
             format!("{path:?} cannot be a socket: give a path from / on, such as \"/run/corelane/main.sock\"");
-        return wrong("control.socket", message);
+        return wrong(key, message);
     }
     if path.len() > LONGEST_SOCKET_PATH {
         let message = format!("it has {} bytes, and a socket's path at most {LONGEST_SOCKET_PATH}", path.len());
-        return wrong("control.socket", format!("{message}: give a shorter one"));
+        return wrong(key, format!("{message}: give a shorter one"));
     }
     Ok(())
 }

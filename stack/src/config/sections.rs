@@ -212,6 +212,9 @@ section! {
         /// `on_start`: "off", "workers", or "all" for the workers and the thread that runs the stack. The application's other
         /// threads keep theirs in any case; a server that is nothing else than the stack wants "all".
         drop: Drop, copy = Drop::Workers, Rule::Any;
+        /// Path of the UNIX socket of a `corelane setup-helper`, which loads and attaches the XDP program, makes the sockets,
+        /// and changes the program's tables: then this process needs no capability. Empty: it does all that itself.
+        helper: String, lend = String::new(), Rule::Any;
     }
 }
 

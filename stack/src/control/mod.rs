@@ -12,8 +12,8 @@ pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
 pub(crate) use moves::{AWAY, Cargo, Moves, Parcel};
 pub(crate) use registrar::Registrar;
-pub(crate) use socket::ControlSocket;
 pub use socket::{Answer, SocketError};
+pub(crate) use socket::{ControlSocket, open as open_socket};
 pub use takeover::TakeOverError;
 pub(crate) use watched::Watched;
 

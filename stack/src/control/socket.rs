@@ -88,7 +88,7 @@ pub(crate) struct ControlSocket {
 
 /// The file that a socket is, for as long as it is ours.
 #[derive(Debug)]
-struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode. Whoever comes after us may have put another one there.
     identity: Option<(u64, u64)>,
@@ -166,7 +166,7 @@ fn open_in_place(path: &Path) -> Result<(UnixListener, SocketFile), SocketError>
 }
 
 /// Makes the socket, and takes the place of one that a dead process has left.
-fn open(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+pub(crate) fn open(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let refused = |error: io::Error| SocketError::Refused { path: path.into(), error };
     let address = SocketAddrUnix::new(path).map_err(|errno| refused(errno.into()))?;
     let socket = new_socket().map_err(refused)?;

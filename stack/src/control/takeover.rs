@@ -18,6 +18,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -122,10 +123,6 @@ impl Word {
         line.push(b'\n');
         line
     }
-
-    fn read(line: &[u8]) -> io::Result<Self> {
-        serde_json::from_slice(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
 }
 
 /// One end of the conversation.
@@ -169,6 +166,18 @@ impl Talk {
         self.send_all(&word.to_line(), fds)
     }
 
+    /// Says something of another conversation.
+    pub(crate) fn say_other(&mut self, what: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut line = serde_json::to_vec(what).map_err(io::Error::other)?;
+        line.push(b'\n');
+        self.send_all(&line, fds)
+    }
+
+    /// Waits for the other's next words as long as it takes.
+    pub(crate) fn wait_for_ever(&self) -> io::Result<()> {
+        self.stream.set_read_timeout(None)
+    }
+
     fn send_all(&mut self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut fds = Some(fds).filter(|fds| !fds.is_empty());
@@ -185,12 +194,19 @@ impl Talk {
 
     /// Hears what is said next, and the descriptors that came until then.
     pub(crate) fn hear(&mut self) -> io::Result<(Word, Vec<OwnedFd>)> {
+        self.hear_up_to(LONGEST)
+    }
+
+    /// As [`hear`](Self::hear), for words of any conversation, of at most about `longest` bytes.
+    pub(crate) fn hear_up_to<T: DeserializeOwned>(&mut self, longest: usize) -> io::Result<(T, Vec<OwnedFd>)> {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                return Ok((Word::read(&line)?, std::mem::take(&mut self.fds)));
+                let word = serde_json::from_slice(&line);
+                let word = word.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                return Ok((word, std::mem::take(&mut self.fds)));
             }
-            if self.bytes.len() > LONGEST {
+            if self.bytes.len() > longest {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a message without an end"));
             }
             if self.receive()? == 0 {

@@ -184,7 +184,7 @@ pub(super) struct Inherited {
 /// The packets that were held, by the worker that they are for.
 pub(super) fn held(steering: &Steering, workers: usize) -> io::Result<Vec<Held>> {
     let mut held: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); workers];
-    steering.held_ring().take_all(|worker, packet| {
+    steering.held_ring().map_err(io::Error::other)?.take_all(|worker, packet| {
         if let Some(of_worker) = held.get_mut(worker as usize) {
             of_worker.push(packet.into());
         }

@@ -25,6 +25,8 @@ mod turnover;
 pub use pages::Pages;
 pub use placement::{Place, Placement, Why};
 pub use privileges::NEEDED as NEEDED_CAPABILITIES;
+pub(crate) use privileges::check as check_privileges;
+pub(crate) use stop::Signals;
 pub use stop::StopHandle;
 pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
@@ -34,18 +36,19 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{Control, ControlSocket, Moves, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
+use crate::helper::Helper;
 use crate::steer::{Beside, InterfaceId, Sharing, View};
 use crate::worker::Siblings;
 use arrival::Predecessor;
 use corelane_bpf::FlowHash;
-use corelane_xdp::{InterfaceQueues, PortSeed, QueueConfig};
+use corelane_xdp::{GiveSocket, InterfaceQueues, PortSeed, QueueConfig};
 use crossbeam::channel::bounded;
 use kernel::{Following, Reception};
 use machine::Machine;
 use programs::Programs;
+pub(crate) use programs::attach_mode;
 use std::sync::Arc;
 use std::time::Duration;
-use stop::Signals;
 use supervisor::{Orders, Supervisor};
 use thread::{Common, Thread};
 use turnover::Turnover;
@@ -118,11 +121,14 @@ impl Builder {
     /// Runs the stack; see [`run`].
     pub fn run<A: App>(self, make_app: impl Fn(usize) -> A + Sync) -> Result<Summary, Error> {
         let Self { config, stop, signals, control } = self;
-        let mut besides = Beside::settle_all(&config)?;
+        let helper = Helper::meet(&config)?;
+        let mut besides = Beside::settle_all_through(&config, helper.clone())?;
         let machine = Machine::query(&config, &besides)?;
         let workers = machine.workers;
         let placement = Placement::choose(&config, workers)?;
-        privileges::check()?;
+        if helper.is_none() {
+            privileges::check()?;
+        }
         placement.log();
         let (socket, drop_which) = (config.control().socket(), config.privileges().drop());
         let serve = |replace| {
@@ -134,7 +140,8 @@ impl Builder {
         let cores = placement.numbers();
         let _signals = if signals { Some(Signals::stop(&stop)?) } else { None };
         let hash = FlowHash::new(rand::random());
-        let (steering, predecessor) = Programs::attach(&config, &machine, &besides, &hash, predecessor)?;
+        let (steering, predecessor) =
+            Programs::attach(&config, &machine, &besides, &hash, helper.as_ref(), predecessor)?;
         if let Some((predecessor, beside)) = predecessor.as_ref().zip(besides.first_mut()) {
             // There is no way back: better ports that stay reserved than no server.
             if let Err(error) = beside.adopt_reserved(&predecessor.offer.reserved) {
@@ -142,7 +149,7 @@ impl Builder {
             }
             _socket = serve(true)?;
         }
-        let (seeds, pages) = open(&config, &machine, &steering)?;
+        let (seeds, pages) = open(&config, &machine, &steering, helper.as_deref())?;
         let (report, reports) = bounded(WAITING);
         let inherited = predecessor.map(|predecessor| predecessor.watch(report.clone())).transpose();
         let inherited = inherited.map_err(|error| Error::System { what: "starting a thread", error })?;
@@ -205,7 +212,12 @@ fn ids() -> impl Iterator<Item = InterfaceId> {
 
 /// Opens the queues, and puts the sockets where the programs look for them. Nothing is registered yet, so that nothing
 /// comes.
-fn open(config: &Config, machine: &Machine, programs: &Programs) -> Result<(Vec<PortSeed>, Pages), Error> {
+fn open(
+    config: &Config,
+    machine: &Machine,
+    programs: &Programs,
+    helper: Option<&Helper>,
+) -> Result<(Vec<PortSeed>, Pages), Error> {
     let memory = config.memory();
     let interfaces = config.interfaces().zip(&machine.nics).map(|(settings, nic)| InterfaceQueues {
         config: QueueConfig { interface: nic.interface.name.clone(), ..queue_config(settings, memory, 0) },
@@ -224,7 +236,9 @@ fn open(config: &Config, machine: &Machine, programs: &Programs) -> Result<(Vec<
     }
     let (seeds, pages) = pages::open_with(memory.huge_pages(), bytes, |huge_pages| {
         interfaces.iter_mut().for_each(|each| each.config.huge_pages = huge_pages);
-        corelane_xdp::open_all(&interfaces, machine.workers).map_err(XdpError::from)
+        let mut give = helper.map(|helper| || helper.socket());
+        let give = give.as_mut().map(|give| give as GiveSocket<'_>);
+        corelane_xdp::open_all_with(&interfaces, machine.workers, give).map_err(XdpError::from)
     })?;
     programs.register(&seeds)?;
     Ok((seeds, pages))

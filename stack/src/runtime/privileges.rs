@@ -39,7 +39,7 @@ const PERFMON: (&str, CapabilitySet) = ("CAP_PERFMON", CapabilitySet::PERFMON);
 const OF_ADMIN: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// Fails when the calling thread lacks a capability that the set-up needs, and names it.
-pub(super) fn check() -> Result<(), Error> {
+pub(crate) fn check() -> Result<(), Error> {
     check_set(effective()?)
 }
 

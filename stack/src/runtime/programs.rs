@@ -10,12 +10,14 @@ use super::privileges;
 use super::summary::{Named, named};
 use crate::Error;
 use crate::config::{self, Config, Mode};
+use crate::helper::Helper;
 use crate::steer::Beside;
 use corelane_bpf::{
     AttachMode, FlowHash, FlowRegistry, Layout, MapError, Setup, SocketsPerQueue, Steering, Table, Vlan,
 };
 use corelane_xdp::PortSeed;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Bytes of each ring for packets that are kept while one process takes over from another: room for a thousand full packets.
 const KEPT_BYTES: u32 = 2 << 20;
@@ -28,21 +30,23 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Attaches one to each interface, or puts it in the place of that of the process before this one, which there is with
-    /// one interface only. When one cannot be attached, none is.
+    /// one interface only; so it is with a helper, which then attaches it. When one cannot be attached, none is.
     pub(super) fn attach(
         config: &Config,
         machine: &Machine,
         besides: &[Beside],
         hash: &FlowHash,
+        helper: Option<&Arc<Helper>>,
         mut predecessor: Option<Predecessor>,
     ) -> Result<(Self, Option<Predecessor>), Error> {
         let mut all = Vec::with_capacity(besides.len());
         for ((settings, nic), beside) in config.interfaces().zip(&machine.nics).zip(besides) {
             let setup = setup(config, settings, machine, nic, beside, hash.clone());
             let (ifindex, mode) = (nic.interface.index, attach_mode(settings));
-            all.push(match &mut predecessor {
-                None => Steering::attach_with(ifindex, mode, &setup).map_err(privileges::explain)?,
-                Some(predecessor) => {
+            all.push(match (&mut predecessor, helper) {
+                (None, Some(helper)) => helper.load(ifindex, mode, &setup)?,
+                (None, None) => Steering::attach_with(ifindex, mode, &setup).map_err(privileges::explain)?,
+                (Some(predecessor), _) => {
                     let native = mode == AttachMode::Native;
                     predecessor.take_over(ifindex, beside.identity().sharing, native, &setup)?
                 }
@@ -143,13 +147,14 @@ fn setup(
     };
     let (buckets, max_pinned) = (config.steering().buckets(), config.steering().max_pinned());
     let vlan = beside.mirror().link().vlan.map_or(Vlan::Untagged, |vlan| Vlan::Id(vlan.id));
-    // Without a control socket nobody takes over, and nothing is kept.
-    let kept_bytes = if config.control().socket().is_empty() { 1 << 12 } else { KEPT_BYTES };
+    // Without a control socket nobody takes over, nor from who has a helper, and nothing is kept.
+    let is_kept = !config.control().socket().is_empty() && config.privileges().helper().is_empty();
+    let kept_bytes = if is_kept { KEPT_BYTES } else { 1 << 12 };
     Setup { buckets, max_pinned, vlan, kept_bytes, ..Setup::new(layout, hash) }
 }
 
 /// How a program is attached for the configured mode.
-const fn attach_mode(settings: &config::Interface) -> AttachMode {
+pub(crate) const fn attach_mode(settings: &config::Interface) -> AttachMode {
     match settings.mode() {
         Mode::Skb => AttachMode::Generic,
         Mode::RequireZerocopy | Mode::PreferZerocopy | Mode::Copy => AttachMode::Native,

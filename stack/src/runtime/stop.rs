@@ -30,7 +30,7 @@ impl StopHandle {
 }
 
 /// SIGINT and SIGTERM as uses of a [`StopHandle`], for as long as the value lives.
-pub(super) struct Signals(Vec<SigId>);
+pub(crate) struct Signals(Vec<SigId>);
 
 /// How many stacks of this process catch signals, and whether it is none.
 struct Catching {
@@ -43,7 +43,7 @@ struct Catching {
 static CATCHING: Mutex<Option<Catching>> = Mutex::new(None);
 
 impl Signals {
-    pub(super) fn stop(handle: &StopHandle) -> Result<Self, Error> {
+    pub(crate) fn stop(handle: &StopHandle) -> Result<Self, Error> {
         const BOTH: [c_int; 2] = [SIGINT, SIGTERM];
         let refused = |error| Error::System { what: "catching SIGINT and SIGTERM", error };
         let mut catching = CATCHING.lock().unwrap_or_else(PoisonError::into_inner);

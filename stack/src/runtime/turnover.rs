@@ -121,6 +121,9 @@ impl<'env> Turnover<'env> {
         if !workers.iter().all(Supervised::is_running) {
             return Err("a worker of it has ended: wait until the others have".into());
         }
+        if !self.config.privileges().helper().is_empty() {
+            return Err("a helper has its program (privileges.helper), which stays with it: stop it first".into());
+        }
         if self.departure.is_some() {
             return Err("another process takes over already: wait until that one runs".into());
         }
@@ -145,8 +148,8 @@ impl<'env> Turnover<'env> {
             offer,
             link: steering.share_link()?,
             maps: steering.share_relay()?,
-            flows: steering.relayed(),
-            ring: steering.relay_ring().clone(),
+            flows: steering.relayed().map_err(io::Error::other)?,
+            ring: steering.relay_ring().map_err(io::Error::other)?.clone(),
             workers: workers.iter().map(Supervised::orders).collect(),
             reports: self.reports.clone(),
             drop: self.config.privileges().drop(),

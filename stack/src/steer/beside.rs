@@ -6,9 +6,12 @@ use super::ports::{KernelPorts, NotPorts, PortPlan, PortSet, PortsError, Reserva
 use super::{Identity, Sharing};
 use crate::Error;
 use crate::config::{Config, Interface, largest_mtu};
+use crate::helper::Helper;
 use corelane_proto::endpoint::{EndpointConfig, InterfaceConfig};
 use corelane_proto::{Addr, SocketAddr};
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 /// What was settled. It lives as long as the stack; the ports that were reserved for it are free again when it goes.
 #[derive(Debug)]
@@ -45,12 +48,17 @@ impl Beside {
     /// # Errors
     /// As [`settle`](Self::settle), and when two are virtual LANs of one interface.
     pub fn settle_all(config: &Config) -> Result<Vec<Self>, Error> {
+        Self::settle_all_through(config, None)
+    }
+
+    /// The same, where a helper has the privileges: it has reserved the ports before, and asks for neighbours.
+    pub(crate) fn settle_all_through(config: &Config, helper: Option<Arc<Helper>>) -> Result<Vec<Self>, Error> {
         if config.interfaces().any(|interface| interface.name().is_empty()) {
             return Err(Error::NoInterface);
         }
         // The mirrors first: they know best that there is no such interface.
         let open = |interface: &Interface| Mirror::open(interface.name());
-        let mirrors = config.interfaces().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut mirrors = config.interfaces().map(open).collect::<Result<Vec<_>, _>>()?;
         let links = kernel_links().map_err(system("asking for the interfaces"))?;
         let addresses = kernel_addresses().map_err(system("asking for the addresses"))?;
         let decide = |interface: &Interface| Identity::decide(interface, &links, &addresses);
@@ -58,7 +66,10 @@ impl Beside {
         let listening = kernel_listeners().map_err(system("asking for the kernel's listeners"))?;
         let is_shared = |identity: &Identity| identity.sharing == Sharing::Shared;
         let reserving = |(identity, settings): (&Identity, &Interface)| is_shared(identity) && settings.reserve_ports();
-        let reserve = identities.iter().zip(config.interfaces()).any(reserving);
+        let reserve = identities.iter().zip(config.interfaces()).any(reserving) && helper.is_none();
+        if let Some(helper) = helper {
+            mirrors.iter_mut().for_each(|mirror| mirror.ask_through(Arc::clone(&helper)));
+        }
         let ports = ports(config, identities.iter().any(is_shared), reserve, &listening)?;
         let mut reservation = if reserve { Some(ports.reserve()?) } else { None };
         let mut all: Vec<Self> = Vec::with_capacity(mirrors.len());
@@ -95,6 +106,14 @@ impl Beside {
             has_mac: settings.mac().is_some(),
             largest_mtu: settings.mtu().map_or(frame, |mtu| mtu.min(frame)),
         }
+    }
+
+    /// The addresses that are shared with the kernel, as it has them now.
+    pub(crate) fn shared_addresses(&self) -> io::Result<BTreeSet<Addr>> {
+        let index = self.mirror.link().index;
+        let ours = |addr: Addr| !self.named || self.identity.addresses.iter().any(|cidr| cidr.addr == addr);
+        let all = kernel_addresses()?.into_iter().filter(|address| address.interface == index);
+        Ok(all.map(|address| address.cidr.addr).filter(|addr| ours(*addr)).collect())
     }
 
     /// Whose the addresses are, and which.

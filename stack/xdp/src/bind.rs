@@ -255,6 +255,12 @@ pub enum OpenError {
         /// Bytes a chunk.
         frame_size: u32,
     },
+    /// Whoever makes the sockets for this process made none.
+    #[error("there is no socket for a queue: {reason}")]
+    NotGiven {
+        /// What he says.
+        reason: String,
+    },
     /// The interface has fewer queues (EINVAL).
     #[error(
         "interface {interface} has no queue {queue}: it has {queues}, numbered from 0; choose one of them or make \

@@ -36,9 +36,11 @@
 mod bell;
 mod bind;
 mod doorbell;
+mod either;
 #[cfg(test)]
 mod fake;
 mod frame;
+mod given;
 mod interface;
 mod mail;
 mod packet;
@@ -61,14 +63,15 @@ mod xsk;
 
 pub use bell::Waker;
 pub use bind::{BusyPoll, BusyPollInForce, Mode, ModeInForce, OpenError, QueueConfig, UnknownMode};
+pub use either::Xsk;
 pub use frame::Frame;
+pub use given::{GiveSocket, new_socket};
 pub use interface::{Interface, InterfaceError};
 pub use packet::PacketSocket;
 pub use plan::SocketsPerQueue;
 pub use pool::{Census, Pool};
 pub use port::{Port, SocketInfo};
-pub use ports::{InterfaceQueues, PortSeed, open, open_all};
+pub use ports::{InterfaceQueues, PortSeed, open, open_all, open_all_with, open_with};
 pub use rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
 pub use statistics::{Counters, InterfaceStatistics, Statistics, Traffic};
 pub use umem::HeapError;
-pub use xsk::Xsk;

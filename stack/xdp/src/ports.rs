@@ -4,6 +4,8 @@ use std::io;
 
 use crate::bell::{Bell, Waker};
 use crate::bind::{BusyPollInForce, ModeInForce, OpenError, QueueConfig, Step};
+use crate::either::Xsk;
+use crate::given::GiveSocket;
 use crate::interface::Interface;
 use crate::mail::{HAND_OFFS, Inbox, Outbox, Room, mail};
 use crate::plan::{Plan, QueueSize, SocketsPerQueue};
@@ -12,7 +14,7 @@ use crate::port::{BATCH, Parts, Port, Socket, SocketInfo};
 use crate::rings::Rings;
 use crate::sync::Arc;
 use crate::umem::Region;
-use crate::xsk::{Xsk, bind_patiently, max_len};
+use crate::xsk::{bind_patiently, max_len};
 
 /// Cores that an interface can have.
 const MAX_CORES: usize = 1024;
@@ -38,7 +40,22 @@ pub fn open(
     cores: usize,
     sockets: SocketsPerQueue,
 ) -> Result<Vec<PortSeed>, OpenError> {
-    open_all(&[InterfaceQueues { config: config.clone(), queues: queues.to_vec(), sockets }], cores)
+    open_with(config, queues, cores, sockets, None)
+}
+
+/// As [`open`], with sockets that `give` makes, if it is there; see [`open_all_with`].
+///
+/// # Errors
+///
+/// Those of [`open`], and [`OpenError::NotGiven`].
+pub fn open_with(
+    config: &QueueConfig,
+    queues: &[u32],
+    cores: usize,
+    sockets: SocketsPerQueue,
+    give: Option<GiveSocket<'_>>,
+) -> Result<Vec<PortSeed>, OpenError> {
+    open_all_with(&[InterfaceQueues { config: config.clone(), queues: queues.to_vec(), sockets }], cores, give)
 }
 
 /// The queues of one interface, for [`open_all`].
@@ -60,6 +77,20 @@ pub struct InterfaceQueues {
 ///
 /// Each [`OpenError`] says what to do about it. Nothing stays open then.
 pub fn open_all(interfaces: &[InterfaceQueues], cores: usize) -> Result<Vec<PortSeed>, OpenError> {
+    open_all_with(interfaces, cores, None)
+}
+
+/// As [`open_all`], with sockets that `give` makes, if it is there: this process then needs no privilege. They must be of
+/// its network namespace. For each attempt at a queue that is busy there are new ones.
+///
+/// # Errors
+///
+/// Those of [`open`], and [`OpenError::NotGiven`].
+pub fn open_all_with(
+    interfaces: &[InterfaceQueues],
+    cores: usize,
+    mut give: Option<GiveSocket<'_>>,
+) -> Result<Vec<PortSeed>, OpenError> {
     let plan = plan(interfaces, cores)?;
     let mut bound = Vec::with_capacity(plan.queues());
     let mut max_lens = Vec::with_capacity(interfaces.len());
@@ -74,7 +105,8 @@ pub fn open_all(interfaces: &[InterfaceQueues], cores: usize) -> Result<Vec<Port
             let owner = plan.owner(position);
             let others = (0..cores).filter(|core| *core != owner && plan.has_socket(*core, position));
             let on: Vec<usize> = std::iter::once(owner).chain(others).collect();
-            bound.push(bind_patiently(&config, &found, &on)?);
+            let give = give.as_deref_mut().map(|give| give as GiveSocket<'_>);
+            bound.push(bind_patiently(&config, &found, &on, give)?);
         }
         max_lens.push(max_len(&found));
         last = Some((config, found));

@@ -9,11 +9,12 @@ use std::ptr;
 use libxdp_sys::{bpf_insn, bpf_link_create, bpf_map_create, bpf_map_update_elem, bpf_prog_load};
 
 use crate::bind::{OpenError, QueueConfig, Step};
+use crate::either::Xsk;
 use crate::interface::Interface;
 use crate::rings::{KernelStatistics, Rings, RxDescriptor};
 use crate::sync::Arc;
 use crate::umem::Region;
-use crate::xsk::{Xsk, bind_patiently};
+use crate::xsk::bind_patiently;
 
 /// One BPF instruction (`struct bpf_insn`).
 pub(crate) type Code = [u8; 8];
@@ -127,7 +128,7 @@ impl Receiver {
         config.check()?;
         let found = Interface::query(&config.interface)?;
         config.check_interface(&found)?;
-        let bound = bind_patiently(config, &found, &[0])?;
+        let bound = bind_patiently(config, &found, &[0], None)?;
         let no_socket =
             || OpenError::translate(Step::Event, io::Error::from_raw_os_error(libc::EINVAL), config, &found);
         let socket = bound.sockets.into_iter().next().ok_or_else(no_socket)?;

@@ -113,6 +113,11 @@ pub trait Rings {
     /// What `ppoll(2)` shall wait for; none where there is no kernel.
     fn fd(&self) -> Option<RawFd>;
 
+    /// The descriptor that stays open with the frames when the rings of a queue's owner have gone; none where none does.
+    fn kept_fd(&self) -> Option<RawFd> {
+        self.fd()
+    }
+
     /// What the kernel counted.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::ptr;
 
 use xsk_rs::umem::Umem;
 
+use crate::given::Mapping;
+
 /// Frames in plain memory begin on a cache line of their own.
 const HEAP_ALIGN: usize = 64;
 
@@ -32,6 +34,8 @@ enum Owner {
     Heap(Layout),
     /// Held only so that the mapping outlives every frame.
     Umem(#[expect(dead_code, reason = "kept for its destructor")] Umem),
+    /// As `Umem`.
+    Mapping(#[expect(dead_code, reason = "kept for its destructor")] Mapping),
 }
 
 /// Equal frames in one run of memory. Cores share it: its numbers never change, and who may touch the bytes of a frame is
@@ -92,6 +96,17 @@ impl Region {
     /// frames of this region.
     pub(crate) unsafe fn umem(umem: Umem, base: usize, count: u32, stride: usize, offset: usize) -> Self {
         Self { base, stride, offset, frame_len: stride - offset, count, owner: Owner::Umem(umem) }
+    }
+
+    /// The frames of a UMEM in a mapping of our own, as [`umem`](Self::umem).
+    ///
+    /// # Safety
+    ///
+    /// The mapping has `count` chunks of `stride` bytes, and `offset` is less than `stride`. Nothing else in this process
+    /// reaches its memory, other than through the frames of this region.
+    pub(crate) unsafe fn mapping(mapping: Mapping, count: u32, stride: usize, offset: usize) -> Self {
+        let base = mapping.address();
+        Self { base, stride, offset, frame_len: stride - offset, count, owner: Owner::Mapping(mapping) }
     }
 
     pub(crate) const fn frame_len(&self) -> usize {

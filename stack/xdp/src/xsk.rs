@@ -18,6 +18,8 @@ use xsk_rs::{FrameDesc, config};
 use crate::bind::{
     BusyPoll, BusyPollInForce, LINK_HEADER, Mode, ModeInForce, OpenError, QueueConfig, Step, XDP_HEADROOM,
 };
+use crate::either::Xsk;
+use crate::given::{GiveSocket, Given, Mapping};
 use crate::interface::Interface;
 use crate::ports::{BoundQueue, BoundSocket};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
@@ -35,8 +37,8 @@ const SCRATCH: usize = 64;
 /// Bytes of an option that is one number.
 const OPTION_LEN: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 
-/// The rings that the kernel shares with this process for one `AF_XDP` socket.
-pub struct Xsk {
+/// The rings that the kernel shares with this process for one `AF_XDP` socket that it has made, through libxdp.
+pub(crate) struct Made {
     rx: RxQueue,
     tx: TxQueue,
     /// The queue's, if this is its first socket.
@@ -57,11 +59,12 @@ pub(crate) fn max_len(found: &Interface) -> usize {
 
 /// Binds a socket for each of `cores` to one queue, on a UMEM of its own, and tries again while the queue is busy. The
 /// first core gets the fill and completion rings. Each attempt has a new UMEM, because what libxdp and the kernel leave
-/// behind in one after a refused bind is not something to build on.
+/// behind in one after a refused bind is not something to build on. With `give`, the sockets are made by that.
 pub(crate) fn bind_patiently(
     config: &QueueConfig,
     found: &Interface,
     cores: &[usize],
+    mut give: Option<GiveSocket<'_>>,
 ) -> Result<BoundQueue<Xsk>, OpenError> {
     if let Some(queues) = found.queues.filter(|queues| config.queue >= *queues) {
         let (interface, queue) = (config.interface.clone(), config.queue);
@@ -69,7 +72,11 @@ pub(crate) fn bind_patiently(
     }
     let (mut pause, mut paused) = (BUSY_PAUSE, Duration::ZERO);
     loop {
-        match bind(config, found, cores) {
+        let bound = match &mut give {
+            Some(give) => bind_given(config, found, cores, give),
+            None => bind(config, found, cores),
+        };
+        match bound {
             Err(OpenError::QueueBusy { .. }) if paused + pause <= config.busy_timeout => {
                 thread::sleep(pause);
                 paused += pause;
@@ -92,14 +99,8 @@ fn bind(config: &QueueConfig, found: &Interface, cores: &[usize]) -> Result<Boun
 
     let mut sockets = Vec::with_capacity(cores.len());
     for core in cores {
-        let rings = Xsk::bind(config, found, &umem, &frames, sockets.is_empty())?;
-        let mode = rings.mode().map_err(|error| translate(Step::Options, error))?;
-        if config.mode == Mode::RequireZerocopy && mode != ModeInForce::Zerocopy {
-            let (interface, queue) = (config.interface.clone(), config.queue);
-            return Err(OpenError::ModeUnsupported { interface, queue, mode: config.mode });
-        }
-        let busy_poll = config.busy_poll.map_or(BusyPollInForce::Off, |wanted| rings.busy_poll(wanted));
-        sockets.push(BoundSocket { core: *core, rings, mode, busy_poll });
+        let rings = Made::bind(config, found, &umem, &frames, sockets.is_empty())?;
+        sockets.push(read_back(*core, rings.into(), config, found)?);
     }
 
     // SAFETY: `base` is the exposed address of the UMEM's first byte, and it was made with `frame_count` chunks of
@@ -109,6 +110,44 @@ fn bind(config: &QueueConfig, found: &Interface, cores: &[usize]) -> Result<Boun
     let region =
         unsafe { Region::umem(umem, base, config.frame_count, config.frame_size as usize, XDP_HEADROOM as usize) };
     Ok(BoundQueue { queue: config.queue, region: Arc::new(region), sockets })
+}
+
+/// As [`bind`], with sockets that somebody else makes.
+fn bind_given(
+    config: &QueueConfig,
+    found: &Interface,
+    cores: &[usize],
+    give: GiveSocket<'_>,
+) -> Result<BoundQueue<Xsk>, OpenError> {
+    let translate = |step, error| OpenError::translate(step, error, config, found);
+    let frames = Mapping::of_frames(config).map_err(|error| translate(Step::Umem, error))?;
+    let (mut sockets, mut first): (Vec<BoundSocket<Xsk>>, _) = (Vec::with_capacity(cores.len()), None);
+    for core in cores {
+        let step = if first.is_none() { Step::Bind } else { Step::Share };
+        let socket = give().map_err(|error| OpenError::NotGiven { reason: error.to_string() })?;
+        if first.is_none() {
+            Given::register(&socket, config, &frames).map_err(|error| translate(Step::Umem, error))?;
+        }
+        let rings = Given::bind(socket, config, found.index, first).map_err(|error| translate(step, error))?;
+        first = first.or_else(|| rings.fd());
+        sockets.push(read_back(*core, rings.into(), config, found)?);
+    }
+    // SAFETY: the mapping was made of `frame_count` chunks of `frame_size` bytes, whose data areas begin behind the kernel's
+    // headroom, which `check` saw to be less than a chunk. Nothing else has its address but the kernel.
+    let region =
+        unsafe { Region::mapping(frames, config.frame_count, config.frame_size as usize, XDP_HEADROOM as usize) };
+    Ok(BoundQueue { queue: config.queue, region: Arc::new(region), sockets })
+}
+
+/// What became of a socket that was just bound.
+fn read_back(core: usize, rings: Xsk, config: &QueueConfig, found: &Interface) -> Result<BoundSocket<Xsk>, OpenError> {
+    let mode = mode(rings.raw_fd()).map_err(|error| OpenError::translate(Step::Options, error, config, found))?;
+    if config.mode == Mode::RequireZerocopy && mode != ModeInForce::Zerocopy {
+        let (interface, queue) = (config.interface.clone(), config.queue);
+        return Err(OpenError::ModeUnsupported { interface, queue, mode: config.mode });
+    }
+    let busy_poll = config.busy_poll.map_or(BusyPollInForce::Off, |wanted| busy_poll(rings.raw_fd(), wanted));
+    Ok(BoundSocket { core, rings, mode, busy_poll })
 }
 
 /// The address of the UMEM's first byte, exposed so that [`Region`] may make pointers of it.
@@ -154,7 +193,7 @@ fn socket_config(config: &QueueConfig) -> Option<SocketConfig> {
     Some(options)
 }
 
-impl Xsk {
+impl Made {
     /// One more socket on the queue's UMEM; the first of them gets the fill and completion rings.
     fn bind(
         config: &QueueConfig,
@@ -179,60 +218,70 @@ impl Xsk {
         Ok(Self { rx, tx, queue, umem, frames, tx_entries, scratch: [FrameDesc::default(); SCRATCH] })
     }
 
-    /// Asks the kernel to poll the driver on its calls, and reads back what it made of that.
-    fn busy_poll(&self, wanted: BusyPoll) -> BusyPollInForce {
-        let clamp = |value: u32| libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
-        let options = [
-            (libc::SO_PREFER_BUSY_POLL, 1),
-            (libc::SO_BUSY_POLL, clamp(wanted.time_us)),
-            (libc::SO_BUSY_POLL_BUDGET, clamp(wanted.budget)),
-        ];
-        let taken = options.iter().all(|(option, value)| self.set_option(*option, *value).is_ok());
-        let read = |option| self.option(libc::SOL_SOCKET, option).ok().and_then(|value| u32::try_from(value).ok());
-        match (read(libc::SO_PREFER_BUSY_POLL), read(libc::SO_BUSY_POLL)) {
-            // The kernel takes the budget as it is or not at all, and does not tell it.
-            (Some(1), Some(time_us)) if taken => BusyPollInForce::On(BusyPoll { time_us, ..wanted }),
-            _ => {
-                // Half of it is worse than nothing. What cannot be switched off was never on.
-                let _ = self.set_option(libc::SO_BUSY_POLL, 0);
-                let _ = self.set_option(libc::SO_PREFER_BUSY_POLL, 0);
-                BusyPollInForce::Refused
-            }
-        }
-    }
-
-    fn set_option(&self, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-        // SAFETY: the kernel reads the 4 bytes of `value`, which outlives the call.
-        let answer =
-            unsafe { libc::setsockopt(self.raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), OPTION_LEN) };
-        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// An option that is one number.
-    fn option(&self, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
-        let (mut value, mut len) = (0, OPTION_LEN);
-        // SAFETY: the kernel writes at most `len` bytes to `value`, which has as many, and both outlive the call.
-        let answer = unsafe { libc::getsockopt(self.raw_fd(), level, option, (&raw mut value).cast(), &raw mut len) };
-        if answer == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
-    }
-
     pub(crate) fn raw_fd(&self) -> RawFd {
         self.rx.fd().as_raw_fd()
     }
+}
 
-    /// The mode in force, by `XDP_OPTIONS`.
-    fn mode(&self) -> io::Result<ModeInForce> {
-        let options = self.option(libc::SOL_XDP, libc::XDP_OPTIONS)?.cast_unsigned();
-        let zerocopy = options & libc::XDP_OPTIONS_ZEROCOPY != 0;
-        Ok(if zerocopy { ModeInForce::Zerocopy } else { ModeInForce::Copy })
-    }
-
-    fn wake(&self, call: impl FnOnce(RawFd) -> isize) -> io::Result<()> {
-        if call(self.raw_fd()) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// Asks the kernel to poll the driver on its calls, and reads back what it made of that.
+fn busy_poll(fd: RawFd, wanted: BusyPoll) -> BusyPollInForce {
+    let clamp = |value: u32| libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
+    let options = [
+        (libc::SO_PREFER_BUSY_POLL, 1),
+        (libc::SO_BUSY_POLL, clamp(wanted.time_us)),
+        (libc::SO_BUSY_POLL_BUDGET, clamp(wanted.budget)),
+    ];
+    let taken = options.iter().all(|(option, value)| set_option(fd, *option, *value).is_ok());
+    let read = |option| get_option(fd, libc::SOL_SOCKET, option).ok().and_then(|value| u32::try_from(value).ok());
+    match (read(libc::SO_PREFER_BUSY_POLL), read(libc::SO_BUSY_POLL)) {
+        // The kernel takes the budget as it is or not at all, and does not tell it.
+        (Some(1), Some(time_us)) if taken => BusyPollInForce::On(BusyPoll { time_us, ..wanted }),
+        _ => {
+            // Half of it is worse than nothing. What cannot be switched off was never on.
+            let _ = set_option(fd, libc::SO_BUSY_POLL, 0);
+            let _ = set_option(fd, libc::SO_PREFER_BUSY_POLL, 0);
+            BusyPollInForce::Refused
+        }
     }
 }
 
-impl Rings for Xsk {
+fn set_option(fd: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the kernel reads the 4 bytes of `value`, which outlives the call.
+    let answer = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const value).cast(), OPTION_LEN) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// An option that is one number.
+fn get_option(fd: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
+    let (mut value, mut len) = (0, OPTION_LEN);
+    // SAFETY: the kernel writes at most `len` bytes to `value`, which has as many, and both outlive the call.
+    let answer = unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &raw mut len) };
+    if answer == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The mode in force, by `XDP_OPTIONS`.
+fn mode(fd: RawFd) -> io::Result<ModeInForce> {
+    let options = get_option(fd, libc::SOL_XDP, libc::XDP_OPTIONS)?.cast_unsigned();
+    let zerocopy = options & libc::XDP_OPTIONS_ZEROCOPY != 0;
+    Ok(if zerocopy { ModeInForce::Zerocopy } else { ModeInForce::Copy })
+}
+
+/// Tells the kernel to send.
+pub(crate) fn wake_transmit(fd: RawFd) -> io::Result<()> {
+    // SAFETY: an empty message without an address: the kernel reads no memory of ours.
+    let answer = unsafe { libc::sendto(fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Tells the kernel that the fill ring has frames again.
+pub(crate) fn wake_fill(fd: RawFd) -> io::Result<()> {
+    // SAFETY: an empty buffer and no address: the kernel writes no memory of ours.
+    let answer =
+        unsafe { libc::recvfrom(fd, ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+impl Rings for Made {
     fn receive(&mut self, out: &mut [RxDescriptor]) -> usize {
         let want = out.len().min(SCRATCH);
         // SAFETY: the ring is of the socket that the UMEM of our frames is bound to. `consume` only copies descriptors.
@@ -310,15 +359,11 @@ impl Rings for Xsk {
 
     fn wake_transmit(&mut self) -> io::Result<()> {
         // xsk-rs can do this too, but swallows the answers that the port counts.
-        // SAFETY: an empty message without an address: the kernel reads no memory of ours.
-        self.wake(|fd| unsafe { libc::sendto(fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) })
+        wake_transmit(self.raw_fd())
     }
 
     fn wake_fill(&mut self) -> io::Result<()> {
-        // SAFETY: an empty buffer and no address: the kernel writes no memory of ours.
-        self.wake(|fd| unsafe {
-            libc::recvfrom(fd, ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut())
-        })
+        wake_fill(self.raw_fd())
     }
 
     fn is_ready(&mut self) -> bool {

@@ -10,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corelane_xdp::veth::{End, RedirectAll, VethPair};
-use corelane_xdp::{Frame, ModeInForce, OpenError, Port, PortSeed, QueueConfig, SocketsPerQueue, Statistics, open};
+use corelane_xdp::{
+    Frame, GiveSocket, ModeInForce, OpenError, Port, PortSeed, QueueConfig, SocketsPerQueue, Statistics, new_socket,
+    open, open_with,
+};
 
 const FRAMES: u32 = 1024;
 
@@ -44,10 +47,12 @@ struct Side {
     seeds: Vec<PortSeed>,
 }
 
-fn side(end: &End, queues: u32, cores: u8, sockets: SocketsPerQueue) -> Side {
+/// With `given`, its sockets are made by somebody else.
+fn side(end: &End, queues: u32, cores: u8, sockets: SocketsPerQueue, given: bool) -> Side {
     end.enter(|| {
         let numbers: Vec<u32> = (0..queues).collect();
-        let seeds = open(&config(end.interface()), &numbers, cores.into(), sockets).unwrap();
+        let give: Option<GiveSocket<'_>> = if given { Some(&mut new_socket) } else { None };
+        let seeds = open_with(&config(end.interface()), &numbers, cores.into(), sockets, give).unwrap();
         let by_core = sockets == SocketsPerQueue::All;
         let program = if by_core {
             RedirectAll::attach_by_core(end.interface(), cores)
@@ -256,8 +261,12 @@ fn totals(rest: &[Rest]) -> [u64; 6] {
 }
 
 fn exchange(queues: u32, cores: u8, sockets: SocketsPerQueue) {
+    exchange_with(queues, cores, sockets, false);
+}
+
+fn exchange_with(queues: u32, cores: u8, sockets: SocketsPerQueue, given: bool) {
     let pair = VethPair::new(queues);
-    let (a, b) = (side(&pair.a, queues, cores, sockets), side(&pair.b, queues, cores, sockets));
+    let (a, b) = (side(&pair.a, queues, cores, sockets, false), side(&pair.b, queues, cores, sockets, given));
     let cores = usize::from(cores);
     let (programs, run) = ((a.program, b.program), &Run::new(cores));
     let (near, far): (Vec<Rest>, Vec<Rest>) = thread::scope(|scope| {
@@ -311,6 +320,14 @@ fn exchange(queues: u32, cores: u8, sockets: SocketsPerQueue) {
 #[test]
 fn two_queues_and_two_cores_with_a_socket_for_each() {
     exchange(2, 2, SocketsPerQueue::All);
+}
+
+/// One end has sockets that it has not made, against one that has.
+#[test]
+fn sockets_that_somebody_else_has_made_are_as_good() {
+    for sockets in [SocketsPerQueue::All, SocketsPerQueue::One] {
+        exchange_with(2, 2, sockets, true);
+    }
 }
 
 #[test]

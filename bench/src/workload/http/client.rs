@@ -3,6 +3,7 @@
 use super::chunked::Decoder;
 use super::head::{Found, HeadBuffer};
 use super::request::{decimal, has_token};
+use crate::workload::queue::WriteQueue;
 use crate::workload::size::Draw;
 use crate::workload::{Fault, Output, Progress};
 use std::rc::Rc;
@@ -43,8 +44,7 @@ fn request(host: &str, path: &str) -> String {
 pub struct Client {
     asks: Asks,
     /// Requests that are begun and not yet written.
-    queue: Vec<u8>,
-    written: usize,
+    queue: WriteQueue,
     outstanding: usize,
     head: HeadBuffer,
     phase: Phase,
@@ -57,8 +57,7 @@ impl Client {
     pub fn new(asks: Asks) -> Self {
         Self {
             asks,
-            queue: Vec::new(),
-            written: 0,
+            queue: WriteQueue::default(),
             outstanding: 0,
             head: HeadBuffer::default(),
             phase: Phase::Idle,
@@ -70,9 +69,9 @@ impl Client {
     /// Begins the next request.
     pub fn begin(&mut self) {
         match &mut self.asks {
-            Asks::Same(request) => self.queue.extend_from_slice(request),
+            Asks::Same(request) => self.queue.end().extend_from_slice(request),
             Asks::Sized(host, draw) => {
-                self.queue.extend_from_slice(request(host, &format!("/bytes/{}", draw.next_size())).as_bytes());
+                self.queue.end().extend_from_slice(request(host, &format!("/bytes/{}", draw.next_size())).as_bytes());
             }
         }
         if self.outstanding == 0 {
@@ -84,7 +83,6 @@ impl Client {
     /// The connection was made anew.
     pub fn reset(&mut self) {
         self.queue.clear();
-        self.written = 0;
         self.outstanding = 0;
         self.phase = Phase::Idle;
         self.head.clear();
@@ -92,16 +90,12 @@ impl Client {
 
     /// Writes what fits of the requests.
     pub fn on_writable(&mut self, out: &mut dyn Output) {
-        self.written += out.write(&self.queue[self.written..]);
-        if self.written == self.queue.len() {
-            self.queue.clear();
-            self.written = 0;
-        }
+        self.queue.write_to(out);
     }
 
     /// Whether something is still to be written.
     pub fn wants_write(&self) -> bool {
-        self.written < self.queue.len()
+        !self.queue.is_empty()
     }
 
     /// Handles the next bytes, up to the end of one answer.

@@ -1,6 +1,7 @@
 //! The client's side of one connection: GETs and SETs over a range of keys, every value checked.
 
 use crate::workload::pattern;
+use crate::workload::queue::WriteQueue;
 use crate::workload::size::Draw;
 use crate::workload::{Fault, Output, Progress};
 use rand::RngExt;
@@ -43,8 +44,7 @@ pub struct Client {
     mix: Mix,
     values: Draw,
     random: Xoshiro256PlusPlus,
-    queue: Vec<u8>,
-    written: usize,
+    queue: WriteQueue,
     expected: VecDeque<Expected>,
     phase: Phase,
     line: Vec<u8>,
@@ -63,8 +63,7 @@ impl Client {
             mix,
             values,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
-            queue: Vec::new(),
-            written: 0,
+            queue: WriteQueue::default(),
             expected: VecDeque::new(),
             phase: Phase::Line,
             line: Vec::new(),
@@ -77,15 +76,16 @@ impl Client {
         let key = self.random.random_range(0..self.mix.keys.max(1));
         // Writing to a vector cannot fail.
         if self.random.random::<f64>() < self.mix.get_ratio {
-            let _ = write!(self.queue, "*2\r\n$3\r\nGET\r\n$16\r\nkey:{key:012}\r\n");
+            let _ = write!(self.queue.end(), "*2\r\n$3\r\nGET\r\n$16\r\nkey:{key:012}\r\n");
             self.expected.push_back(Expected::Value { key });
         } else {
             let length = usize::try_from(self.values.next_size()).unwrap_or(0).min(super::VALUE_LIMIT);
-            let _ = write!(self.queue, "*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${length}\r\n");
-            let from = self.queue.len();
-            self.queue.resize(from + length, 0);
-            pattern::fill(value_seed(key), 0, &mut self.queue[from..]);
-            self.queue.extend_from_slice(b"\r\n");
+            let queue = self.queue.end();
+            let _ = write!(queue, "*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${length}\r\n");
+            let from = queue.len();
+            queue.resize(from + length, 0);
+            pattern::fill(value_seed(key), 0, &mut queue[from..]);
+            queue.extend_from_slice(b"\r\n");
             self.expected.push_back(Expected::Stored);
         }
     }
@@ -93,7 +93,6 @@ impl Client {
     /// The connection was made anew.
     pub fn reset(&mut self) {
         self.queue.clear();
-        self.written = 0;
         self.expected.clear();
         self.phase = Phase::Line;
         self.line.clear();
@@ -101,16 +100,12 @@ impl Client {
 
     /// Writes what fits.
     pub fn on_writable(&mut self, out: &mut dyn Output) {
-        self.written += out.write(&self.queue[self.written..]);
-        if self.written == self.queue.len() {
-            self.queue.clear();
-            self.written = 0;
-        }
+        self.queue.write_to(out);
     }
 
     /// Whether something is still to be written.
     pub fn wants_write(&self) -> bool {
-        self.written < self.queue.len()
+        !self.queue.is_empty()
     }
 
     /// GETs of keys that were not there.

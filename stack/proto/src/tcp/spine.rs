@@ -401,12 +401,19 @@ impl Tcb {
         }
     }
 
-    /// Whether this is an ACK from the number of the peer's FIN, which has come. The FIN may stand behind the window that
-    /// we offered, and what stands behind a window is not used to number an ACK: were this one not looked at, two ends
-    /// that have filled each other's window and closed would never hear each other's ACKs.
+    /// Whether this is an ACK from the last number that has come, and is to be looked at all the same. What stands behind
+    /// the window that the peer knows of is not used to number an ACK, and two things go there: a FIN, and the byte that
+    /// probes a closed window. Were the ACKs from there not looked at, two ends that have filled each other's window and
+    /// closed, or whose probes were both taken, would never hear each other. The ACK from a byte has to say something new:
+    /// a keepalive probe is numbered alike, and is no duplicate ACK.
     fn is_ack_from_edge(&self, s: &Segment) -> bool {
         let is_empty = s.len == 0 && !s.flags.any(Flags::SYN | Flags::FIN | Flags::RST);
-        is_empty && self.fin_at == Some(s.seq) && s.seq + 1 == self.rcv.next()
+        if !is_empty || s.seq + 1 != self.rcv.next() {
+            return false;
+        }
+        let opens = self.snd_window.size() == 0 && s.window > 0;
+        let acks = s.ack.after(self.snd.una()) && s.ack.at_or_before(self.snd.nxt());
+        self.fin_at == Some(s.seq) || self.state.is_synchronized() && s.flags.has(Flags::ACK) && (opens || acks)
     }
 
     /// An acceptable RST.

@@ -19,6 +19,7 @@ pub use change::Change;
 use super::kernel::{Kernel, NeighbourNews, Notice, Notices};
 use super::netlink::Heard;
 use crate::clock::Clock;
+use crate::helper::Helper;
 use asking::Asking;
 use corelane_proto::endpoint::{Cidr, Route};
 use corelane_proto::{Addr, Instant, Mac};
@@ -107,6 +108,8 @@ pub struct Mirror {
     /// Not to be read before.
     readable_at: Instant,
     asking: Asking,
+    /// Who asks the kernel for neighbours, if this process may not.
+    helper: Option<Arc<Helper>>,
     counters: MirrorCounters,
 }
 
@@ -177,12 +180,29 @@ impl Mirror {
             readable_at: clock.now(),
             clock,
             asking: Asking::new(ASKS),
+            helper: None,
             counters: MirrorCounters::default(),
         };
         mirror.read()?;
         // The picture's neighbours are told as changes: there may be many, and an endpoint has no place for them at start.
         mirror.told = View { neighbours: mirror.told.neighbours.clone(), ..mirror.now.clone() };
         Ok(mirror)
+    }
+
+    /// Has a helper ask for neighbours.
+    pub(crate) fn ask_through(&mut self, helper: Arc<Helper>) {
+        self.helper = Some(helper);
+    }
+
+    /// Has the kernel look for a neighbour of this interface.
+    ///
+    /// # Errors
+    /// It does not: there is no route, or no privilege.
+    pub(crate) fn use_neighbour(&mut self, addr: Addr) -> io::Result<()> {
+        match &self.helper {
+            Some(helper) => helper.neighbour(addr),
+            None => self.kernel.use_neighbour(self.now.link.index, addr),
+        }
     }
 
     /// The interface.
@@ -330,7 +350,7 @@ impl Mirror {
                 // It is tried anew; what it comes to is told then.
                 self.now.neighbours.remove(&addr);
             }
-            if let Err(error) = self.kernel.use_neighbour(self.now.link.index, addr) {
+            if let Err(error) = self.use_neighbour(addr) {
                 tracing::debug!(%addr, %error, "the kernel does not look for a neighbour");
                 changes.push(Change::NeighbourFailed(addr));
             }

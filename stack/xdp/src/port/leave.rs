@@ -8,7 +8,8 @@ impl<R: Rings> Port<R> {
     ///
     /// The queues are not free yet: see [`free_queues`](Self::free_queues).
     pub fn close_sockets(&mut self) {
-        self.left.extend(self.sockets.iter().filter(|socket| socket.is_owner).filter_map(|socket| socket.rings.fd()));
+        self.left
+            .extend(self.sockets.iter().filter(|socket| socket.is_owner).filter_map(|socket| socket.rings.kept_fd()));
         self.sockets.clear();
         self.routes.fill(Route::Left);
         self.poll.retain(|poll| poll.fd == self.bell.fd());

@@ -12,13 +12,13 @@ use std::rc::Rc;
 
 use crate::bell::Bell;
 use crate::bind::{BusyPollInForce, ModeInForce};
+use crate::either::Xsk;
 use crate::frame::Frame;
 use crate::mail::Inbox;
 use crate::pool::{Lane, Pool, Shared, State};
 use crate::rings::{KernelStatistics, Rings, RxDescriptor, TxDescriptor};
 use crate::statistics::{Counters, InterfaceStatistics, Statistics, Traffic};
 use crate::sync::Arc;
-use crate::xsk::Xsk;
 
 /// How many descriptors move between a ring and the program at once.
 pub(crate) const BATCH: usize = 64;
