@@ -32,13 +32,11 @@ pub use summary::{FrameCensus, Named, Summary, WorkerSummary};
 
 use crate::Error;
 use crate::app::App;
-use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::control::{Control, ControlSocket, Moves, Registrar, WAITING};
+use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::helper::Helper;
 use crate::steer::{Beside, InterfaceId, Sharing, View};
-use crate::worker::Siblings;
 use arrival::Predecessor;
 use corelane_bpf::FlowHash;
 use corelane_xdp::{GiveSocket, InterfaceQueues, PortSeed, QueueConfig};
@@ -50,7 +48,7 @@ pub(crate) use programs::attach_mode;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{Orders, Supervisor};
-use thread::{Common, Thread};
+use thread::{Common, Thread, Ties};
 use turnover::Turnover;
 
 /// Runs `make_app(worker)` on every worker until SIGINT or SIGTERM, or until every application has stopped its core.
@@ -124,8 +122,7 @@ impl Builder {
         let helper = Helper::meet(&config)?;
         let mut besides = Beside::settle_all_through(&config, helper.clone())?;
         let machine = Machine::query(&config, &besides)?;
-        let workers = machine.workers;
-        let placement = Placement::choose(&config, workers)?;
+        let placement = Placement::choose(&config, machine.workers)?;
         if helper.is_none() {
             privileges::check()?;
         }
@@ -167,10 +164,8 @@ impl Builder {
             let following = ids().zip(besides).map(follow).collect::<Result<Vec<_>, _>>()?;
             let mut supervisor =
                 Supervisor::new(steering, &hash, reports, control.open_desk(), reception, following, turnover);
-            let clock = Clock::new();
-            let moves = Moves::join(seeds.iter().map(|seed| Some(seed.waker())));
-            let ends = Siblings::join(workers).into_iter().zip(moves);
-            for (worker, ((seed, &core), (siblings, moves))) in seeds.into_iter().zip(&cores).zip(ends).enumerate() {
+            let ties = Ties::join(seeds.iter().map(PortSeed::waker));
+            for (worker, ((seed, &core), ties)) in seeds.into_iter().zip(&cores).zip(ties).enumerate() {
                 let (sender, orders) = bounded(WAITING);
                 let queue = seed.queue();
                 // Fewer than 2^32 workers.
@@ -178,20 +173,7 @@ impl Builder {
                 let waker = seed.waker();
                 let registrar = Registrar::new(registry.clone(), report.clone(), askers.clone());
                 let (report, registry) = (report.clone(), registry.clone());
-                let thread = Thread {
-                    worker,
-                    core,
-                    queue,
-                    seed,
-                    view,
-                    registry,
-                    siblings,
-                    moves,
-                    clock: clock.sibling(),
-                    registrar,
-                    report,
-                    orders,
-                };
+                let thread = Thread { worker, core, queue, seed, view, registry, ties, registrar, report, orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))

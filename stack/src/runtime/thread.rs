@@ -14,7 +14,7 @@ use crate::steer::{Beside, Shared, Sites, View};
 use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
 use corelane_bpf::FlowRegistry;
 use corelane_proto::endpoint::EndpointConfig;
-use corelane_xdp::PortSeed;
+use corelane_xdp::{PortSeed, Waker};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,13 +77,28 @@ pub(super) struct Thread {
     pub(super) view: View,
     /// The way to the pins of the program.
     pub(super) registry: FlowRegistry,
-    pub(super) siblings: Siblings,
-    pub(super) moves: Moves,
-    /// The clock of all workers, for what goes from one to another.
-    pub(super) clock: Clock,
+    pub(super) ties: Ties,
     pub(super) registrar: Registrar,
     pub(super) report: Sender<Report>,
     pub(super) orders: Receiver<Command>,
+}
+
+/// What a worker has in common with the others.
+pub(super) struct Ties {
+    siblings: Siblings,
+    moves: Moves,
+    /// The clock of all, for what goes from one to another.
+    clock: Clock,
+}
+
+impl Ties {
+    /// Those of workers that `wakers` wake, in their order.
+    pub(super) fn join(wakers: impl Iterator<Item = Waker>) -> Vec<Self> {
+        let moves = Moves::join(wakers.map(Some));
+        let (siblings, clock) = (Siblings::join(moves.len()), Clock::new());
+        let tie = |(siblings, moves)| Self { siblings, moves, clock: clock.sibling() };
+        siblings.into_iter().zip(moves).map(tie).collect()
+    }
 }
 
 /// Says that the thread ends, also when it panics.
@@ -107,8 +122,8 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, registry, siblings, moves, clock, registrar, report, orders } =
-            self;
+        let Self { worker, core, queue, seed, view, registry, ties, registrar, report, orders } = self;
+        let Ties { siblings, moves, clock } = ties;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;

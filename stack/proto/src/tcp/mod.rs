@@ -20,7 +20,6 @@ mod feedback;
 pub mod info;
 pub mod keepalive;
 pub mod loss;
-mod moving;
 pub mod open;
 pub mod options;
 mod output;

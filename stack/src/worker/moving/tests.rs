@@ -1,3 +1,5 @@
+//! Two workers of a server and a client: connections that move, come back, and are on their way.
+
 use super::*;
 use crate::app::{Core, Rx};
 use crate::control::Command;
