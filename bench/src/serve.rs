@@ -45,11 +45,12 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             frames = Some(counted);
             (summary, None)
         }
-        TransportKind::Kernel => {
+        TransportKind::Kernel | TransportKind::KernelUring => {
             let ip = args.stack.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |prefix| prefix.ip);
             let listen = SocketAddr::new(ip, args.port);
+            let engine = kernel::Engine::of(args.transport);
             let cores = args.cores.as_ref().unwrap_or(&default).as_slice().to_vec();
-            let options = kernel::ServeOptions { servers, listen, cores, spin: args.spin };
+            let options = kernel::ServeOptions { servers, listen, engine, cores, spin: args.spin };
             (kernel::run_serve(&options, &Stop::on_signals()?, || announce(listen))?, None)
         }
         TransportKind::Corelane => {
@@ -85,7 +86,7 @@ pub fn check_stack(stack: &StackArgs, transport: TransportKind, spin: bool) -> R
     match transport {
         // It has a check of its own.
         TransportKind::Raw => Ok(()),
-        TransportKind::Kernel => {
+        TransportKind::Kernel | TransportKind::KernelUring => {
             let given = [
                 ("--config", config.is_some()),
                 ("--interface", interface.is_some()),

@@ -102,7 +102,7 @@ fn loads_that_cannot_be_meant() {
     let unending = format!("{LOAD} --target 127.0.0.1:9 --connections 1 --closed");
     assert!(usage(&unending).contains("--duration says how long to measure"));
     let scenario = "load --transport kernel --out target/none --scenario target/no-such-scenario";
-    assert!(usage(scenario).contains("--scenario target/no-such-scenario: No such file"));
+    assert!(usage(scenario).contains("target/no-such-scenario: No such file"));
     assert!(usage(&format!("{scenario} --closed")).contains("cannot be used with"));
     assert!(usage(&format!("{LOAD} --closed --duration 0 --target 127.0.0.1:80 --connections 1")).contains("nothing"));
 }
@@ -171,8 +171,8 @@ fn raw_transports_that_cannot_be_meant() {
 #[test]
 fn comparisons_that_cannot_be_meant() {
     assert!(usage("compare").contains("--out"));
-    assert!(usage("compare --out target/none --rounds 0").contains("rounds = 0 is not from 1 to 99"));
-    assert!(usage("compare --out target/none --seconds 0").contains("seconds = 0 is not from 0.1"));
+    assert!(usage("compare --out target/none --rounds 0").contains("rounds: 0 is not from 1 to 99"));
+    assert!(usage("compare --out target/none --seconds 0").contains("seconds: 0 is not from 0.1"));
     assert!(usage("compare --out target/none --matrix target/no-such-file.toml").contains("no-such-file.toml"));
     let sentence = usage("compare --out target/none --only tea --only milk");
     assert!(sentence.contains("--only tea or milk leaves no cell; their names are like echo-64b-1c-raw-to-raw"));

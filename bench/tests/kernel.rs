@@ -1,8 +1,8 @@
-//! The binary end to end over the kernel's sockets, on 127.0.0.1 only.
+//! The binary end to end over the kernel's sockets, by epoll and by `io_uring`, on 127.0.0.1 only.
 
 mod common;
 
-use common::{BIN, Server, result, row};
+use common::{BIN, Server, is_uring_allowed, result, row};
 use corelane_bench::report::hlog;
 use corelane_bench::workload::pattern;
 use serde_json::Value;
@@ -12,9 +12,44 @@ use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-#[test]
-fn echo_in_a_closed_and_in_an_open_loop() {
-    let server = Server::start("echo", &[]);
+/// Each of these over both of the kernel's transports.
+macro_rules! suite {
+    ($($name:ident)*) => {
+        mod epoll {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name("kernel");
+                }
+            )*
+        }
+
+        mod uring {
+            $(
+                #[test]
+                fn $name() {
+                    if super::is_uring_allowed() {
+                        super::$name("kernel-uring");
+                    }
+                }
+            )*
+        }
+    };
+}
+
+suite! {
+    echo_in_a_closed_and_in_an_open_loop
+    http_bytes_and_an_upload_have_the_hash_computed_here
+    an_answer_to_a_refused_upload_arrives_whole
+    a_reader_that_stops_reading_costs_no_memory_and_no_neighbour
+    http_load_over_connections_that_are_made_anew
+    sink_takes_and_source_gives
+    thresholds_and_errors_have_their_exit_codes
+    a_load_that_is_stopped_still_writes_its_result
+}
+
+fn echo_in_a_closed_and_in_an_open_loop(transport: &str) {
+    let server = Server::over(transport, "echo", &[]);
     let dir = tempfile::tempdir().unwrap();
     let args = ["--connections", "8", "--closed", "--requests", "5000", "--duration", "20", "--size", "100000"];
     let closed = result(&server.load("echo", &dir.path().join("closed"), &args));
@@ -60,9 +95,8 @@ fn echo_in_a_closed_and_in_an_open_loop() {
     assert_eq!(row(&summary, "bytes in"), row(&summary, "bytes out"));
 }
 
-#[test]
-fn http_bytes_and_an_upload_have_the_hash_computed_here() {
-    let server = Server::start("http", &["--cores", "0"]);
+fn http_bytes_and_an_upload_have_the_hash_computed_here(transport: &str) {
+    let server = Server::over(transport, "http", &["--cores", "0"]);
     let mut body = vec![0; 5_000_000];
     pattern::fill(pattern::SERVED_SEED, 0, &mut body);
 
@@ -86,10 +120,9 @@ fn http_bytes_and_an_upload_have_the_hash_computed_here() {
     server.stop();
 }
 
-#[test]
-fn an_answer_to_a_refused_upload_arrives_whole() {
+fn an_answer_to_a_refused_upload_arrives_whole(transport: &str) {
     // The server answers before it has read the body: a socket closed at once would reset the answer away.
-    let server = Server::start("http", &[]);
+    let server = Server::over(transport, "http", &[]);
     for _ in 0..20 {
         let mut stream = server.connect();
         stream.write_all(b"PUT /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n").unwrap();
@@ -101,9 +134,8 @@ fn an_answer_to_a_refused_upload_arrives_whole() {
     server.stop();
 }
 
-#[test]
-fn a_reader_that_stops_reading_costs_no_memory_and_no_neighbour() {
-    let server = Server::start("http", &[]);
+fn a_reader_that_stops_reading_costs_no_memory_and_no_neighbour(transport: &str) {
+    let server = Server::over(transport, "http", &[]);
     let mut lazy: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     for stream in &mut lazy {
         stream.write_all(b"GET /bytes/10000000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -122,9 +154,8 @@ fn a_reader_that_stops_reading_costs_no_memory_and_no_neighbour() {
     server.stop();
 }
 
-#[test]
-fn http_load_over_connections_that_are_made_anew() {
-    let server = Server::start("http", &[]);
+fn http_load_over_connections_that_are_made_anew(transport: &str) {
+    let server = Server::over(transport, "http", &[]);
     let dir = tempfile::tempdir().unwrap();
     let args =
         ["--connections", "3", "--closed", "--requests", "300", "--requests-per-connection", "1", "--duration", "20"];
@@ -138,9 +169,8 @@ fn http_load_over_connections_that_are_made_anew() {
     assert!(row(&summary, "connections accepted") >= 300);
 }
 
-#[test]
-fn sink_takes_and_source_gives() {
-    let sink = Server::start("sink", &[]);
+fn sink_takes_and_source_gives(transport: &str) {
+    let sink = Server::over(transport, "sink", &[]);
     let mut stream = sink.connect();
     stream.write_all(&vec![1; 1_000_000]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -148,16 +178,15 @@ fn sink_takes_and_source_gives() {
     let (_, summary) = sink.stop();
     assert_eq!((row(&summary, "bytes in"), row(&summary, "bytes out")), (1_000_000, 0));
 
-    let source = Server::start("source", &[]);
+    let source = Server::over(transport, "source", &[]);
     let mut bytes = vec![0; 3_000_000];
     source.connect().read_exact(&mut bytes).unwrap();
     assert!(pattern::matches(pattern::SERVED_SEED, 0, &bytes));
     source.stop();
 }
 
-#[test]
-fn thresholds_and_errors_have_their_exit_codes() {
-    let server = Server::start("http", &[]);
+fn thresholds_and_errors_have_their_exit_codes(transport: &str) {
+    let server = Server::over(transport, "http", &[]);
     let dir = tempfile::tempdir().unwrap();
     let args = ["--connections", "1", "--closed", "--requests", "10", "--duration", "5", "--fail-if", "p99>1ns"];
     let failed = server.load("http", dir.path(), &args);
@@ -173,7 +202,7 @@ fn thresholds_and_errors_have_their_exit_codes() {
     let port = server.port;
     server.stop();
     let nobody = Command::new(BIN)
-        .args(["load", "--transport", "kernel", "--workload", "echo", "--closed", "--connections", "2"])
+        .args(["load", "--transport", transport, "--workload", "echo", "--closed", "--connections", "2"])
         .args(["--duration", "1", "--target", &format!("127.0.0.1:{port}"), "--out", dir.path().to_str().unwrap()])
         .output()
         .unwrap();
@@ -182,12 +211,11 @@ fn thresholds_and_errors_have_their_exit_codes() {
     assert_eq!(text, format!("corelane-bench: nothing listens on 127.0.0.1:{port}; start the server first\n"));
 }
 
-#[test]
-fn a_load_that_is_stopped_still_writes_its_result() {
-    let server = Server::start("echo", &[]);
+fn a_load_that_is_stopped_still_writes_its_result(transport: &str) {
+    let server = Server::over(transport, "echo", &[]);
     let dir = tempfile::tempdir().unwrap();
     let mut load = Command::new(BIN)
-        .args(["load", "--transport", "kernel", "--workload", "echo", "--connections", "2", "--rate", "200"])
+        .args(["load", "--transport", transport, "--workload", "echo", "--connections", "2", "--rate", "200"])
         .args(["--target", &format!("127.0.0.1:{}", server.port), "--duration", "60", "--json", "--out"])
         .arg(dir.path())
         .stdout(Stdio::piped())

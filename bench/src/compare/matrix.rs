@@ -138,6 +138,7 @@ impl Matrix {
             "kernel-spin-to-corelane",
             "kernel-to-kernel",
             "kernel-spin-to-kernel-spin",
+            "kernel-uring-to-kernel-uring",
         ];
         let large =
             ["raw-to-raw", "corelane-to-corelane", "corelane-to-kernel", "kernel-to-corelane", "kernel-to-kernel"];
@@ -288,7 +289,7 @@ mod tests {
         assert!(wrong(&group(&format!("{ok}sizes = [0]\n"))).contains("a size of 0 bytes is not from 1"));
         assert!(wrong(&group(ok).replace("echo", "tea")).contains(":5: unknown variant `tea`"));
         assert!(wrong(&group(ok).replace("echo", "http")).contains("raw-to-raw has echo and bulk-send alone"));
-        assert!(wrong(&group(ok).replace("seconds = 1.0", "seconds = 0")).contains("seconds = 0 is not from 0.1"));
+        assert!(wrong(&group(ok).replace("seconds = 1.0", "seconds = 0")).contains("seconds: 0 is not from 0.1"));
         assert!(wrong("seconds = 1.0\nwarmup_seconds = 0.1\nrounds = 1\ngroup = []\n").contains("it has no cell"));
     }
 }

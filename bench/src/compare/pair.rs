@@ -13,6 +13,8 @@ pub enum End {
     Kernel,
     /// The kernel's, spinning.
     KernelSpin,
+    /// The kernel's, through an `io_uring`, sleeping in it.
+    KernelUring,
     /// The kernel's, sleeping, without checksum or segmentation offload: as if its frames went over a wire.
     KernelPlain,
     /// None: bare frames.
@@ -20,7 +22,8 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 5] = [Self::Corelane, Self::Kernel, Self::KernelSpin, Self::KernelPlain, Self::Raw];
+    const ALL: [Self; 6] =
+        [Self::Corelane, Self::Kernel, Self::KernelSpin, Self::KernelUring, Self::KernelPlain, Self::Raw];
 
     /// The name in files and tables.
     pub const fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl End {
             Self::Corelane => "corelane",
             Self::Kernel => "kernel",
             Self::KernelSpin => "kernel-spin",
+            Self::KernelUring => "kernel-uring",
             Self::KernelPlain => "kernel-plain",
             Self::Raw => "raw",
         }
@@ -38,6 +42,7 @@ impl End {
         match self {
             Self::Corelane => "corelane",
             Self::Kernel | Self::KernelSpin | Self::KernelPlain => "kernel",
+            Self::KernelUring => "kernel-uring",
             Self::Raw => "raw",
         }
     }

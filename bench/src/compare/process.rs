@@ -177,9 +177,9 @@ fn end_words(end: End, is_server: bool) -> Vec<String> {
     let text = match (end, is_server) {
         (End::Corelane, _) => format!("--interface {interface} --address {address}/24 --wait spin"),
         (End::Raw, _) => format!("--interface {interface}"),
-        (End::Kernel | End::KernelPlain, true) => format!("--address {address}"),
+        (End::Kernel | End::KernelUring | End::KernelPlain, true) => format!("--address {address}"),
         (End::KernelSpin, true) => format!("--address {address} --spin"),
-        (End::Kernel | End::KernelPlain, false) => String::new(),
+        (End::Kernel | End::KernelUring | End::KernelPlain, false) => String::new(),
         (End::KernelSpin, false) => "--spin".to_owned(),
     };
     text.split_whitespace().map(str::to_owned).collect()

@@ -22,7 +22,7 @@ use crate::report::threshold::Threshold;
 use crate::report::{self, Loaded, units};
 use crate::serve::check_stack;
 use crate::stop::Stop;
-use crate::transport::{TransportKind, corelane, raw};
+use crate::transport::{TransportKind, corelane, kernel, raw};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -140,8 +140,9 @@ impl<'a> Bench<'a> {
         let default = CoreList::last_allowed();
         let (carrier, cores) = match args.transport {
             // Raw frames have a load of their own.
-            TransportKind::Kernel | TransportKind::Raw => {
-                (Carrier::Kernel, args.cores.as_ref().unwrap_or(&default).as_slice().to_vec())
+            TransportKind::Kernel | TransportKind::KernelUring | TransportKind::Raw => {
+                let engine = kernel::Engine::of(args.transport);
+                (Carrier::Kernel(engine), args.cores.as_ref().unwrap_or(&default).as_slice().to_vec())
             }
             TransportKind::Corelane => {
                 let stack = corelane::StackConfig::new(&args.stack, args.cores.as_ref(), &default)?;
@@ -354,7 +355,7 @@ impl<'a> Bench<'a> {
 
     fn spins(&self) -> bool {
         match &self.carrier {
-            Carrier::Kernel => self.args.spin,
+            Carrier::Kernel(_) => self.args.spin,
             Carrier::Corelane(stack) => stack.spins(),
         }
     }

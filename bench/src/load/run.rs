@@ -18,21 +18,22 @@ const NOISE: Duration = Duration::from_millis(50);
 
 /// What carries the load.
 pub(super) enum Carrier {
-    Kernel,
+    Kernel(kernel::Engine),
     Corelane(Box<corelane::StackConfig>),
 }
 
 impl Carrier {
     pub(super) const fn kind(&self) -> TransportKind {
         match self {
-            Self::Kernel => TransportKind::Kernel,
+            Self::Kernel(kernel::Engine::Epoll) => TransportKind::Kernel,
+            Self::Kernel(kernel::Engine::Uring) => TransportKind::KernelUring,
             Self::Corelane(_) => TransportKind::Corelane,
         }
     }
 
     pub(super) fn congestion_control(&self) -> String {
         match self {
-            Self::Kernel => kernel::congestion_control(),
+            Self::Kernel(_) => kernel::congestion_control(),
             Self::Corelane(stack) => stack.config.tcp().congestion().to_string(),
         }
     }
@@ -40,7 +41,7 @@ impl Carrier {
     /// Where a load over it runs, without the noise, which is measured with each run.
     pub(super) fn environment(&self, set: &SetOptions, halting_allowed: bool) -> Environment {
         let (interface, mode) = match self {
-            Self::Kernel => (None, None),
+            Self::Kernel(_) => (None, None),
             Self::Corelane(stack) => {
                 let interface = stack.config.interface();
                 (Some(interface.name()), Some(interface.mode().to_string()))
@@ -74,7 +75,7 @@ pub(super) fn execute(carrier: &Carrier, options: &Options, what: &str, stop: &S
     let (setup, channels) = Setup::new(options.clone());
     let (outcomes, collected) = std::thread::scope(|scope| {
         let run = scope.spawn(|| match carrier {
-            Carrier::Kernel => kernel::run_load(&setup, stop),
+            Carrier::Kernel(engine) => kernel::run_load(&setup, *engine, stop),
             Carrier::Corelane(stack) => corelane::run_load(stack, &setup),
         });
         let collected = collect(&channels, options.sets.len(), &caption(options, what), || run.is_finished());
@@ -128,7 +129,7 @@ fn nobody_there(transport: TransportKind, sets: &[SetOptions], error: Option<Err
             format!("no connection to {target} could be opened: local ports, descriptors or memory ran out")
         }
         Some(ErrorKind::Unreachable) => match transport {
-            TransportKind::Kernel => {
+            TransportKind::Kernel | TransportKind::KernelUring => {
                 format!("{target} cannot be reached from here; `ip route get {ip}` shows the way")
             }
             TransportKind::Corelane | TransportKind::Raw => {

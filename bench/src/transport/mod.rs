@@ -65,6 +65,8 @@ pub enum TransportKind {
     Corelane,
     /// The kernel's TCP: epoll and non-blocking sockets.
     Kernel,
+    /// The kernel's TCP through an `io_uring`: reads and writes are handed over together.
+    KernelUring,
     /// Bare AF_XDP frames without TCP: the floor. It takes every packet of the interface.
     Raw,
 }
@@ -75,6 +77,7 @@ impl TransportKind {
         match self {
             Self::Corelane => "corelane",
             Self::Kernel => "kernel",
+            Self::KernelUring => "kernel-uring",
             Self::Raw => "raw",
         }
     }

@@ -26,15 +26,43 @@ const fn word(seed: u64, index: u64) -> u64 {
 
 /// Writes the bytes of the stream of `seed` from place `position` on.
 pub fn fill(seed: u64, position: u64, into: &mut [u8]) {
+    let head = to_next_word(position).min(into.len());
+    let (head, rest) = into.split_at_mut(head);
+    fill_pieces(seed, position, head);
+    let mut position = position + head.len() as u64;
+    let (words, tail) = rest.as_chunks_mut::<8>();
+    for bytes in words {
+        *bytes = word(seed, position / 8).to_le_bytes();
+        position += 8;
+    }
+    fill_pieces(seed, position, tail);
+}
+
+/// Whether `bytes` are those of the stream of `seed` from place `position` on.
+#[must_use]
+pub fn matches(seed: u64, position: u64, bytes: &[u8]) -> bool {
+    let head = to_next_word(position).min(bytes.len());
+    let (head, rest) = bytes.split_at(head);
+    let (words, tail) = rest.as_chunks::<8>();
+    let first = position + head.len() as u64;
+    match_pieces(seed, position, head)
+        && words.iter().zip(first / 8..).all(|(bytes, index)| u64::from_le_bytes(*bytes) == word(seed, index))
+        && match_pieces(seed, first + 8 * words.len() as u64, tail)
+}
+
+/// How many bytes of a word that has begun before `position` come from there on.
+const fn to_next_word(position: u64) -> usize {
+    (position.wrapping_neg() % 8) as usize
+}
+
+fn fill_pieces(seed: u64, position: u64, into: &mut [u8]) {
     each_piece(seed, position, into.len(), |range, bytes| {
         into[range].copy_from_slice(bytes);
         true
     });
 }
 
-/// Whether `bytes` are those of the stream of `seed` from place `position` on.
-#[must_use]
-pub fn matches(seed: u64, position: u64, bytes: &[u8]) -> bool {
+fn match_pieces(seed: u64, position: u64, bytes: &[u8]) -> bool {
     each_piece(seed, position, bytes.len(), |range, expected| bytes[range] == *expected)
 }
 
@@ -84,6 +112,12 @@ mod tests {
             fill(7, 3 + cut as u64, &mut parts[cut..]);
             assert_eq!(parts, whole);
             assert!(matches(7, 3 + cut as u64, &whole[cut..]));
+            assert!(matches(7, 3, &whole[..cut]));
+        }
+        for spoilt in 0..whole.len() {
+            whole[spoilt] ^= 0x10;
+            assert!(!matches(7, 3, &whole), "byte {spoilt}");
+            whole[spoilt] ^= 0x10;
         }
         whole[57] ^= 1;
         assert!(!matches(7, 3, &whole));

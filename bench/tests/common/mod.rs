@@ -12,6 +12,7 @@ pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_corelane-bench");
 
 /// A server that ends with the test.
 pub(crate) struct Server {
+    transport: String,
     pub(crate) child: Child,
     pub(crate) port: u16,
     stdout: BufReader<std::process::ChildStdout>,
@@ -19,11 +20,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(workload: &str, more: &[&str]) -> Self {
+        Self::over("kernel", workload, more)
+    }
+
+    pub(crate) fn over(transport: &str, workload: &str, more: &[&str]) -> Self {
         // Another process may take the port in between: then the next one is tried.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut child = Command::new(BIN)
-                .args(["serve", "--transport", "kernel", "--workload", workload, "--address", "127.0.0.1"])
+                .args(["serve", "--transport", transport, "--workload", workload, "--address", "127.0.0.1"])
                 .args(["--port", &port.to_string()])
                 .args(more)
                 .stdout(Stdio::piped())
@@ -33,7 +38,7 @@ impl Server {
             let mut line = String::new();
             stdout.read_line(&mut line).unwrap();
             if line == format!("listening on 127.0.0.1:{port}\n") {
-                return Self { child, port, stdout };
+                return Self { transport: transport.to_owned(), child, port, stdout };
             }
             assert_eq!(child.wait().unwrap().code(), Some(3), "{line}");
         }
@@ -48,7 +53,7 @@ impl Server {
 
     pub(crate) fn load(&self, workload: &str, out: &Path, more: &[&str]) -> Output {
         Command::new(BIN)
-            .args(["load", "--transport", "kernel", "--workload", workload, "--json"])
+            .args(["load", "--transport", &self.transport, "--workload", workload, "--json"])
             .args(["--target", &format!("127.0.0.1:{}", self.port), "--out", out.to_str().unwrap()])
             .args(more)
             .output()
@@ -74,6 +79,22 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether this machine has an `io_uring` for us. Where it has not, the program has to say so, and how to do without.
+pub(crate) fn is_uring_allowed() -> bool {
+    // The ring is asked for before the address, which is nobody's (RFC 5737).
+    let refused = Command::new(BIN)
+        .args(["serve", "--transport", "kernel-uring", "--workload", "echo", "--address", "192.0.2.1", "--port", "9"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{text}");
+    if text.contains("no address 192.0.2.1") {
+        return true;
+    }
+    assert!(text.contains("io_uring") && text.contains("--transport kernel"), "{text}");
+    false
 }
 
 pub(crate) fn result(output: &Output) -> Value {

@@ -346,8 +346,14 @@ impl Draw {
         }
     }
 
+    /// Half of all ends wait for the end of a burst, as the stack does; by what was drawn already, so that seeds stay.
+    fn ack_gap(config: &TcpConfig) -> Duration {
+        if config.recv_buffer.is_multiple_of(2) { Duration::from_micros(10) } else { Duration::ZERO }
+    }
+
     /// What few applications ask for. With probability `hurry` each for itself, it ends connections by itself.
     fn rarer_settings(&mut self, config: &mut TcpConfig, hurry: f64) {
+        config.ack_gap = Self::ack_gap(config);
         config.fast_open = self.chance(0.4);
         config.cork = self.chance(0.1);
         config.ecn = self.pick(&[Ecn::Off, Ecn::Passive, Ecn::Passive, Ecn::Classic, Ecn::Accurate, Ecn::Accurate]);

@@ -224,7 +224,7 @@ fn turn_until_stopped<A: App, D: Device>(
     while !common.stop.is_stopped() && !worker.wants_to_stop() {
         let now = clock.now();
         let busy = worker.turn(now)?;
-        match idle.after_turn(now, busy, worker.deadline()) {
+        match idle.after_turn(now, busy, || worker.deadline()) {
             Pause::Turn if busy => {}
             Pause::Turn => std::hint::spin_loop(),
             Pause::Sleep(longest) => {

@@ -5,6 +5,8 @@ mod leave;
 mod moving;
 mod post;
 mod siblings;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use leave::Leaving;
@@ -32,6 +34,11 @@ const RX_BATCH: usize = 64;
 
 /// Frames taken from the protocol and not yet in the transmit ring, at most.
 const TX_BATCH: usize = 256;
+
+/// The fill ring is topped up when so many frames have been received, or after so many turns. To write to it for each frame
+/// would take its cache line from the core on which the kernel reads it, and that core pays.
+const REFILL_FRAMES: usize = 32;
+const REFILL_TURNS: u32 = 64;
 
 /// How long a worker sleeps at most while the device has frames to send.
 const RETRY_KICK: Duration = Duration::from_millis(1);
@@ -184,6 +191,11 @@ pub struct Worker<A: App, D: Device> {
     received: Vec<Frame>,
     to_send: VecDeque<Frame>,
     completed: Vec<Frame>,
+    /// Frames received, and turns, since the fill ring was topped up.
+    unfilled: usize,
+    unfilled_turns: u32,
+    /// Whether other workers may want something of this one's rings, so that it looks at them in each turn.
+    has_others: bool,
     wake: Option<Instant>,
     stopping: bool,
     events_per_turn: usize,
@@ -218,6 +230,9 @@ impl<A: App, D: Device> Worker<A, D> {
             received: Vec::with_capacity(frames),
             to_send: VecDeque::with_capacity(TX_BATCH),
             completed: Vec::with_capacity(frames),
+            unfilled: 0,
+            unfilled_turns: 0,
+            has_others: false,
             wake: None,
             stopping: false,
             events_per_turn: events_per_turn.max(1),
@@ -241,6 +256,7 @@ impl<A: App, D: Device> Worker<A, D> {
     /// Has the worker obey orders and, if there are others with its addresses, hand over to them what is theirs.
     #[must_use]
     pub(crate) fn with_post(mut self, post: Post, has_others: bool) -> Self {
+        self.has_others = has_others;
         if has_others {
             self.net.endpoint.set_ownership(Box::new(post.view().clone()));
         }
@@ -298,15 +314,28 @@ impl<A: App, D: Device> Worker<A, D> {
             registrar.on_turn(&mut self.net.endpoint);
         }
         self.look_whether_left();
-        self.device.refill();
+        self.refill(direct);
         let busy = ordered || moved || moving || received > 0 || events > 0 || sent > 0;
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(!busy);
         Ok(busy)
     }
 
+    /// Tops up the fill rings when it is worth it, and in each turn where other workers give frames back.
+    fn refill(&mut self, received: usize) {
+        self.unfilled += received;
+        self.unfilled_turns += 1;
+        if self.has_others || self.unfilled >= REFILL_FRAMES || self.unfilled_turns >= REFILL_TURNS {
+            (self.unfilled, self.unfilled_turns) = (0, 0);
+            self.device.refill();
+        }
+    }
+
     /// Takes back the frames that the device has sent.
     fn reclaim(&mut self) {
+        if self.net.store.posted() == 0 && !self.has_others {
+            return;
+        }
         self.device.reclaim(&mut self.completed);
         for frame in self.completed.drain(..) {
             self.net.store.completed(frame);
@@ -430,6 +459,10 @@ impl<A: App, D: Device> Worker<A, D> {
     /// Sleeps until a frame comes (true), or for `longest`.
     pub fn wait(&mut self, longest: Duration) -> Result<bool, Error> {
         self.counters.sleeps += 1;
+        if self.unfilled > 0 {
+            (self.unfilled, self.unfilled_turns) = (0, 0);
+            self.device.refill();
+        }
         // The kernel may have put off what it was told to send; it has to be told again.
         let longest = if self.net.store.posted() > 0 { longest.min(RETRY_KICK) } else { longest };
         self.device.wait(Some(longest)).map_err(|error| self.device_error(error))

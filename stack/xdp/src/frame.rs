@@ -92,6 +92,12 @@ impl Frame {
         unsafe { slice::from_raw_parts_mut(self.pool.place(self.name()), self.capacity()) }
     }
 
+    /// Has the CPU fetch the packet's first bytes, which another core has written, while there is other work.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        crate::umem::prefetch(self.pool.place(self.name()));
+    }
+
     /// Ends the `Frame` without dropping it, since what it names is no longer [`State::Held`] here: the kernel or another
     /// core has it.
     #[inline]

@@ -1,7 +1,7 @@
 //! Load over the kernel's sockets.
 
 use super::stream::{STAGE, Scratch, Stream};
-use super::{Poller, key, unkey};
+use super::{Engine, Poller, key, unkey};
 use crate::clock::Clock;
 use crate::cores;
 use crate::failure::Failure;
@@ -26,7 +26,8 @@ const SPIN_BEFORE_NS: u64 = 60_000;
 const ACTIONS: usize = 256;
 
 /// Runs the load with one thread for each core of the set-up.
-pub fn run_load(setup: &Setup, stop: &Stop) -> Result<Vec<CoreOutcome>, Failure> {
+pub fn run_load(setup: &Setup, engine: Engine, stop: &Stop) -> Result<Vec<CoreOutcome>, Failure> {
+    engine.check()?;
     super::raise_descriptor_limit();
     std::thread::scope(|scope| {
         let threads: Vec<_> = setup
@@ -35,7 +36,7 @@ pub fn run_load(setup: &Setup, stop: &Stop) -> Result<Vec<CoreOutcome>, Failure>
             .enumerate()
             .map(|(index, &core)| {
                 scope.spawn(move || {
-                    let result = run_core(setup, index, core, stop);
+                    let result = run_core(setup, engine, index, core, stop);
                     if result.is_err() {
                         stop.raise();
                     }
@@ -50,12 +51,12 @@ pub fn run_load(setup: &Setup, stop: &Stop) -> Result<Vec<CoreOutcome>, Failure>
     })
 }
 
-fn run_core(setup: &Setup, index: usize, core: usize, stop: &Stop) -> Result<CoreOutcome, Failure> {
+fn run_core(setup: &Setup, engine: Engine, index: usize, core: usize, stop: &Stop) -> Result<CoreOutcome, Failure> {
     cores::pin(core)?;
     // Sleeps end when they should, not up to 50 us later.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let lost = |error: Errno| Failure::Machine(format!("the kernel's event queue failed: {error}"));
-    let mut worker = Worker::new(setup, index).map_err(lost)?;
+    let mut worker = Worker::new(setup, engine, index).map_err(lost)?;
     let before = Usage::of_this_thread();
     worker.run(stop).map_err(lost)?;
     let usage = Usage::of_this_thread() - before;
@@ -81,11 +82,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(setup: &Setup, index: usize) -> Result<Self, Errno> {
+    fn new(setup: &Setup, engine: Engine, index: usize) -> Result<Self, Errno> {
         let crew = setup.crew(index);
         let count = crew.connections();
         Ok(Self {
-            poller: Poller::new()?,
+            poller: Poller::new(engine)?,
             crew,
             clock: setup.clock().clone(),
             local: setup.local(),
@@ -142,10 +143,10 @@ impl Worker {
         match open(self.crew.target(place), self.local, self.crew.closes_by_reset(place)) {
             Ok(socket) => {
                 let key = key(place, self.generations[place]);
-                if self.poller.add(&socket, key, EventFlags::OUT).is_err() {
+                let Ok(stream) = Stream::connecting(&self.poller, socket, key) else {
                     return self.crew.on_closed(place, now, ErrorKind::Exhausted);
-                }
-                self.conns[place] = Some(Conn { stream: Stream::new(socket, EventFlags::OUT), connected: false });
+                };
+                self.conns[place] = Some(Conn { stream, connected: false });
             }
             Err(error) => self.crew.on_closed(place, now, kind(error, false)),
         }
@@ -200,7 +201,7 @@ impl Worker {
     }
 
     fn finish_connect(&mut self, place: usize, conn: &mut Conn) -> Result<Keep, Errno> {
-        match sockopt::socket_error(&conn.stream.socket)? {
+        match sockopt::socket_error(conn.stream.socket())? {
             Ok(()) => {
                 conn.connected = true;
                 Ok(self.crew.on_connected(place, self.clock.now()))

@@ -1,7 +1,7 @@
 //! Servers over the kernel's sockets.
 
 use super::stream::{STAGE, Scratch, Stream};
-use super::{Poller, key, unkey};
+use super::{Engine, Poller, Watched, key, unkey};
 use crate::cores;
 use crate::failure::Failure;
 use crate::stop::Stop;
@@ -21,6 +21,8 @@ pub struct ServeOptions {
     pub servers: Servers,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How the threads talk with the kernel.
+    pub engine: Engine,
     /// One thread for each core, pinned to it.
     pub cores: Vec<usize>,
     /// Whether to poll without ever sleeping.
@@ -41,6 +43,7 @@ const LINGER_BYTES: u64 = 16 << 20;
 /// Serves until `stop` is raised. `ready` is called once every thread listens.
 pub fn run_serve(options: &ServeOptions, stop: &Stop, ready: impl FnOnce()) -> Result<ServeSummary, Failure> {
     super::raise_descriptor_limit();
+    options.engine.check()?;
     check_port_free(options.listen)?;
     let listeners: Vec<OwnedFd> = options.cores.iter().map(|_| listener(options.listen)).collect::<Result<_, _>>()?;
     let threads: Vec<_> = options
@@ -143,7 +146,7 @@ enum Fate {
 /// One thread's server.
 struct Worker {
     poller: Poller,
-    listener: OwnedFd,
+    listener: Watched,
     accepting: bool,
     servers: Servers,
     spin: bool,
@@ -156,8 +159,8 @@ struct Worker {
 
 impl Worker {
     fn new(options: &ServeOptions, listener: OwnedFd) -> Result<Self, Errno> {
-        let poller = Poller::new()?;
-        poller.add(&listener, LISTENER, EventFlags::IN)?;
+        let poller = Poller::new(options.engine)?;
+        let listener = poller.add(listener, LISTENER, EventFlags::IN)?;
         Ok(Self {
             poller,
             listener,
@@ -198,7 +201,7 @@ impl Worker {
 
     fn accept(&mut self) {
         for _ in 0..64 {
-            match rustix::net::accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match rustix::net::accept_with(&self.listener.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(socket) => self.admit(socket),
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     // The listener would stay readable for ever: it rests until a connection ends or a tick passes.
@@ -227,21 +230,15 @@ impl Worker {
             self.conns.len() - 1
         });
         let key = key(place, self.generations[place]);
-        if self.poller.add(&socket, key, EventFlags::IN).is_err() {
+        let Ok(stream) = Stream::connected(&self.poller, socket, key) else {
             self.free.push(place);
             self.summary.accept_errors += 1;
             return;
-        }
+        };
         self.summary.accepted += 1;
         let server = self.servers.fresh();
         let speaks_first = server.wants_write();
-        self.conns[place] = Some(Conn {
-            stream: Stream::new(socket, EventFlags::IN),
-            server,
-            unread: Vec::new(),
-            eof: false,
-            linger_until: None,
-        });
+        self.conns[place] = Some(Conn { stream, server, unread: Vec::new(), eof: false, linger_until: None });
         if speaks_first {
             self.on_event(key, EventFlags::OUT);
         }
@@ -371,7 +368,7 @@ impl Conn {
             return Ok(Fate::Stay);
         }
         if self.server.is_finished() {
-            rustix::net::shutdown(&self.stream.socket, Shutdown::Write)?;
+            rustix::net::shutdown(self.stream.socket(), Shutdown::Write)?;
             self.linger_until = Some(Instant::now() + LINGER);
             return if self.eof { Ok(Fate::Close) } else { self.linger(scratch) };
         }

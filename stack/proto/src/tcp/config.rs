@@ -86,6 +86,10 @@ pub struct TcpConfig {
     /// How long an ACK may wait for company (RFC 9293 3.8.6.3, MUST-40: under 500 ms). Default 40 ms; 0 sends each
     /// ACK at the end of the turn.
     pub delayed_ack: Duration,
+    /// How long after the last of a burst of full segments its ACK leaves; after 16 of them it does anyway. 0 to 10 ms, 0
+    /// does not wait: at least every second full segment is acknowledged at the end of the turn it came in (RFC 9293
+    /// 3.8.6.3, SHLD-19), and so are the first ones, those that are not full, and whatever is out of order. Default 0.
+    pub ack_gap: Duration,
     /// Segments that are acknowledged at once at the start and after idleness, so that the peer's congestion window
     /// opens quickly. 0 to 255, default 16 as Linux has; each costs an ACK that might have had company.
     pub quick_acks: u8,
@@ -197,6 +201,7 @@ impl Default for TcpConfig {
             peer_ack_delay: Duration::ZERO,
             probe_min: Duration::from_millis(2),
             delayed_ack: Duration::from_millis(40),
+            ack_gap: Duration::ZERO,
             quick_acks: 16,
             //= spec/rfc6298.txt#section-2
             //# (2.1) Until a round-trip time (RTT) measurement has been made for a segment sent between the sender and
@@ -309,6 +314,7 @@ impl TcpConfig {
             peer_ack_delay: l.time("peer_ack_delay", self.peer_ack_delay, Duration::ZERO, 500 * MS),
             probe_min: l.time("probe_min", self.probe_min, Duration::from_micros(10), 1000 * MS),
             delayed_ack: l.time("delayed_ack", self.delayed_ack, Duration::ZERO, 499 * MS),
+            ack_gap: l.time("ack_gap", self.ack_gap, Duration::ZERO, 10 * MS),
             rto_initial: l.time("rto_initial", self.rto_initial, MS, rto_max),
             rto_min: l.time("rto_min", self.rto_min, MS, rto_max),
             rto_max,

@@ -4,6 +4,7 @@ use super::close::{CloseReason, OnTimeWait, on_time_wait};
 use super::effects::{Dropped, Effects};
 use super::fast::{self, Fast};
 use super::fast_open::Offer;
+use super::recv::ack::Patience;
 use super::recv::reassembly::Inserted;
 use super::segment::{Flags, Segment};
 use super::send::window::SendWindow;
@@ -614,7 +615,8 @@ impl Tcb {
             Inserted::InOrder(n) => {
                 self.rcv.on_received(n, n);
                 self.tune.on_data(now, self.rcv.next(), self.rcv.size().max(self.rcv.limit() / 2));
-                self.ack.on_data(now, len, self.size.effective(), self.config.delayed_ack);
+                let patience = Patience { delay: self.config.delayed_ack, gap: self.config.ack_gap };
+                self.ack.on_data(now, len, self.size.effective(), patience);
                 let repeats = self.agreed.sack && self.reassembly.has_duplicate();
                 if had_gap || repeats {
                     //= spec/rfc5681.txt#section-4.2

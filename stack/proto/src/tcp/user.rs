@@ -230,7 +230,10 @@ impl Tcb {
             self.rcv.grow(wanted);
         }
         self.urgent.on_read(self.read_to());
-        if self.state.receives_data() && self.rcv.wants_update(self.size.effective()) {
+        let mss = self.size.effective();
+        // The ACK at the end of a burst tells of the window too, and the peer has at least half of it until then.
+        let is_told_soon = self.ack.waits_for_burst(mss) && self.rcv.size() >= self.rcv.limit() / 2;
+        if self.state.receives_data() && self.rcv.wants_update(mss) && !is_told_soon {
             self.ack.force();
         }
     }

@@ -296,3 +296,42 @@ fn the_handshake_of_a_passive_open_gives_the_first_round_trip_time() {
     let info = bench.endpoint.info(conn).expect("it is there");
     assert_eq!((info.srtt, info.rto), (Some(30 * MS), 200 * MS));
 }
+
+#[test]
+fn a_burst_that_is_read_as_it_comes_has_one_ack_at_its_end() {
+    let pause = Duration::from_micros(10);
+    // Without a gap every second segment has one, and a window that has grown one more.
+    for (ack_gap, expected) in [(Duration::ZERO, 3..=4), (pause, 1..=1)] {
+        let mut bench = Bench::new(TcpConfig { quick_acks: 0, ack_gap, ..TcpConfig::default() });
+        let (conn, ours) = bench.open_with(syn_with_sack());
+        let len = bench.endpoint.segment_len(conn);
+        let (mut acks, mut seq) = (Vec::new(), IRS + 1);
+        for _ in 0..6 {
+            acks.extend(bench.receive(segment(seq, ours, Flags::ACK, len)));
+            seq += u32::from(len);
+            assert_eq!(bench.read(conn).len(), usize::from(len));
+            acks.extend(bench.wait(pause / 2));
+        }
+        acks.extend(bench.wait(pause));
+        assert!(expected.contains(&acks.len()), "{} ACKs with {ack_gap:?}", acks.len());
+        assert_eq!(acks.last().map(|ack| ack.ack), Some(seq));
+        assert!(acks.iter().all(|ack| ack.window > 0));
+    }
+}
+
+#[test]
+fn a_burst_into_a_window_that_closes_is_acknowledged_as_it_is_read() {
+    let ack_gap = Duration::from_millis(1);
+    let small =
+        TcpConfig { quick_acks: 0, ack_gap, recv_buffer: 8000, recv_buffer_initial: 8000, ..TcpConfig::default() };
+    let mut bench = Bench::new(small);
+    let (conn, ours) = bench.open_with(syn_with_sack());
+    let len = bench.endpoint.segment_len(conn);
+    let count = 4500 / u32::from(len) + 1;
+    for i in 0..count {
+        assert_eq!(bench.receive(segment(IRS + 1 + i * u32::from(len), ours, Flags::ACK, len)), []);
+    }
+    // The peer has less than half of the window left: what was read tells it at once that there is more.
+    bench.read(conn);
+    assert_eq!(bench.sent().len(), 1);
+}

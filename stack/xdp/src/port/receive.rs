@@ -35,6 +35,7 @@ impl<R: Rings> Port<R> {
             let got = socket.rings.receive(&mut rx_scratch[..want]);
             for descriptor in &rx_scratch[..got] {
                 if let Some(frame) = accept(shared, lane, from, socket.lane, *descriptor, counters) {
+                    frame.prefetch();
                     out.push(frame);
                     taken += 1;
                 }

@@ -3,8 +3,20 @@
 use crate::time::Instant;
 use core::time::Duration;
 
+/// Full segments for which an ACK waits at most until their burst is over: half of what Linux sends and receives as one.
+const BURST_SEGMENTS: u32 = 16;
+
 /// No deadline.
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
+/// How long ACKs may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// For company, when less than two full segments came.
+    pub delay: Duration,
+    /// For the end of a burst of full segments: so long after the last of them. 0 does not wait.
+    pub gap: Duration,
+}
 
 /// Decides when an ACK is due; sending anything with ACK settles it.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +36,27 @@ impl AckPolicy {
     }
 
     /// `len` bytes came in order.
-    pub fn on_data(&mut self, now: Instant, len: u32, mss: u16, delay: Duration) {
+    pub fn on_data(&mut self, now: Instant, len: u32, mss: u16, patience: Patience) {
+        let Patience { delay, gap } = patience;
+        let mss = u32::from(mss);
         self.unacked += len;
+        if self.quick > 0 || delay.is_zero() {
+            self.quick = self.quick.saturating_sub(1);
+            self.now = true;
+            return;
+        }
         //= spec/rfc9293.txt#section-3.8.6.3
         //# An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data (where
         //# RMSS is the MSS specified by the TCP endpoint receiving the segments to be acknowledged, or the default
         //# value if not specified) (SHLD-19).
-        if self.quick > 0 || delay.is_zero() || self.unacked >= 2 * u32::from(mss) {
-            self.quick = self.quick.saturating_sub(1);
-            self.now = true;
+        if self.unacked >= 2 * mss {
+            // A burst that comes at the pace of its sender is one of the series that MUST-59 lets us take as a whole, as
+            // receive offload makes one segment of it. A segment that is not full ends it, and so does a pause.
+            if gap.is_zero() || len < mss || self.unacked >= BURST_SEGMENTS * mss {
+                self.now = true;
+            } else {
+                self.deadline = now + gap.min(delay);
+            }
         } else if self.deadline == NEVER {
             //= spec/rfc9293.txt#section-3.8.6.3
             //# A TCP endpoint SHOULD implement a delayed ACK (SHLD-18), but an ACK should not be excessively delayed;
@@ -83,6 +107,11 @@ impl AckPolicy {
         self.now || self.deadline <= now
     }
 
+    /// Whether an ACK will leave at the end of the burst that is coming in.
+    pub fn waits_for_burst(&self, mss: u16) -> bool {
+        !self.now && self.deadline != NEVER && self.unacked >= 2 * u32::from(mss)
+    }
+
     /// When a delayed ACK falls due.
     pub fn deadline(&self) -> Option<Instant> {
         (self.deadline != NEVER).then_some(self.deadline)
@@ -100,7 +129,8 @@ impl AckPolicy {
 mod tests {
     use super::*;
 
-    const DELAY: Duration = Duration::from_millis(40);
+    const DELAY: Patience = Patience { delay: Duration::from_millis(40), gap: Duration::ZERO };
+    const GAP: Patience = Patience { gap: Duration::from_micros(10), ..DELAY };
 
     fn past_the_quick_start() -> AckPolicy {
         AckPolicy::new(0)
@@ -119,7 +149,50 @@ mod tests {
         ack.on_data(Instant::ZERO, 1460, 1460, DELAY);
         assert!(ack.is_due(Instant::ZERO));
         ack.on_sent();
-        assert!(!ack.is_due(Instant::ZERO + DELAY));
+        assert!(!ack.is_due(Instant::ZERO + DELAY.delay));
+    }
+
+    #[test]
+    fn a_burst_of_full_segments_is_acknowledged_at_its_end() {
+        let at = Instant::from_micros;
+        let mut ack = past_the_quick_start();
+        // A segment each 9 us, then none.
+        for n in 0..5 {
+            ack.on_data(at(9 * n), 1460, 1460, GAP);
+            assert!(!ack.is_due(at(9 * n)));
+            assert_eq!(ack.waits_for_burst(1460), n > 0);
+        }
+        assert_eq!(ack.deadline(), Some(at(46)));
+        assert!(!ack.is_due(at(45)) && ack.is_due(at(46)));
+        ack.on_sent();
+        // One that is not full says that the sender has no more.
+        ack.on_data(at(50), 1460, 1460, GAP);
+        ack.on_data(at(51), 1460, 1460, GAP);
+        ack.on_data(at(52), 100, 1460, GAP);
+        assert!(ack.is_due(at(52)));
+    }
+
+    #[test]
+    fn a_burst_without_end_is_acknowledged_every_sixteen_segments() {
+        let mut ack = past_the_quick_start();
+        for n in 1..=64 {
+            ack.on_data(Instant::from_micros(n), 1460, 1460, GAP);
+            assert_eq!(ack.is_due(Instant::from_micros(n)), n % 16 == 0, "{n}");
+            if n % 16 == 0 {
+                ack.on_sent();
+            }
+        }
+    }
+
+    #[test]
+    fn who_delays_no_ack_waits_for_no_burst_either() {
+        let mut ack = past_the_quick_start();
+        ack.on_data(Instant::ZERO, 1460, 1460, Patience { delay: Duration::ZERO, ..GAP });
+        assert!(ack.is_due(Instant::ZERO));
+        ack.on_sent();
+        ack.on_idle(2);
+        ack.on_data(Instant::ZERO, 1460, 1460, GAP);
+        assert!(ack.is_due(Instant::ZERO), "nor do the first segments");
     }
 
     //= spec/rfc9293.txt#section-3.8.6.3
@@ -157,7 +230,7 @@ mod tests {
     #[test]
     fn the_delay_stays_below_half_a_second_whatever_is_asked() {
         let mut ack = past_the_quick_start();
-        ack.on_data(Instant::ZERO, 10, 1460, Duration::from_secs(9));
+        ack.on_data(Instant::ZERO, 10, 1460, Patience { delay: Duration::from_secs(9), ..DELAY });
         assert_eq!(ack.deadline(), Some(Instant::from_millis(499)));
     }
 
