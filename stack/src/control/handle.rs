@@ -78,13 +78,17 @@ pub struct CoreShare {
     pub frames: u64,
     /// Whether it was drained: it gets no new connections.
     pub drained: bool,
-    /// Connections that it has given to other workers while it was drained.
+    /// Connections that it has given to other workers whenever it was drained.
+    #[serde(default)]
     pub moved_out: u64,
     /// Connections that it has taken over from workers that were drained.
+    #[serde(default)]
     pub moved_in: u64,
     /// Of a worker that is drained: connections that were busy when they were to move last. They are tried again.
+    #[serde(default)]
     pub busy: usize,
     /// Of a worker that is drained: connections that the application kept when they were to move last.
+    #[serde(default)]
     pub kept: usize,
 }
 

@@ -77,11 +77,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 let share = shares.iter().find(|share| share.worker == *worker);
                 share.map_or((0, 0), |share| (share.moved_out, share.flows))
             };
-            let (before, _) = moved(&client.ask("shares")?);
             let shares = client.ask(&format!("drain {worker}"))?;
             let after = if *wait { wait_for(&mut client, *worker, *timeout, shares)? } else { (shares, None) };
             let (moved, left) = moved(&after.0);
-            drain = Some(Moved { worker: *worker, moved: moved.saturating_sub(before), left });
+            drain = Some(Moved { worker: *worker, moved, left });
             after
         }
     };
@@ -90,10 +89,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         report::json(&mut out, &shares, drain)?;
     } else {
         report::text(&mut out, &shares, terminal::wants_color())?;
-        if let Some((moved, share)) =
-            drain.and_then(|drain| Some((drain.moved, shares.iter().find(|share| share.worker == drain.worker)?)))
-        {
-            writeln!(out, "{}", report::drained(share, moved))?;
+        if let Some(share) = drain.and_then(|drain| shares.iter().find(|share| share.worker == drain.worker)) {
+            writeln!(out, "{}", report::drained(share))?;
         }
     }
     out.flush()?;

@@ -46,10 +46,10 @@ pub(super) fn text(out: &mut impl Write, shares: &[CoreShare], color: bool) -> i
     Ok(())
 }
 
-/// What became of the connections of a worker that is drained: `moved` since it was asked for.
-pub(super) fn drained(share: &CoreShare, moved: u64) -> String {
-    let CoreShare { worker, flows, busy, kept, .. } = share;
-    let mut line = format!("worker {worker}: {moved} connections moved, {flows} left");
+/// What became of the connections of a worker that is drained.
+pub(super) fn drained(share: &CoreShare) -> String {
+    let CoreShare { worker, flows, moved_out, busy, kept, .. } = share;
+    let mut line = format!("worker {worker}: {moved_out} connections moved since the start, {flows} left");
     let reasons: Vec<String> = [(*busy, "busy when they were to move"), (*kept, "kept by the application")]
         .into_iter()
         .filter(|(count, _)| *count > 0)
@@ -61,7 +61,7 @@ pub(super) fn drained(share: &CoreShare, moved: u64) -> String {
     line
 }
 
-/// Of a drain: its worker and how many connections it has moved.
+/// Of a drain: its worker and how many connections it has moved since the stack started.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Moved {
     pub(super) worker: usize,
@@ -152,14 +152,14 @@ worker  core    share  buckets  flows     frames  moved in  moved out  drained
     fn a_drain_says_what_moved_and_why_the_rest_did_not() {
         let shares = shares();
         assert_eq!(
-            drained(&shares[1], 240),
-            "worker 1: 240 connections moved, 3 left \
+            drained(&shares[1]),
+            "worker 1: 240 connections moved since the start, 3 left \
              (1 busy when they were to move, 2 kept by the application at the last attempt)"
         );
         let done = CoreShare { flows: 0, busy: 0, kept: 0, ..shares[1] };
-        assert_eq!(drained(&done, 7), "worker 1: 7 connections moved, 0 left");
+        assert_eq!(drained(&done), "worker 1: 240 connections moved since the start, 0 left");
         let waits = CoreShare { flows: 2, ..done };
-        assert_eq!(drained(&waits, 0), "worker 1: 0 connections moved, 2 left");
+        assert_eq!(drained(&waits), "worker 1: 240 connections moved since the start, 2 left");
     }
 
     #[test]
