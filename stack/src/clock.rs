@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A monotonic clock that counts nanoseconds from when it was made; a reading costs about 16 ns.
 ///
-/// It reads the CPU's time-stamp counter where that is invariant, else `CLOCK_MONOTONIC`. One belongs to each worker;
-/// readings of two clocks are not to be compared.
+/// It reads the CPU's time-stamp counter where that is invariant, else `CLOCK_MONOTONIC`. One belongs to each worker.
+/// Readings of two clocks are not to be compared unless one is a [`sibling`](Self::sibling) of the other.
 #[derive(Debug)]
 pub struct Clock {
     source: quanta::Clock,
@@ -28,6 +28,13 @@ impl Clock {
     pub fn manual() -> (Self, ManualClock) {
         let (source, mock) = quanta::Clock::mock();
         (Self::over(source), ManualClock(mock))
+    }
+
+    /// The same clock for another thread: what both read differs by no more than the counters of two cores do.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        let Self { source, origin, last } = self;
+        Self { source: source.clone(), origin: *origin, last: last.clone() }
     }
 
     fn over(source: quanta::Clock) -> Self {
@@ -72,6 +79,10 @@ mod tests {
         assert_eq!(clock.now(), start);
         hand.advance(Duration::from_micros(1_500));
         assert_eq!(clock.now().saturating_since(start), Duration::from_micros(1_500));
+        let sibling = clock.sibling();
+        hand.advance(Duration::from_micros(500));
+        assert_eq!(sibling.now(), clock.now());
+        assert_eq!(sibling.now().saturating_since(start), Duration::from_millis(2));
     }
 
     #[test]

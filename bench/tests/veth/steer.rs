@@ -40,8 +40,12 @@ impl Bench {
 
     /// Two workers, on whatever cores there are.
     fn serve(&self) -> Running {
+        self.serve_workload("echo")
+    }
+
+    fn serve_workload(&self, workload: &str) -> Running {
         let setting = self.setting();
-        self.world.serve("echo", 7, &["--cores", "0,1", "--set", "cores.pin=false", "--set", &setting])
+        self.world.serve(workload, 7, &["--cores", "0,1", "--set", "cores.pin=false", "--set", &setting])
     }
 
     fn steer(&self, arguments: &[&str]) -> Ended {
@@ -103,13 +107,15 @@ fn workers_are_drained_and_added_by_command_while_connections_live() {
         some_more();
         for worker in ["1", "0", "1"] {
             let number: usize = worker.parse().expect("a number");
-            let drained = bench.workers(&["drain", worker])[number].take();
+            let before = bench.workers(&["show"])[number]["flows"].as_u64().expect("a number");
+            let ended = bench.steer(&["drain", worker, "--wait", "--timeout", "20", "--json"]);
+            assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "all have moved: {ended}");
+            let (drained, moved) = (ended.json()["workers"][number].take(), ended.json()["drain"].take());
             assert_eq!((&drained["drained"], &drained["buckets"]), (&true.into(), &0.into()), "{drained}");
-            assert!(drained["flows"].as_u64().is_some_and(|flows| flows > 10), "its connections stay: {drained}");
+            assert_eq!((&drained["flows"], &moved["left"]), (&0.into(), &0.into()), "{ended}");
+            // But for one that is open for a moment only.
+            assert!(moved["moved"].as_u64().is_some_and(|moved| moved + 1 >= before), "{before} before: {ended}");
             some_more();
-            let in_time = bench.steer(&["drain", worker, "--wait", "--timeout", "0.3"]);
-            assert_eq!(in_time.code, Some(1), "{in_time}");
-            assert!(in_time.stderr.contains("after 0.3 s; it stays drained"), "{in_time}");
             let added = bench.workers(&["add", worker]);
             assert!(added.iter().all(|worker| worker["buckets"] == 512 && worker["drained"] == false), "{added:?}");
             some_more();
@@ -124,6 +130,7 @@ fn workers_are_drained_and_added_by_command_while_connections_live() {
     });
     let empty = bench.steer(&["drain", "1", "--wait", "--timeout", "20"]);
     assert_eq!((empty.code, empty.stderr.as_str()), (Some(0), ""), "{empty}");
+    assert!(empty.stdout.ends_with(" connections moved since the start, 0 left\n"), "{empty}");
     say!("{} requests while workers were drained and added; then:\n{}", asked.load(Ordering::Relaxed), empty.stdout);
     // A client that is reset has panicked.
     Summary::of(&server.terminate());
@@ -131,6 +138,26 @@ fn workers_are_drained_and_added_by_command_while_connections_live() {
     let gone = bench.steer(&[]);
     assert_eq!(gone.code, Some(3), "{gone}");
     assert!(gone.stderr.starts_with("corelane: there is no control socket"), "{gone}");
+}
+
+#[test]
+fn a_connection_that_is_never_at_rest_stays() {
+    let bench = Bench::new();
+    let server = bench.serve_workload("source");
+    let stream = bench.world.inside(End::Client, || connect((OWN, 7)).expect("it is served"));
+    let flows = |workers: &[Value]| workers.iter().position(|worker| worker["flows"] == 1);
+    wait_for("it is there", LIMIT, || flows(&bench.workers(&["show"])).is_some());
+    let worker = flows(&bench.workers(&["show"])).expect("it is there").to_string();
+    // Nobody reads, so that something is always to be sent.
+    let in_time = bench.steer(&["drain", &worker, "--wait", "--timeout", "0.3"]);
+    assert_eq!(in_time.code, Some(1), "{in_time}");
+    assert!(in_time.stderr.contains("after 0.3 s; it stays drained"), "{in_time}");
+    let line = format!(
+        "\nworker {worker}: 0 connections moved since the start, 1 left (1 busy when they were to move at the last attempt)\n"
+    );
+    assert!(in_time.stdout.ends_with(&line), "{in_time}");
+    drop(stream);
+    Summary::of(&server.terminate());
 }
 
 #[test]

@@ -64,9 +64,9 @@ fn two(flows: usize, drained: bool) -> String {
 fn nothing_named_is_a_look() {
     let stack = StandIn::new(&[&two(4, false)]);
     stack.steer(&[]).assert().success().stderr_eq("").stdout_eq(str![[r#"
-worker  core   share  buckets  flows  frames  drained
-     0     2  50.0 %      512     31  123456  no
-     1     3  50.0 %      512      4      99  no
+worker  core   share  buckets  flows  frames  moved in  moved out  drained
+     0     2  50.0 %      512     31  123456         0          0  no
+     1     3  50.0 %      512      4      99         0          0  no
 
 "#]]);
     assert_eq!(stack.asked(), ["shares"]);
@@ -105,9 +105,10 @@ fn a_drain_is_waited_for() {
     let waited = stack.steer(&["drain", "1", "--wait", "--timeout", "20"]).assert();
     // Progress is for terminals only.
     waited.success().stderr_eq("").stdout_eq(str![[r#"
-worker  core    share  buckets  flows  frames  drained
-     0     2  100.0 %     1024     31  123456  no
-     1     3    0.0 %        0      0      99  yes
+worker  core    share  buckets  flows  frames  moved in  moved out  drained
+     0     2  100.0 %     1024     31  123456         0          0  no
+     1     3    0.0 %        0      0      99         0          0  yes
+worker 1: 0 connections moved since the start, 0 left
 
 "#]]);
     assert_eq!(stack.asked(), ["drain 1", "shares", "shares"]);
@@ -120,9 +121,10 @@ fn what_is_left_when_the_time_is_over_fails_after_the_table() {
     waited
         .code(1)
         .stdout_eq(str![[r#"
-worker  core    share  buckets  flows  frames  drained
-     0     2  100.0 %     1024     31  123456  no
-     1     3    0.0 %        0      3      99  yes
+worker  core    share  buckets  flows  frames  moved in  moved out  drained
+     0     2  100.0 %     1024     31  123456         0          0  no
+     1     3    0.0 %        0      3      99         0          0  yes
+worker 1: 0 connections moved since the start, 3 left
 
 "#]])
         .stderr_eq("corelane: worker 1 has 3 connections after 0.1 s; it stays drained\n");

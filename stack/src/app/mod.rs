@@ -23,6 +23,7 @@ use crate::Error;
 use corelane_proto::Instant;
 use corelane_proto::endpoint::CloseReason;
 use corelane_proto::tcp::trouble::Trouble;
+use std::any::Any;
 
 /// An application on one core. One value of it serves all connections of that core; what belongs to one connection
 /// is its [`State`](Self::State), which lies in the connection's slot.
@@ -96,6 +97,66 @@ pub trait App: Sized {
     fn on_turn(&mut self, core: &mut Core<'_, Self::State>) -> Option<Instant> {
         let _ = core;
         None
+    }
+
+    /// The core is drained, and this connection could go on on another one. Who allows that gives up `state`, as something
+    /// that may be sent to another thread: the application there gets it in [`on_move_in`](Self::on_move_in), and nothing
+    /// of the connection is left here; [`on_closed`](Self::on_closed) does not come. Who keeps the connection gives `state`
+    /// back, as is done by default; it is asked again later.
+    ///
+    /// It is asked only while the connection is at rest: everything sent has been acknowledged, and the application has no
+    /// bytes of it ([`Rx::detach`]). What it has not read goes with it. A connection that it uses here stays.
+    ///
+    /// ```
+    /// use corelane::{App, Conn, Rx};
+    /// use std::any::Any;
+    ///
+    /// /// Answers each line with its number.
+    /// struct Numbers;
+    ///
+    /// impl App for Numbers {
+    ///     type State = u64;
+    ///
+    ///     fn on_accept(&mut self, _: &mut Conn<'_>) -> u64 {
+    ///         0
+    ///     }
+    ///
+    ///     fn on_recv(&mut self, conn: &mut Conn<'_>, count: &mut u64, rx: &mut Rx<'_>) {
+    ///         *count += rx.bytes().iter().filter(|byte| **byte == b'\n').count() as u64;
+    ///         conn.send_copy(format!("{count}\n").as_bytes());
+    ///     }
+    ///
+    ///     fn on_move_out(&mut self, _: &mut Conn<'_>, count: u64) -> Result<Box<dyn Any + Send>, u64> {
+    ///         Ok(Box::new(count))
+    ///     }
+    ///
+    ///     fn on_move_in(
+    ///         &mut self,
+    ///         _: &mut Conn<'_>,
+    ///         baggage: Box<dyn Any + Send>,
+    ///     ) -> Result<u64, Box<dyn Any + Send>> {
+    ///         baggage.downcast().map(|count| *count)
+    ///     }
+    /// }
+    /// ```
+    fn on_move_out(&mut self, conn: &mut Conn<'_>, state: Self::State) -> Result<Box<dyn Any + Send>, Self::State> {
+        let _ = conn;
+        Err(state)
+    }
+
+    /// A connection has come from another core, with what the application there gave up in
+    /// [`on_move_out`](Self::on_move_out). The answer is its state here.
+    ///
+    /// Who does not want it gives `baggage` back, as is done by default, and the connection returns to where it came from;
+    /// if it was used here before that, it is reset. One that returns comes to this method too, where it came from: who does
+    /// not take it then has it reset.
+    fn on_move_in(
+        &mut self,
+        conn: &mut Conn<'_>,
+        baggage: Box<dyn Any + Send>,
+    ) -> Result<Self::State, Box<dyn Any + Send>> {
+        let _ = conn;
+        Err(baggage)
     }
 
     /// The core stops: the last call with the connections still open. They are then closed, and each comes to

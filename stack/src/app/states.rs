@@ -44,6 +44,16 @@ impl<S> States<S> {
         Some(entry.state)
     }
 
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The connection in a slot, if it has a state.
+    pub(crate) fn id_at(&self, slot: usize) -> Option<ConnId> {
+        self.slots.get(slot)?.as_ref().map(|entry| entry.id)
+    }
+
     /// The id of every connection with a state.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.slots.iter().flatten().map(|entry| entry.id)

@@ -64,7 +64,7 @@ pub(crate) enum Ask {
 }
 
 /// How one core takes part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct CoreShare {
     /// The worker's number, from 0.
     pub worker: usize,
@@ -78,6 +78,18 @@ pub struct CoreShare {
     pub frames: u64,
     /// Whether it was drained: it gets no new connections.
     pub drained: bool,
+    /// Connections that it has given to other workers whenever it was drained.
+    #[serde(default)]
+    pub moved_out: u64,
+    /// Connections that it has taken over from workers that were drained.
+    #[serde(default)]
+    pub moved_in: u64,
+    /// Of a worker that is drained: connections that were busy when they were to move last. They are tried again.
+    #[serde(default)]
+    pub busy: usize,
+    /// Of a worker that is drained: connections that the application kept when they were to move last.
+    #[serde(default)]
+    pub kept: usize,
 }
 
 /// Why a running stack cannot do what it was asked.
@@ -151,8 +163,9 @@ impl Control {
         self.ask(Ask::Shares)
     }
 
-    /// Gives `worker` no more new connections: its share goes to the others. Its connections stay until they end;
-    /// [`shares`](Self::shares) tells how many are left.
+    /// Gives `worker` no more new connections: its share goes to the others. Its connections move to them as far as the
+    /// application allows ([`App::on_move_out`](crate::App::on_move_out)), each when it is at rest; the others stay until
+    /// they end. Each has been tried once when this returns, and [`shares`](Self::shares) tells how many are left.
     ///
     /// # Errors
     /// [`ControlError`]; nothing has changed then.

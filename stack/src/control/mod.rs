@@ -2,16 +2,20 @@
 //! its own once a turn, and nothing here is on the path of a packet.
 
 mod handle;
+mod moves;
 mod registrar;
 mod socket;
 pub(crate) mod takeover;
+mod watched;
 
 pub(crate) use handle::{Ask, Desk, Request};
 pub use handle::{Control, ControlError, CoreShare};
+pub(crate) use moves::{AWAY, Cargo, Moves, Parcel};
 pub(crate) use registrar::Registrar;
 pub use socket::{Answer, SocketError};
 pub(crate) use socket::{ControlSocket, open as open_socket};
 pub use takeover::TakeOverError;
+pub(crate) use watched::Watched;
 
 use crate::Error;
 use crate::steer::Sites;
@@ -44,6 +48,11 @@ pub(crate) enum Command {
     Adopt(Arc<Table>, Arc<[(Flow, u32)]>),
     /// These flows are over and go by the table again.
     Forget(Arc<[Flow]>),
+    /// These flows stay with this core, which has taken them over, whatever the table says.
+    Keep(Arc<[Flow]>, u32),
+    /// Move your connections to the cores that the table gives them to, as far as the application allows, and say when you
+    /// have tried each once ([`Report::Tried`]); or stop doing it.
+    Move(bool),
     /// The kernel has changed this on an interface, in this order.
     Kernel(InterfaceId, Arc<[Change]>),
     /// Say how busy you are ([`Report::Measured`]).
@@ -99,6 +108,14 @@ pub(crate) struct Load {
     pub(crate) frames: u64,
     /// Flows of which it has something: connections, half-open ones and those in TIME-WAIT.
     pub(crate) flows: usize,
+    /// Connections that it has given to other workers since it was asked last.
+    pub(crate) moved_out: u64,
+    /// Connections that it has taken over from other workers since then.
+    pub(crate) moved_in: u64,
+    /// Of the connections that were to move: those that were busy when they were tried last.
+    pub(crate) busy: usize,
+    /// Those that the application kept then.
+    pub(crate) kept: usize,
 }
 
 /// What a worker tells the main thread.
@@ -115,6 +132,10 @@ pub(crate) enum Report {
     Yielded { worker: usize, flows: Vec<Flow>, waits: Vec<Flow> },
     /// Flows that it had yielded are over.
     Over { flows: Vec<Flow> },
+    /// It has taken these over from another worker.
+    Arrived { worker: usize, flows: Vec<Flow> },
+    /// It has tried once to give up each of its connections, and none is on its way.
+    Tried { worker: usize },
     /// It wants to listen there, and waits for the answer.
     Listen { local: SocketAddr, answer: Sender<Result<(), Error>> },
     /// It listens there no more.

@@ -1,13 +1,12 @@
 //! A worker's way to what is known of it outside: where it listens, which flows are its own, which neighbours it needs.
 
-use super::Report;
+use super::{Report, Watched};
 use crate::Error;
 use crate::steer::mirror::Asker;
 use corelane_bpf::{FlowRegistry, MapError};
 use corelane_proto::endpoint::InterfaceId;
 use corelane_proto::{Endpoint, Flow, SocketAddr};
 use crossbeam::channel::{Sender, bounded};
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -27,14 +26,14 @@ pub(crate) struct Registrar {
     reports: Sender<Report>,
     /// Who is asked for neighbours, for each interface that shares its addresses with the kernel.
     askers: Vec<(InterfaceId, Asker)>,
-    /// The flows that were registered, until they are over. They are looked at in turn.
-    registered: VecDeque<Flow>,
+    /// The flows that were registered, until they are over.
+    registered: Watched,
 }
 
 impl Registrar {
     /// `askers` are those of the interfaces that share their addresses with the kernel.
-    pub(crate) const fn new(flows: FlowRegistry, reports: Sender<Report>, askers: Vec<(InterfaceId, Asker)>) -> Self {
-        Self { flows, reports, askers, registered: VecDeque::new() }
+    pub(crate) fn new(flows: FlowRegistry, reports: Sender<Report>, askers: Vec<(InterfaceId, Asker)>) -> Self {
+        Self { flows, reports, askers, registered: Watched::default() }
     }
 
     /// The worker is going to listen on `local`.
@@ -81,7 +80,7 @@ impl Registrar {
 
     fn keep(&mut self, flow: Flow) -> Result<(), MapError> {
         self.flows.insert(flow.local.into(), flow.remote.into())?;
-        self.registered.push_back(flow);
+        self.registered.insert(flow);
         Ok(())
     }
 
@@ -100,14 +99,24 @@ impl Registrar {
     }
 
     fn look_for_what_is_over(&mut self, endpoint: &Endpoint) {
-        for _ in 0..LOOKED_AT {
-            let Some(flow) = self.registered.pop_front() else { return };
-            if endpoint.has_flow(&flow) {
-                self.registered.push_back(flow);
-            } else {
-                // It may have been registered twice, and is gone then.
-                let _ = self.flows.remove(flow.local.into(), flow.remote.into());
-            }
-        }
+        let Self { registered, flows, .. } = self;
+        registered.look(
+            LOOKED_AT,
+            |flow| endpoint.has_flow(flow),
+            |flow| {
+                // What is not there need not go.
+                let _ = flows.remove(flow.local.into(), flow.remote.into());
+            },
+        );
+    }
+
+    /// The flow goes to another worker, and stays registered; whether it was.
+    pub(crate) fn release(&mut self, flow: &Flow) -> bool {
+        self.registered.release(flow)
+    }
+
+    /// The flow, which is registered, has come from another worker.
+    pub(crate) fn adopt(&mut self, flow: Flow) {
+        self.registered.insert(flow);
     }
 }

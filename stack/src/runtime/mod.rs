@@ -37,7 +37,6 @@ use crate::control::{Control, ControlSocket, Registrar, WAITING};
 use crate::device::xdp::{XdpError, queue_config};
 use crate::helper::Helper;
 use crate::steer::{Beside, InterfaceId, Sharing, View};
-use crate::worker::Siblings;
 use arrival::Predecessor;
 use corelane_bpf::FlowHash;
 use corelane_xdp::{GiveSocket, InterfaceQueues, PortSeed, QueueConfig};
@@ -49,7 +48,7 @@ pub(crate) use programs::attach_mode;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::{Orders, Supervisor};
-use thread::{Common, Thread};
+use thread::{Common, Thread, Ties};
 use turnover::Turnover;
 
 /// Runs `make_app(worker)` on every worker until SIGINT or SIGTERM, or until every application has stopped its core.
@@ -123,8 +122,7 @@ impl Builder {
         let helper = Helper::meet(&config)?;
         let mut besides = Beside::settle_all_through(&config, helper.clone())?;
         let machine = Machine::query(&config, &besides)?;
-        let workers = machine.workers;
-        let placement = Placement::choose(&config, workers)?;
+        let placement = Placement::choose(&config, machine.workers)?;
         if helper.is_none() {
             privileges::check()?;
         }
@@ -165,9 +163,9 @@ impl Builder {
             let follow = |(on, beside)| Following::start(scope, on, beside, report.clone(), config.privileges().drop());
             let following = ids().zip(besides).map(follow).collect::<Result<Vec<_>, _>>()?;
             let mut supervisor =
-                Supervisor::new(steering, reports, control.open_desk(), reception, following, turnover);
-            let siblings = Siblings::join(workers);
-            for (worker, ((seed, &core), siblings)) in seeds.into_iter().zip(&cores).zip(siblings).enumerate() {
+                Supervisor::new(steering, &hash, reports, control.open_desk(), reception, following, turnover);
+            let ties = Ties::join(seeds.iter().map(PortSeed::waker));
+            for (worker, ((seed, &core), ties)) in seeds.into_iter().zip(&cores).zip(ties).enumerate() {
                 let (sender, orders) = bounded(WAITING);
                 let queue = seed.queue();
                 // Fewer than 2^32 workers.
@@ -175,7 +173,7 @@ impl Builder {
                 let waker = seed.waker();
                 let registrar = Registrar::new(registry.clone(), report.clone(), askers.clone());
                 let (report, registry) = (report.clone(), registry.clone());
-                let thread = Thread { worker, core, queue, seed, view, registry, siblings, registrar, report, orders };
+                let thread = Thread { worker, core, queue, seed, view, registry, ties, registrar, report, orders };
                 let (common, make_app) = (&common, &make_app);
                 let handle = std::thread::Builder::new()
                     .name(format!("corelane-{worker}"))

@@ -5,7 +5,7 @@ use super::supervisor::Supervised;
 use crate::config;
 use crate::control::{Ask, Command, ControlError, CoreShare, Load, Request};
 use crate::steer::{Ready, Shares, Yielded};
-use corelane_bpf::{FlowRegistry, Table};
+use corelane_bpf::{FlowHash, FlowRegistry, Table};
 use corelane_proto::{Flow, Instant};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -22,6 +22,10 @@ struct Task {
     unmeasured: Vec<usize>,
     /// Move by what is measured.
     rebalance: bool,
+    /// Who was drained by it, or added.
+    asked_for: Option<(usize, bool)>,
+    /// Who has not tried yet to move its connections.
+    untried: Option<usize>,
     /// The answer, if it is an error.
     error: Option<ControlError>,
 }
@@ -29,6 +33,7 @@ struct Task {
 /// Moves buckets between the workers.
 pub(super) struct Steerer {
     registry: FlowRegistry,
+    hash: FlowHash,
     shares: Shares,
     max_pinned: usize,
     every: Option<Duration>,
@@ -36,7 +41,17 @@ pub(super) struct Steerer {
     /// What each worker has done since the last rebalancing, and how many flows it has.
     since: Vec<Load>,
     frames: Vec<u64>,
+    moved: Vec<Moved>,
     task: Option<Task>,
+}
+
+/// What a worker has told of connections that move.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    out: u64,
+    into: u64,
+    busy: usize,
+    kept: usize,
 }
 
 /// What the steerer works with.
@@ -53,18 +68,20 @@ impl Means<'_, '_> {
 }
 
 impl Steerer {
-    pub(super) fn new(steering: &Programs, settings: &config::Steering) -> Self {
+    pub(super) fn new(steering: &Programs, hash: &FlowHash, settings: &config::Steering) -> Self {
         let table = steering.table();
         let workers = table.cores() as usize;
         let every = Some(Duration::from_millis(settings.rebalance_ms().into())).filter(|every| !every.is_zero());
         Self {
             registry: steering.registry(),
+            hash: hash.clone(),
             shares: Shares::new(table),
             max_pinned: settings.max_pinned() as usize,
             every,
             next_at: None,
             since: vec![Load::default(); workers],
             frames: vec![0; workers],
+            moved: vec![Moved::default(); workers],
             task: None,
         }
     }
@@ -103,7 +120,8 @@ impl Steerer {
         };
         match self.shares.plan(worker, drained) {
             Ok((table, drained)) => {
-                self.task = Some(task);
+                let now = drained[worker];
+                self.task = Some(Task { asked_for: Some((worker, now)), ..task });
                 self.begin(table, drained, means);
             }
             Err(error) => self.measure(Task { error: Some(error), ..task }, means),
@@ -126,6 +144,10 @@ impl Steerer {
         since.busy_turns += load.busy_turns;
         since.flows = load.flows;
         self.frames[worker] += load.frames;
+        let moved = &mut self.moved[worker];
+        moved.out += load.moved_out;
+        moved.into += load.moved_in;
+        (moved.busy, moved.kept) = (load.busy, load.kept);
         if let Some(task) = &mut self.task {
             task.unmeasured.retain(|other| *other != worker);
             self.when_measured(means);
@@ -163,6 +185,10 @@ impl Steerer {
             flows: self.since[worker].flows,
             frames: self.frames[worker],
             drained: self.shares.drained()[worker],
+            moved_out: self.moved[worker].out,
+            moved_in: self.moved[worker].into,
+            busy: self.moved[worker].busy,
+            kept: self.moved[worker].kept,
         };
         let shares = || (0..means.workers.len()).map(share).collect();
         if let Some(answer) = answer {
@@ -194,9 +220,40 @@ impl Steerer {
         if self.shares.is_changing() {
             self.on_yielded(worker, Vec::new(), Vec::new(), means);
         }
+        self.on_tried(worker, means);
         if let Some(task) = &mut self.task {
             task.unmeasured.retain(|other| *other != worker);
             self.when_measured(means);
+        }
+    }
+
+    /// A worker has tried to move each of its connections, or never will.
+    pub(super) fn on_tried(&mut self, worker: usize, means: Means<'_, '_>) {
+        if let Some(mut task) = self.task.take_if(|task| task.untried == Some(worker)) {
+            task.untried = None;
+            self.measure(task, means);
+        }
+    }
+
+    /// A worker has taken flows over. Unless it is their owner by the table, they have to be pinned to it.
+    pub(super) fn on_arrived(&self, worker: usize, flows: &[Flow], means: Means<'_, '_>) {
+        // While a change is under way, it may have told already what it yields.
+        let settled = |flow: &&Flow| {
+            let hash = self.hash.hash(flow.local.into(), flow.remote.into());
+            !self.shares.is_changing() && self.shares.table().owner(hash) as usize == worker
+        };
+        let (at_home, strangers): (Vec<Flow>, Vec<Flow>) = flows.iter().partition(settled);
+        if !strangers.is_empty() {
+            // Fewer than 2^32 workers.
+            let core = worker as u32;
+            for flow in &strangers {
+                // Without room for it, its packets go on being handed over.
+                let _ = self.registry.pin(flow.local.into(), flow.remote.into(), core);
+            }
+            means.tell_all(&Command::Keep(strangers.into(), core));
+        }
+        if !at_home.is_empty() {
+            self.on_over(at_home, means);
         }
     }
 
@@ -204,7 +261,20 @@ impl Steerer {
         let Some(ready) = self.shares.poll_ready() else { return };
         let mut task = self.task.take().unwrap_or_default();
         match self.carry_out(&ready, means) {
-            Ok(()) => self.shares.on_done(ready),
+            Ok(()) => {
+                self.shares.on_done(ready);
+                if let Some((worker, drained)) = task.asked_for
+                    && means.workers[worker].is_running()
+                    && means.workers.len() > 1
+                {
+                    means.workers[worker].tell(Command::Move(drained));
+                    if drained {
+                        task.untried = Some(worker);
+                        self.task = Some(task);
+                        return;
+                    }
+                }
+            }
             Err(error) => {
                 // Those who have yielded take back what they gave.
                 means.tell_all(&Command::Adopt(Arc::clone(self.shares.table()), Arc::default()));

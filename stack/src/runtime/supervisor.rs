@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::control::{Command, Desk, Report};
 use crate::steer::mirror::Change;
 use crate::steer::{InterfaceId, Sites};
+use corelane_bpf::FlowHash;
 use corelane_proto::SocketAddr;
 use corelane_xdp::Waker;
 use crossbeam::channel::{Receiver, Sender, never, select};
@@ -97,6 +98,7 @@ pub(super) struct Supervisor<'scope, 'env> {
 impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub(super) fn new(
         steering: Programs,
+        hash: &FlowHash,
         reports: Receiver<Report>,
         desk: Desk,
         reception: Reception,
@@ -104,7 +106,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         turnover: Turnover<'env>,
     ) -> Self {
         let (config, stop) = (turnover.config, turnover.stop);
-        let steerer = Steerer::new(&steering, config.steering());
+        let steerer = Steerer::new(&steering, hash, config.steering());
         let workers = Vec::new();
         Self { config, stop, steering, reports, desk, steerer, reception, following, turnover, workers, error: None }
     }
@@ -242,6 +244,8 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
         match report {
             Report::Quiet { worker } | Report::Ended { worker, .. } => steerer.on_gone(worker, means),
             Report::Yielded { worker, flows, waits } => steerer.on_yielded(worker, flows, waits, means),
+            Report::Arrived { worker, flows } => steerer.on_arrived(worker, &flows, means),
+            Report::Tried { worker } => steerer.on_tried(worker, means),
             Report::Over { flows } => steerer.on_over(flows, means),
             Report::Measured { worker, load } => steerer.on_measured(worker, load, means),
             // What was done above.

@@ -7,14 +7,14 @@ use crate::Error;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Command, Registrar, Report};
+use crate::control::{Command, Moves, Registrar, Report};
 use crate::device::{AnyDevice, Device, Impaired, XdpDevice};
 use crate::steer::mirror::Change;
 use crate::steer::{Beside, Shared, Sites, View};
 use crate::worker::{Idle, Pause, Post, Siblings, Worker, WorkerConfig};
 use corelane_bpf::FlowRegistry;
 use corelane_proto::endpoint::EndpointConfig;
-use corelane_xdp::PortSeed;
+use corelane_xdp::{PortSeed, Waker};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +77,28 @@ pub(super) struct Thread {
     pub(super) view: View,
     /// The way to the pins of the program.
     pub(super) registry: FlowRegistry,
-    pub(super) siblings: Siblings,
+    pub(super) ties: Ties,
     pub(super) registrar: Registrar,
     pub(super) report: Sender<Report>,
     pub(super) orders: Receiver<Command>,
+}
+
+/// What a worker has in common with the others.
+pub(super) struct Ties {
+    siblings: Siblings,
+    moves: Moves,
+    /// The clock of all, for what goes from one to another.
+    clock: Clock,
+}
+
+impl Ties {
+    /// Those of workers that `wakers` wake, in their order.
+    pub(super) fn join(wakers: impl Iterator<Item = Waker>) -> Vec<Self> {
+        let moves = Moves::join(wakers.map(Some));
+        let (siblings, clock) = (Siblings::join(moves.len()), Clock::new());
+        let tie = |(siblings, moves)| Self { siblings, moves, clock: clock.sibling() };
+        siblings.into_iter().zip(moves).map(tie).collect()
+    }
 }
 
 /// Says that the thread ends, also when it panics.
@@ -104,14 +122,14 @@ impl Thread {
         common: &Common<'_>,
         make_app: &impl Fn(usize) -> A,
     ) -> Result<WorkerSummary, Error> {
-        let Self { worker, core, queue, seed, view, registry, siblings, registrar, report, orders } = self;
+        let Self { worker, core, queue, seed, view, registry, ties, registrar, report, orders } = self;
+        let Ties { siblings, moves, clock } = ties;
         let mut farewell = Farewell { worker, report: &report, well: false };
         if common.config.cores().pin() {
             cores::pin(core)?;
         }
         priority::apply(common.config.cores().priority())?;
         let device = settle(common, seed, worker);
-        let clock = Clock::new();
         tracing::info!(worker, core, queue, mode = device.info().mode, pages = %common.pages, "a worker is ready");
         let app = make_app(worker);
         let view = Shared::new(view);
@@ -121,6 +139,9 @@ impl Thread {
         // One alone shares with nobody, and has nothing to ask.
         running = running.with_post(post, common.machine.workers > 1);
         running = running.with_registrar(registrar);
+        if common.machine.workers > 1 {
+            running = running.with_moves(moves);
+        }
         for ((on, changes), mtu) in super::ids().zip(&common.changes).zip(common.largest_mtus.iter()) {
             running.follow(on, changes, *mtu);
         }

@@ -82,8 +82,24 @@ impl View {
     /// Goes by `table` from now on, but for the flows that are pinned to another core.
     pub(crate) fn adopt(&mut self, table: Arc<Table>, pins: &[(Flow, u32)]) {
         self.table = table;
-        let others = pins.iter().filter(|(_, core)| *core != self.core);
-        self.pinned.extend(others.copied());
+        pins.iter().for_each(|(flow, core)| self.pin(*flow, *core));
+    }
+
+    /// The flow is that core's from now on, whatever the table says.
+    pub(crate) fn pin(&mut self, flow: Flow, core: u32) {
+        if core == self.core {
+            self.pinned.remove(&flow);
+        } else {
+            self.pinned.insert(flow, core);
+        }
+    }
+
+    /// The core that a connection here should move to: the one that the table gives it to. None, if that is this one, or if
+    /// the table does not count for the flow.
+    pub(crate) fn heir(&self, flow: &Flow) -> Option<u32> {
+        let hash = self.hash_of(flow);
+        let by_table = self.sites.owner(flow, hash).is_none();
+        by_table.then(|| self.table.owner(hash)).filter(|owner| *owner != self.core)
     }
 
     /// The flows are over, so that those with the same ends that follow go by the table.
@@ -186,6 +202,13 @@ mod tests {
         let new =
             (100..).map(flow).find(|flow| before.owner(giver.hash.hash(flow.local.into(), flow.remote.into())) == 0);
         assert!(taker.is_mine(&new.unwrap()) && !giver.is_mine(&new.unwrap()));
+        assert!(here.iter().all(|flow| giver.heir(flow) == Some(1) && taker.heir(flow).is_none()));
+        // One of them moves after all: who gave it up sends its packets on, and who took it keeps it.
+        giver.pin(here[0], 1);
+        taker.pin(here[0], 1);
+        assert!(giver.owner(&here[0]) == 1 && taker.is_mine(&here[0]) && taker.owner(&here[1]) == 0);
+        giver.forget(&here);
+        assert!(giver.pinned.is_empty());
         taker.forget(&here);
         assert!(taker.pinned.is_empty() && here.iter().all(|flow| taker.is_mine(flow)));
     }

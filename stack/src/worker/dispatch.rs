@@ -21,6 +21,13 @@ impl<A: App, D: Device> Worker<A, D> {
     }
 
     fn handle(&mut self, now: Instant, event: Event) {
+        // The best moment: all has been acknowledged, and nothing is answered yet.
+        if let Event::Readable(id) = event
+            && self.moves_now(now)
+            && self.is_moved(now, id)
+        {
+            return;
+        }
         let Self { app, net, states, returns, post, .. } = self;
         match event {
             Event::Accepted { conn, .. } if self.stopping => net.endpoint.abort(conn),

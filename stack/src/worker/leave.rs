@@ -52,7 +52,7 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    fn register(&mut self, flow: Flow) -> Result<(), MapError> {
+    pub(super) fn register(&mut self, flow: Flow) -> Result<(), MapError> {
         if self.known.contains(&flow) {
             return Ok(());
         }
@@ -242,7 +242,8 @@ impl<A: App, D: Device> Worker<A, D> {
         let empty = self.states.len() == 0
             && endpoint.connections() == 0
             && endpoint.half_opens() == 0
-            && self.to_send.is_empty();
+            && self.to_send.is_empty()
+            && !self.mover.as_ref().is_some_and(|mover| mover.is_awaiting());
         if let Step::Draining { told } = &mut leaving.step
             && empty
             && !std::mem::replace(told, true)

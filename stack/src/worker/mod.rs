@@ -2,6 +2,7 @@
 
 mod dispatch;
 mod leave;
+mod moving;
 mod post;
 mod siblings;
 #[cfg(test)]
@@ -9,13 +10,14 @@ mod tests;
 mod waiting;
 
 use leave::Leaving;
+use moving::Mover;
 pub(crate) use post::Post;
 pub use siblings::Siblings;
 pub use waiting::{Idle, Pause};
 
 use crate::Error;
 use crate::app::{App, Core, Net, Returns, States};
-use crate::control::{Load, Registrar};
+use crate::control::{Load, Moves, Registrar};
 use crate::device::store::Copies;
 use crate::device::{Device, Store};
 use crate::steer::mirror::Change;
@@ -84,6 +86,24 @@ pub struct WorkerCounters {
     /// Dropped: packets of either kind for which there was no frame, that were refused, or whose flow could not be
     /// registered.
     pub dropped_relay: u64,
+    /// Connections taken over from other workers.
+    pub moved_in: u64,
+    /// Connections that other workers have taken over, while this one was drained.
+    pub moved_out: u64,
+    /// Connections to move that the application kept when it was asked, each as often as it was.
+    pub moves_kept: u64,
+    /// Connections that were to move and came back, since the other worker did not take them.
+    pub moves_returned: u64,
+    /// Connections of other workers not taken for want of a slot or of frames for their unread bytes.
+    pub moves_refused_full: u64,
+    /// Those that the application here did not want.
+    pub moves_refused_application: u64,
+    /// Those that came while this worker stops, or leaves its interface to another process.
+    pub moves_refused_stopping: u64,
+    /// Those whose address is none of ours any more, or whose ends another connection has.
+    pub moves_refused_address: u64,
+    /// Connections reset because the application gave them up and nobody took them.
+    pub moves_reset: u64,
 }
 
 impl WorkerCounters {
@@ -103,6 +123,15 @@ impl WorkerCounters {
             relayed_in,
             relayed_out,
             dropped_relay,
+            moved_in,
+            moved_out,
+            moves_kept,
+            moves_returned,
+            moves_refused_full,
+            moves_refused_application,
+            moves_refused_stopping,
+            moves_refused_address,
+            moves_reset,
         } = *self;
         [
             ("turns", turns),
@@ -118,6 +147,15 @@ impl WorkerCounters {
             ("relayed_in", relayed_in),
             ("relayed_out", relayed_out),
             ("dropped_relay", dropped_relay),
+            ("moved_in", moved_in),
+            ("moved_out", moved_out),
+            ("moves_kept", moves_kept),
+            ("moves_returned", moves_returned),
+            ("moves_refused_full", moves_refused_full),
+            ("moves_refused_application", moves_refused_application),
+            ("moves_refused_stopping", moves_refused_stopping),
+            ("moves_refused_address", moves_refused_address),
+            ("moves_reset", moves_reset),
         ]
         .into_iter()
     }
@@ -167,6 +205,8 @@ pub struct Worker<A: App, D: Device> {
     post: Option<Post>,
     /// While another process takes over, and after that.
     leaving: Option<Box<Leaving>>,
+    /// Where there are other workers.
+    mover: Option<Box<Mover>>,
     // The last to go: its rings outlive every frame above.
     device: D,
 }
@@ -201,6 +241,7 @@ impl<A: App, D: Device> Worker<A, D> {
             siblings: None,
             post: None,
             leaving: None,
+            mover: None,
             device,
         }
     }
@@ -220,6 +261,13 @@ impl<A: App, D: Device> Worker<A, D> {
             self.net.endpoint.set_ownership(Box::new(post.view().clone()));
         }
         self.post = Some(post);
+        self
+    }
+
+    /// Has the worker give connections to others and take theirs.
+    #[must_use]
+    pub(crate) fn with_moves(mut self, moves: Moves) -> Self {
+        self.mover = Some(Box::new(Mover::new(moves)));
         self
     }
 
@@ -251,11 +299,13 @@ impl<A: App, D: Device> Worker<A, D> {
     pub fn turn(&mut self, now: Instant) -> Result<bool, Error> {
         self.reclaim();
         let ordered = self.obey(now);
+        let moved = self.take_parcels(now) > 0;
         let direct = self.receive(now);
         let received = direct + self.take_relayed(now, direct);
         self.net.endpoint.on_time(now, &mut self.net.store);
         self.take_returns();
         let events = self.dispatch(now);
+        let moving = self.move_some(now);
         if !self.stopping {
             self.wake = self.app.on_turn(&mut Core::new(&mut self.net, &mut self.states, now));
         }
@@ -265,7 +315,7 @@ impl<A: App, D: Device> Worker<A, D> {
         }
         self.look_whether_left();
         self.refill(direct);
-        let busy = ordered || received > 0 || events > 0 || sent > 0;
+        let busy = ordered || moved || moving || received > 0 || events > 0 || sent > 0;
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(!busy);
         Ok(busy)
@@ -323,14 +373,23 @@ impl<A: App, D: Device> Worker<A, D> {
     /// Does what the main thread asks for; says whether it did.
     fn obey(&mut self, now: Instant) -> bool {
         let Some(post) = &mut self.post else { return false };
+        let stay = self.mover.as_ref().map(|mover| mover.stay()).unwrap_or_default();
         let load = Load {
             busy_turns: self.counters.turns - self.counters.idle_turns,
             frames: self.counters.rx_frames,
-            flows: 0,
+            // Those of the tables are added.
+            flows: self.mover.as_ref().map_or(0, |mover| mover.awaited()),
+            moved_out: self.counters.moved_out,
+            moved_in: self.counters.moved_in,
+            busy: stay.busy,
+            kept: stay.kept,
         };
         let obeyed = post.obey(&mut self.net.endpoint, load);
         if obeyed.kernel {
             self.net.addresses = self.net.endpoint.addresses().map(|cidr| cidr.addr).collect();
+        }
+        if let Some((mover, moving)) = self.mover.as_mut().zip(obeyed.moving) {
+            mover.order(moving);
         }
         if let Some(secret) = obeyed.secret {
             self.net.endpoint.change_secret(secret);
@@ -393,7 +452,8 @@ impl<A: App, D: Device> Worker<A, D> {
             return Some(Instant::ZERO);
         }
         let wake = self.wake.filter(|_| !self.stopping);
-        [self.net.endpoint.poll_deadline(), self.device.deadline(), wake].into_iter().flatten().min()
+        let mover = self.mover.as_ref().and_then(|mover| mover.deadline(self.states.len()));
+        [self.net.endpoint.poll_deadline(), self.device.deadline(), wake, mover].into_iter().flatten().min()
     }
 
     /// Sleeps until a frame comes (true), or for `longest`.
@@ -426,7 +486,8 @@ impl<A: App, D: Device> Worker<A, D> {
 
     /// Whether every connection has ended and nothing waits to be sent.
     pub fn is_done(&self) -> bool {
-        self.states.len() == 0 && self.to_send.is_empty()
+        let awaited = self.mover.as_ref().is_some_and(|mover| mover.is_awaiting());
+        self.states.len() == 0 && self.to_send.is_empty() && !awaited
     }
 
     /// Frames that the device has to send, or has sent and not given back.

@@ -1,11 +1,10 @@
 //! A worker's end of what it has with the main thread and the other workers: orders, and whose flows are whose.
 
-use crate::control::{Command, Held, Leave, Load, Report};
+use crate::control::{Command, Held, Leave, Load, Report, Watched};
 use crate::steer::Shared;
 use corelane_bpf::FlowRegistry;
 use corelane_proto::{Endpoint, Flow};
 use crossbeam::channel::{Receiver, Sender};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Yielded flows that are looked at in a turn, whether they are over.
@@ -27,6 +26,8 @@ pub(super) struct Obeyed {
     pub(super) leave: Option<Leave>,
     /// What came before the sockets did.
     pub(super) held: Option<Held>,
+    /// Move the connections, or do it no more.
+    pub(super) moving: Option<bool>,
 }
 
 /// One worker among others.
@@ -38,8 +39,8 @@ pub(crate) struct Post {
     view: Shared,
     orders: Receiver<Command>,
     reports: Sender<Report>,
-    /// Flows here that belong to others by the table, until they are over. They are looked at in turn.
-    yielded: VecDeque<Flow>,
+    /// Flows here that belong to others by the table, until they are over.
+    yielded: Watched,
     over: Vec<Flow>,
     /// The way to the program's pins.
     registry: Option<FlowRegistry>,
@@ -56,7 +57,7 @@ impl Post {
         orders: Receiver<Command>,
         reports: Sender<Report>,
     ) -> Self {
-        let (yielded, over) = (VecDeque::new(), Vec::with_capacity(TOLD_TOGETHER));
+        let (yielded, over) = (Watched::default(), Vec::with_capacity(TOLD_TOGETHER));
         Self { worker, largest_mtus, view, orders, reports, yielded, over, registry: None, measured: Load::default() }
     }
 
@@ -76,8 +77,18 @@ impl Post {
             && u32::try_from(self.worker)
                 .is_ok_and(|worker| registry.pin(flow.local.into(), flow.remote.into(), worker).is_ok())
         {
-            self.yielded.push_back(flow);
+            self.yielded.insert(flow);
         }
+    }
+
+    /// The flow goes to another worker; whether it had stayed here against the table.
+    pub(super) fn release(&mut self, flow: &Flow) -> bool {
+        self.yielded.release(flow)
+    }
+
+    /// The flow stays here against the table.
+    pub(super) fn keep(&mut self, flow: Flow) {
+        self.yielded.insert(flow);
     }
 
     /// The view of who owns what.
@@ -99,11 +110,18 @@ impl Post {
                 Command::Yield(table) => {
                     let (flows, waits) =
                         self.view.with(|view| view.give_up(table, endpoint.flows(), endpoint.waiting_flows()));
-                    self.yielded.extend(flows.iter().chain(&waits));
+                    flows.iter().chain(&waits).for_each(|flow| self.yielded.insert(*flow));
                     self.report(Report::Yielded { worker: self.worker, flows, waits });
                 }
                 Command::Adopt(table, pins) => self.view.with(|view| view.adopt(table, &pins)),
                 Command::Forget(flows) => self.view.with(|view| view.forget(&flows)),
+                Command::Keep(flows, core) => {
+                    self.view.with(|view| flows.iter().for_each(|flow| view.pin(*flow, core)));
+                    if usize::try_from(core).is_ok_and(|core| core == self.worker) {
+                        flows.iter().filter(|flow| endpoint.has_flow(flow)).for_each(|flow| self.yielded.insert(*flow));
+                    }
+                }
+                Command::Move(on) => obeyed.moving = Some(on),
                 Command::Kernel(on, changes) => {
                     let largest_mtu = self.largest_mtus.get(usize::from(on.0)).copied().unwrap_or(u16::MAX);
                     for change in changes.iter() {
@@ -114,7 +132,7 @@ impl Post {
                 }
                 Command::Measure => {
                     let flows = endpoint.connections() + endpoint.half_opens() + endpoint.time_waits();
-                    let since = Load { flows, ..load - self.measured };
+                    let since = Load { flows: flows + load.flows, ..load - self.measured };
                     self.measured = load;
                     self.report(Report::Measured { worker: self.worker, load: since });
                 }
@@ -126,18 +144,17 @@ impl Post {
 
     /// Looks at some of the flows that were yielded.
     fn look_for_what_is_over(&mut self, endpoint: &Endpoint) {
-        for _ in 0..LOOKED_AT.min(self.yielded.len()) {
-            let Some(flow) = self.yielded.pop_front() else { break };
-            if endpoint.has_flow(&flow) {
-                self.yielded.push_back(flow);
-            } else {
-                self.over.push(flow);
-            }
-        }
+        let Self { yielded, over, .. } = self;
+        yielded.look(LOOKED_AT, |flow| endpoint.has_flow(flow), |flow| over.push(flow));
         if self.over.len() >= TOLD_TOGETHER || (self.yielded.is_empty() && !self.over.is_empty()) {
             let flows = std::mem::replace(&mut self.over, Vec::with_capacity(TOLD_TOGETHER));
             self.report(Report::Over { flows });
         }
+    }
+
+    /// Reports unless the main thread has too much to do; says whether it has been told, or never will be.
+    pub(super) fn try_report(&self, report: Report) -> bool {
+        !self.reports.try_send(report).is_err_and(|error| error.is_full())
     }
 
     fn report(&self, report: Report) {
@@ -150,6 +167,12 @@ impl std::ops::Sub for Load {
     type Output = Self;
 
     fn sub(self, before: Self) -> Self {
-        Self { busy_turns: self.busy_turns - before.busy_turns, frames: self.frames - before.frames, flows: self.flows }
+        Self {
+            busy_turns: self.busy_turns - before.busy_turns,
+            frames: self.frames - before.frames,
+            moved_out: self.moved_out - before.moved_out,
+            moved_in: self.moved_in - before.moved_in,
+            ..self
+        }
     }
 }

@@ -8,6 +8,7 @@ mod common;
 
 mod chosen;
 mod clients;
+mod leaving;
 mod matrix;
 mod moving;
 mod wandering;

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::transport::ServeSummary;
 use crate::workload::{Server, Servers};
 use corelane::{App, CloseReason, Conn, ConnId, Core, Error, Instant, Rx, Shutdown, Summary};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -133,6 +134,15 @@ impl<F: FnOnce(SocketAddr)> App for ServeApp<'_, F> {
             self.summary.closed += 1;
             self.summary.reset += u64::from(is_broken(reason));
         }
+    }
+
+    fn on_move_out(&mut self, _conn: &mut Conn<'_>, state: State) -> Result<Box<dyn Any + Send>, State> {
+        // One that lingers has its place in a list of this core.
+        if state.lingers || state.peer_closed { Err(state) } else { Ok(Box::new(state)) }
+    }
+
+    fn on_move_in(&mut self, _conn: &mut Conn<'_>, baggage: Box<dyn Any + Send>) -> Result<State, Box<dyn Any + Send>> {
+        baggage.downcast().map(|state| *state)
     }
 
     fn on_stop(&mut self, core: &mut Core<'_, State>) {

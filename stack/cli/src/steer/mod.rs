@@ -9,6 +9,7 @@ use client::Client;
 use corelane::clock::Clock;
 use corelane::config::Config;
 use corelane::control::CoreShare;
+use report::Moved;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
 enum Action {
     /// Show each worker and its share of new connections: what is done when nothing is named
     Show,
-    /// Give a worker no new connections; those that it has stay until they end
+    /// Give a worker no new connections; those that it has move to others, or stay until they end
     Drain {
         /// The worker's number, from 0
         worker: usize,
@@ -66,20 +67,31 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut client = Client::connect(&socket(arguments, Path::new(RUNTIME_FOLDER))?)?;
+    let mut drain = None;
     let (shares, left) = match arguments.action.as_ref().unwrap_or(&Action::Show) {
         Action::Show => (client.ask("shares")?, None),
         Action::Rebalance => (client.ask("rebalance")?, None),
         Action::Add { worker } => (client.ask(&format!("add {worker}"))?, None),
         Action::Drain { worker, wait, timeout } => {
+            let moved = |shares: &[CoreShare]| {
+                let share = shares.iter().find(|share| share.worker == *worker);
+                share.map_or((0, 0), |share| (share.moved_out, share.flows))
+            };
             let shares = client.ask(&format!("drain {worker}"))?;
-            if *wait { wait_for(&mut client, *worker, *timeout, shares)? } else { (shares, None) }
+            let after = if *wait { wait_for(&mut client, *worker, *timeout, shares)? } else { (shares, None) };
+            let (moved, left) = moved(&after.0);
+            drain = Some(Moved { worker: *worker, moved, left });
+            after
         }
     };
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        report::json(&mut out, &shares)?;
+        report::json(&mut out, &shares, drain)?;
     } else {
         report::text(&mut out, &shares, terminal::wants_color())?;
+        if let Some(share) = drain.and_then(|drain| shares.iter().find(|share| share.worker == drain.worker)) {
+            writeln!(out, "{}", report::drained(share))?;
+        }
     }
     out.flush()?;
     left.map_or(Ok(DONE), Err)

@@ -1,9 +1,9 @@
 //! What changes around an endpoint while it runs: addresses, routes, neighbours, the link. Whoever watches the kernel
 //! tells it, and is told which neighbours are wanted. Costs are those of a change, not of a packet.
 
-use super::interfaces::Way;
+use super::interfaces::{Interfaces, Way};
 use super::neighbours::NeighbourAction;
-use super::routing::Route;
+use super::routing::{Route, RoutingTable};
 use super::{Cidr, Endpoint, InterfaceId, ListenerId, Outgoing, Sharing};
 use crate::addr::{Addr, Mac};
 use crate::memory::Memory;
@@ -200,8 +200,7 @@ impl Endpoint {
         let mut moved = false;
         for (id, flow, conn) in conns.iter_mut() {
             let first = source_routes.of(flow).map_or(flow.remote.addr, |route| route.first());
-            let is_fixed = first.is_link_local() && !interfaces.is_single();
-            let way = routing.find(first).map(|(way, _)| if is_fixed { Way { via: conn.via, ..way } } else { way });
+            let way = way_to(first, conn.via, routing, interfaces);
             if way == conn.way() {
                 continue;
             }
@@ -372,4 +371,10 @@ impl Endpoint {
             memory.free(token);
         }
     }
+}
+
+/// The way to `first` of a connection that went by `via`: what is on one link only stays on it.
+pub(super) fn way_to(first: Addr, via: InterfaceId, routing: &RoutingTable, interfaces: &Interfaces) -> Option<Way> {
+    let is_fixed = first.is_link_local() && !interfaces.is_single();
+    routing.find(first).map(|(way, _)| if is_fixed { Way { via, ..way } } else { way })
 }

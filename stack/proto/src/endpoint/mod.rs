@@ -21,6 +21,7 @@ pub(crate) mod isn;
 pub(crate) mod limiter;
 pub(crate) mod list;
 mod listeners;
+mod moving;
 pub(crate) mod neighbours;
 mod net;
 mod ownership;
@@ -47,6 +48,7 @@ pub use event::{
     CloseReason, ConnectError, Event, ListenError, ListenerId, SendError, Shutdown, Transmit, Trouble, Unreachable,
 };
 pub use interfaces::InterfaceConfig;
+pub use moving::{MoveError, Moving};
 pub use ownership::{Astray, Ownership};
 pub use routing::{Hop, Route};
 pub use table::ConnId;

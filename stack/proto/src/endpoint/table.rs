@@ -71,6 +71,8 @@ pub(crate) struct ConnTable<V> {
     capacity: u32,
     first_free: u32,
     len: u32,
+    /// Slots that are kept for connections that may come back.
+    reserved: u32,
 }
 
 impl<V> ConnTable<V> {
@@ -85,6 +87,7 @@ impl<V> ConnTable<V> {
             capacity,
             first_free: NONE,
             len: 0,
+            reserved: 0,
         }
     }
 
@@ -101,7 +104,19 @@ impl<V> ConnTable<V> {
 
     /// Whether no connection can be added.
     pub(crate) fn is_full(&self) -> bool {
-        self.len == self.capacity
+        self.len + self.reserved >= self.capacity
+    }
+
+    /// Keeps a slot, of which there is one, from whoever asks until [`release`](Self::release).
+    pub(crate) fn reserve(&mut self) {
+        debug_assert!(!self.is_full(), "there is nothing to keep");
+        self.reserved += 1;
+    }
+
+    /// A slot that was kept may be had again.
+    pub(crate) fn release(&mut self) {
+        debug_assert!(self.reserved > 0, "none was kept");
+        self.reserved = self.reserved.saturating_sub(1);
     }
 
     /// The keyed hash of `flow`, for [`find_hashed`](Self::find_hashed). It tells nothing to whoever lacks the key,
@@ -130,6 +145,9 @@ impl<V> ConnTable<V> {
         let hash = self.hash(&flow);
         if self.find_hashed(hash, &flow).is_some() {
             return Err(InsertError::Exists);
+        }
+        if self.is_full() {
+            return Err(InsertError::Full);
         }
         let slot = self.take_slot().ok_or(InsertError::Full)?;
         let Self { slots, index, hash: hasher, .. } = self;
@@ -271,6 +289,9 @@ mod tests {
         assert!(table.is_full());
         assert_eq!(table.insert(flow(2), ()), Err(InsertError::Full));
         table.remove(id);
+        table.reserve();
+        assert_eq!((table.insert(flow(2), ()), table.len()), (Err(InsertError::Full), 0), "its slot is kept");
+        table.release();
         assert!(table.insert(flow(2), ()).is_ok());
         assert_eq!(ConnTable::new(0, [0; 16]).insert(flow(1), ()), Err(InsertError::Full));
     }

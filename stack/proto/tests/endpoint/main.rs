@@ -6,6 +6,7 @@ mod hosts;
 mod icmp;
 mod interfaces;
 mod listening;
+mod moving;
 mod opening;
 mod ownership;
 mod source_route;

@@ -133,9 +133,20 @@ mod tests {
 
     #[test]
     fn shares_are_an_object_for_each_worker() {
-        let share = CoreShare { worker: 0, core: 3, buckets: 512, flows: 7, frames: 90, drained: false };
+        let share = CoreShare {
+            worker: 0,
+            core: 3,
+            buckets: 512,
+            flows: 7,
+            frames: 90,
+            drained: false,
+            moved_out: 5,
+            moved_in: 4,
+            busy: 2,
+            kept: 1,
+        };
         let line = Answer::Workers(vec![share]).to_line();
-        let expected = r#"{"workers":[{"worker":0,"core":3,"buckets":512,"flows":7,"frames":90,"drained":false}]}"#;
+        let expected = r#"{"workers":[{"worker":0,"core":3,"buckets":512,"flows":7,"frames":90,"drained":false,"moved_out":5,"moved_in":4,"busy":2,"kept":1}]}"#;
         assert_eq!(String::from_utf8(line).unwrap(), format!("{expected}\n"));
     }
 }

@@ -68,7 +68,7 @@ fn error(answer: Answer) -> String {
 }
 
 fn share(buckets: u32) -> CoreShare {
-    CoreShare { worker: 0, core: 0, buckets, flows: 0, frames: 0, drained: false }
+    CoreShare { buckets, ..CoreShare::default() }
 }
 
 /// Answers `count` requests as a stack would: drains fail, the others tell their turn.

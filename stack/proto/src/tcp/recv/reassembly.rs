@@ -231,6 +231,11 @@ impl Reassembly {
         self.ahead.as_ref().is_some_and(|ahead| !ahead.pieces.is_empty())
     }
 
+    /// Bytes that are ready to read.
+    pub fn ready_bytes(&self) -> u32 {
+        self.ready.iter().map(|buf| u32::from(buf.len)).sum()
+    }
+
     /// Frames with bytes that are ready to read.
     pub fn ready_frames(&self) -> usize {
         self.ready.len()
