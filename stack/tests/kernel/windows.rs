@@ -12,7 +12,7 @@ use std::time::Duration;
 const ACK: Flags = Flags::ACK;
 
 /// Bytes of a transfer that stops and goes on.
-const SOME: usize = 4 << 20;
+const SOME: usize = 24 << 20;
 
 /// The right edge of the window of each segment of `side`, relative, from the handshake on.
 fn edges(world: &World, side: Side) -> Vec<(u64, Seen)> {
