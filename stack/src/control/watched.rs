@@ -7,21 +7,23 @@ use std::collections::{HashSet, VecDeque};
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
     all: HashSet<Flow>,
-    /// Each of them at least once, and some that were let go.
+    /// Those that were let go and whose turn has not come since.
+    let_go: HashSet<Flow>,
+    /// Each of both sets once.
     turns: VecDeque<Flow>,
 }
 
 impl Watched {
     /// Watches the flow, if it is not watched already.
     pub(crate) fn insert(&mut self, flow: Flow) {
-        if self.all.insert(flow) {
+        if self.all.insert(flow) && !self.let_go.remove(&flow) {
             self.turns.push_back(flow);
         }
     }
 
     /// Lets the flow go without a word; whether it was watched.
     pub(crate) fn release(&mut self, flow: &Flow) -> bool {
-        self.all.remove(flow)
+        self.all.remove(flow) && self.let_go.insert(*flow)
     }
 
     /// Whether none is watched.
@@ -33,7 +35,7 @@ impl Watched {
     pub(crate) fn look(&mut self, count: usize, alive: impl Fn(&Flow) -> bool, mut over: impl FnMut(Flow)) {
         for _ in 0..count.min(self.turns.len()) {
             let Some(flow) = self.turns.pop_front() else { return };
-            if !self.all.contains(&flow) {
+            if self.let_go.remove(&flow) {
                 continue;
             }
             if alive(&flow) {
@@ -54,6 +56,18 @@ mod tests {
     fn flow(port: u16) -> Flow {
         let end = |last, port| SocketAddr::new(Addr::v4([10, 0, 0, last]), port);
         Flow { local: end(1, 80), remote: end(2, port) }
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_takes_no_more_room_than_another() {
+        let mut watched = Watched::default();
+        for _ in 0..1000 {
+            watched.insert(flow(1));
+            assert!(watched.release(&flow(1)) && watched.is_empty());
+            watched.insert(flow(1));
+            watched.look(1, |_| true, |flow| panic!("{flow:?} is not over"));
+        }
+        assert_eq!(watched.turns.len(), 1);
     }
 
     #[test]
