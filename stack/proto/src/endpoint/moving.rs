@@ -160,13 +160,17 @@ impl Endpoint {
         if self.conns.is_full() {
             return Err((moving, MoveError::Full));
         }
-        if !moving.unread.is_empty() && memory.available_on(moving.via) < moving.unread.len().div_ceil(piece) + kept {
+        let pieces = moving.unread.len().div_ceil(piece);
+        if pieces > 0 && memory.available_on(moving.via) < pieces + kept {
+            return Err((moving, MoveError::NoFrames));
+        }
+        let tokens: Vec<_> = (0..pieces).map_while(|_| memory.alloc_on(moving.via)).collect();
+        if tokens.len() < pieces {
+            tokens.into_iter().for_each(|token| memory.free(token));
             return Err((moving, MoveError::NoFrames));
         }
         let Moving { flow, mut tcb, next_hop, via, handles, passive, unread, at: _ } = *moving;
-        for bytes in unread.chunks(piece).rev() {
-            // There are enough, as was seen above.
-            let Some(token) = memory.alloc_on(via) else { continue };
+        for (bytes, token) in unread.chunks(piece).rev().zip(tokens) {
             memory.bytes_mut(&token)[..bytes.len()].copy_from_slice(bytes);
             tcb.unread(Buf::new(token, 0, u16::try_from(bytes.len()).unwrap_or(u16::MAX)));
         }
